@@ -1,0 +1,191 @@
+"""One model an event type: the ``data`` of the records on ``order.events``.
+
+Models ignore unknown fields: a newer producer adds fields without breaking older consumers.
+Amounts are integer minor units with an ISO 4217 currency; times are UTC.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Reason = Literal[
+    "payment_declined",
+    "insufficient_funds",
+    "out_of_stock",
+    "unknown_sku",
+    "customer",
+    "operator",
+    "draft_expired",
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Event(_Part):
+    """The base of all events. ``type`` is the CloudEvents type, ``source`` the CloudEvents source."""
+
+    type: ClassVar[str]
+    source: ClassVar[str]
+
+
+class OrderLine(_Part):
+    """One line of an order; ``unit_price`` in minor units of the order's currency."""
+
+    sku: str
+    quantity: int
+    unit_price: int
+
+
+class OrderCreated(Event):
+    """An order was placed. It is a DRAFT until it is approved."""
+
+    type: ClassVar[str] = "ORDER_CREATED"
+    source: ClassVar[str] = "/orderflow/orders"
+    customer_id: str
+    reference: str | None = None
+    currency: str
+    total: int
+    lines: tuple[OrderLine, ...]
+
+
+class OrderApproved(Event):
+    """An order was approved: payment and stock are being secured."""
+
+    type: ClassVar[str] = "ORDER_APPROVED"
+    source: ClassVar[str] = "/orderflow/orders"
+
+
+class Refusals(_Part):
+    """Which steps said no, and why."""
+
+    payment: Reason | None = None
+    inventory: Reason | None = None
+
+
+class OrderStateChanged(Event):
+    """An order moved on: FULFILLING, SHIPPED, COMPLETED or CANCELLED (then ``reason`` says why)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
+    type: ClassVar[str] = "ORDER_STATE_CHANGED"
+    source: ClassVar[str] = "/orderflow/orders"
+    from_: str = Field(alias="from")
+    to: str
+    reason: Reason | None = None
+    refusals: Refusals | None = None
+    carrier: str | None = None
+    tracking_number: str | None = None
+    note: str | None = None
+
+
+class _PaymentEvent(Event):
+    source: ClassVar[str] = "/orderflow/payments"
+    amount: int
+    currency: str
+
+
+class PaymentAuthorized(_PaymentEvent):
+    """The amount is held on the customer's account."""
+
+    type: ClassVar[str] = "PAYMENT_AUTHORIZED"
+    authorization_id: str
+
+
+class PaymentFailed(_PaymentEvent):
+    """The authorization was declined."""
+
+    type: ClassVar[str] = "PAYMENT_FAILED"
+    reason: Reason
+
+
+class PaymentCaptured(_PaymentEvent):
+    """The amount was taken."""
+
+    type: ClassVar[str] = "PAYMENT_CAPTURED"
+    capture_id: str
+
+
+class PaymentVoidRequested(Event):
+    """The order was cancelled: from now on no authorization of it can stand."""
+
+    type: ClassVar[str] = "PAYMENT_VOID_REQUESTED"
+    source: ClassVar[str] = "/orderflow/payments"
+
+
+class PaymentVoided(Event):
+    """Nothing is held (``refunded``: it had been captured, and was given back)."""
+
+    type: ClassVar[str] = "PAYMENT_VOIDED"
+    source: ClassVar[str] = "/orderflow/payments"
+    refunded: bool = False
+
+
+class ReservedLine(_Part):
+    """How many of a SKU."""
+
+    sku: str
+    quantity: int
+
+
+class Shortage(_Part):
+    """A line that could not be reserved; ``available`` is None for an unknown SKU."""
+
+    sku: str
+    requested: int
+    available: int | None = None
+
+
+class InventoryReserved(Event):
+    """All lines are reserved."""
+
+    type: ClassVar[str] = "INVENTORY_RESERVED"
+    source: ClassVar[str] = "/orderflow/inventory"
+    lines: tuple[ReservedLine, ...]
+
+
+class InventoryFailed(Event):
+    """Nothing was reserved, because of these lines."""
+
+    type: ClassVar[str] = "INVENTORY_FAILED"
+    source: ClassVar[str] = "/orderflow/inventory"
+    reason: Reason
+    shortages: tuple[Shortage, ...]
+
+
+class InventoryCommitted(Event):
+    """The reserved stock has left the warehouse."""
+
+    type: ClassVar[str] = "INVENTORY_COMMITTED"
+    source: ClassVar[str] = "/orderflow/inventory"
+
+
+class InventoryReleased(Event):
+    """Nothing is reserved for the order any more, and nothing can be."""
+
+    type: ClassVar[str] = "INVENTORY_RELEASED"
+    source: ClassVar[str] = "/orderflow/inventory"
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.type: event
+    for event in (
+        OrderCreated,
+        OrderApproved,
+        OrderStateChanged,
+        PaymentAuthorized,
+        PaymentFailed,
+        PaymentCaptured,
+        PaymentVoidRequested,
+        PaymentVoided,
+        InventoryReserved,
+        InventoryFailed,
+        InventoryCommitted,
+        InventoryReleased,
+    )
+}
+
+
+def parse_data(event_type: str, data: dict[str, Any]) -> Event:
+    """The typed event of a record's ``data``. Raises KeyError (unknown type) or pydantic.ValidationError."""
+    return EVENTS[event_type].model_validate(data)

@@ -1,0 +1,1 @@
+"""OrderFlow: orders as Temporal workflows, with one event stream on Kafka."""

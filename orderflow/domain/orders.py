@@ -1,0 +1,108 @@
+"""Orders: what a customer asks for, and the LIFECYCLE of the answer."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import Field, StrictInt, StringConstraints
+
+from orderflow.domain.lifecycle import NOTHING, Lifecycle, Transition
+from orderflow.domain.model import Model
+from orderflow.domain.money import Amount, Currency
+from orderflow_events.models import OrderApproved, OrderCreated, OrderStateChanged
+
+MAX_LINES = 200
+MAX_QUANTITY = 9_999
+
+#: Printable text without control characters: Postgres refuses NUL, and logs and headers dislike the rest.
+PLAIN_TEXT: Final = r"^[^\x00-\x1f\x7f]*$"
+
+Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PLAIN_TEXT)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=PLAIN_TEXT)]
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands. PLACING (accepted, no row yet) is not among them: no row has it."""
+
+    DRAFT = "DRAFT"
+    APPROVED = "APPROVED"
+    FULFILLING = "FULFILLING"
+    SHIPPED = "SHIPPED"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+
+
+class Reason(StrEnum):
+    """Why an order was cancelled. A closed list."""
+
+    PAYMENT_DECLINED = "payment_declined"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    OUT_OF_STOCK = "out_of_stock"
+    UNKNOWN_SKU = "unknown_sku"
+    CUSTOMER = "customer"
+    OPERATOR = "operator"
+    DRAFT_EXPIRED = "draft_expired"
+
+
+class Line(Model):
+    """One line: ``quantity`` pieces at ``unit_price`` minor units each."""
+
+    sku: Sku
+    quantity: Annotated[StrictInt, Field(ge=1, le=MAX_QUANTITY)]
+    unit_price: Amount
+
+    @property
+    def total(self) -> int:
+        """Minor units."""
+        return self.quantity * self.unit_price
+
+
+class Order(Model):
+    """An order as it was placed. Its lines never change."""
+
+    order_id: UUID
+    customer_id: ShortText
+    reference: ShortText | None = None
+    currency: Currency
+    lines: tuple[Line, ...]
+
+    @property
+    def total(self) -> int:
+        """Minor units."""
+        return sum(line.total for line in self.lines)
+
+
+class OrderRow(Model):
+    """An order's present row."""
+
+    order_id: UUID
+    status: OrderStatus
+    version: int
+    created_at: datetime
+
+
+_STATUS = OrderStatus
+
+LIFECYCLE = Lifecycle(
+    "order",
+    Transition("place", (NOTHING,), _STATUS.DRAFT, OrderCreated),
+    Transition("approve", (_STATUS.DRAFT,), _STATUS.APPROVED, OrderApproved),
+    Transition("fulfil", (_STATUS.APPROVED,), _STATUS.FULFILLING, OrderStateChanged),
+    Transition("ship", (_STATUS.FULFILLING,), _STATUS.SHIPPED, OrderStateChanged),
+    Transition("complete", (_STATUS.SHIPPED,), _STATUS.COMPLETED, OrderStateChanged),
+    Transition(
+        "cancel", (_STATUS.DRAFT, _STATUS.APPROVED, _STATUS.FULFILLING), _STATUS.CANCELLED, OrderStateChanged
+    ),
+    Transition("expire", (_STATUS.DRAFT,), _STATUS.CANCELLED, OrderStateChanged),
+    Transition("fail", (_STATUS.APPROVED,), _STATUS.CANCELLED, OrderStateChanged),
+)
+
+#: What a client may ask of an order that exists; the rest is the workflow's own.
+CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")
+
+
+def allowed_actions(status: str | None) -> tuple[str, ...]:
+    """What a client may ask of an order in ``status``."""
+    return tuple(command for command in LIFECYCLE.allowed(status) if command in CUSTOMER_COMMANDS)

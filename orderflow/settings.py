@@ -1,0 +1,126 @@
+"""Every setting of every process, in one place, read from the environment (``ORDERFLOW_*``) or a ``.env`` file.
+
+``docs/configuration.md`` is generated from this file: a field's description is its documentation.
+Durations carry their unit in the name.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """All settings. Construct it once, in an entry point, and hand the parts to who needs them."""
+
+    model_config = SettingsConfigDict(env_prefix="ORDERFLOW_", env_file=".env", extra="ignore", frozen=True)
+
+    # --- Postgres: three services, three databases; one server by default, anywhere by three URLs ---
+    orders_database_url: SecretStr = Field(
+        SecretStr("postgresql://orders@localhost:5432/orders"), description="The orders database, as its service role."
+    )
+    payments_database_url: SecretStr = Field(
+        SecretStr("postgresql://payments@localhost:5432/payments"), description="The payments database."
+    )
+    inventory_database_url: SecretStr = Field(
+        SecretStr("postgresql://inventory@localhost:5432/inventory"), description="The inventory database."
+    )
+    orders_admin_url: SecretStr | None = Field(
+        None,
+        description="For `orderflow setup` only: a role on the orders server that may create roles and databases.",
+    )
+    payments_admin_url: SecretStr | None = Field(
+        None, description="The same for the payments server. Default: the orders one."
+    )
+    inventory_admin_url: SecretStr | None = Field(
+        None, description="The same for the inventory server. Default: the orders one."
+    )
+    database_pool_size: PositiveInt = Field(8, description="Connections of one process to one database, at most.")
+    database_command_timeout_seconds: PositiveFloat = Field(
+        4.0, description="A statement that takes longer is given up (and repeated). Below the activities' 5 s."
+    )
+    migrations_dir: Path = Field(Path("migrations"), description="Where the SQL migrations are.")
+
+    # --- Temporal ---
+    temporal_address: str = Field("localhost:7233", description="Temporal's gRPC front end.")
+    temporal_namespace: str = Field("default", description="Temporal namespace.")
+    temporal_tls: bool = Field(False, description="TLS to Temporal (always on when an API key is set).")
+    temporal_api_key: SecretStr | None = Field(None, description="API key, for Temporal Cloud.")
+    temporal_ui_url: str = Field("http://localhost:8233", description="The Web UI, for links.")
+    temporal_compression: bool = Field(
+        False, description="gzip on gRPC. Costs 5-10 % CPU to a near server; worth it to a far one."
+    )
+
+    # --- Kafka ---
+    kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="Used with a SASL protocol."
+    )
+    kafka_sasl_username: str | None = Field(None, description="Used with a SASL protocol.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Used with a SASL protocol.")
+    kafka_topic: str = Field("order.events", description="The one stream that other teams consume.")
+    kafka_partitions: PositiveInt = Field(
+        12, description="Partitions of the topic. Chosen once: more would move live orders to other partitions."
+    )
+    kafka_replication_factor: PositiveInt = Field(1, description="3 in production.")
+    kafka_min_insync_replicas: PositiveInt = Field(1, description="2 in production.")
+    kafka_retention_hours: PositiveInt = Field(168, description="How long the topic keeps a record.")
+
+    # --- Payment gateway ---
+    gateway_url: str = Field("http://localhost:8090", description="The payment gateway (here: the simulator).")
+    gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
+
+    # --- HTTP API ---
+    api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
+    api_port: Port = Field(8080, description="Where the API listens.")
+    api_url: str = Field("http://localhost:8080", description="Where the CLI finds the API.")
+    api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+        2.0, description="How long a request waits for its outcome before it answers 202, unless `Prefer` says."
+    )
+    api_temporal_timeout_seconds: PositiveFloat = Field(
+        1.5, description="How long the API tries to hand a command to Temporal before it answers 503."
+    )
+
+    # --- Workers ---
+    draft_ttl_seconds: PositiveInt = Field(86_400, description="A DRAFT order that is older expires.")
+    worker_max_cached_workflows: PositiveInt = Field(
+        1000, description="Above the number of orders in flight, or every step replays the order's history."
+    )
+    worker_max_concurrent_activities: PositiveInt = Field(50, description="Remote steps at once, per task queue.")
+    worker_sticky_timeout_seconds: PositiveFloat = Field(
+        2.0, description="How long a dead worker's cached orders wait before another worker takes them."
+    )
+    worker_graceful_shutdown_seconds: PositiveFloat = Field(30.0, description="Time for running steps at SIGTERM.")
+    health_host: str = Field("127.0.0.1", description="Where a worker process answers /health/live and /health/ready.")
+    health_port: int = Field(0, ge=0, le=65535, description="Port of a worker's health endpoint; 0: none.")
+
+    # --- Relay and tracking ---
+    relay_pacing_seconds: float = Field(
+        0.05, ge=0, description="Least time between two rounds of the relay: batches under load."
+    )
+    relay_lease_seconds: PositiveFloat = Field(5.0, description="A relay that is silent this long loses the lead.")
+    relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
+    tracking_group: str = Field("order-tracking", description="Kafka consumer group of the tracking.")
+    tracking_pacing_seconds: float = Field(0.05, ge=0, description="The same for the tracking consumer.")
+
+    # --- Logs ---
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
+
+    # --- Embedded stack (development and tests) ---
+    data_dir: Path = Field(Path(".orderflow"), description="Where `orderflow up` keeps data, logs and its state.")
+    stack_split_workers: bool = Field(
+        False, description="One process per task queue. One process for all is 25 % faster on two cores."
+    )
+    stack_kafka: Literal["noida", "apache"] = Field(
+        "noida", description="The embedded broker: noida-db, or Apache Kafka where Java and Maven are there."
+    )
+    stack_decline_rate: float = Field(
+        0.0, ge=0, le=1, description="Share of authorizations that the gateway simulator declines."
+    )
