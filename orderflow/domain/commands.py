@@ -7,6 +7,7 @@ workflow for a raw signal, ``w:<word>`` for the workflow's own.
 import hashlib
 import json
 import re
+from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -46,12 +47,13 @@ class Outcome(Model):
     refusal: Problem | None = None
     row_status: str | None = None
     row_version: int | None = None
+    row_created_at: datetime | None = None
     replayed: bool = False
 
 
 def request_hash(name: str, body: object) -> str:
     """SHA-256 over the command's name and the canonical JSON of the body as received, hex."""
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{name}\n{canonical}".encode()).hexdigest()
 
 

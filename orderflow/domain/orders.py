@@ -92,9 +92,7 @@ LIFECYCLE = Lifecycle(
     Transition("fulfil", (_STATUS.APPROVED,), _STATUS.FULFILLING, OrderStateChanged),
     Transition("ship", (_STATUS.FULFILLING,), _STATUS.SHIPPED, OrderStateChanged),
     Transition("complete", (_STATUS.SHIPPED,), _STATUS.COMPLETED, OrderStateChanged),
-    Transition(
-        "cancel", (_STATUS.DRAFT, _STATUS.APPROVED, _STATUS.FULFILLING), _STATUS.CANCELLED, OrderStateChanged
-    ),
+    Transition("cancel", (_STATUS.DRAFT, _STATUS.APPROVED, _STATUS.FULFILLING), _STATUS.CANCELLED, OrderStateChanged),
     Transition("expire", (_STATUS.DRAFT,), _STATUS.CANCELLED, OrderStateChanged),
     Transition("fail", (_STATUS.APPROVED,), _STATUS.CANCELLED, OrderStateChanged),
 )

@@ -1,0 +1,1 @@
+"""What the workflow's steps do."""

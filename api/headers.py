@@ -1,0 +1,119 @@
+"""The request headers that have a meaning here, each with its rule.
+
+A header that steers (``Idempotency-Key``, ``If-Match``) and breaks its rule is refused: guessing would be worse.
+``Prefer`` and ``traceparent`` are ignored where they cannot be understood, as RFC 7240 and W3C Trace Context say.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Header, Request
+
+from api.problems import invalid
+from orderflow.domain.commands import IDEMPOTENCY_KEY
+from orderflow.domain.errors import FieldProblem
+
+MOST_WAIT_SECONDS: Final = 60
+_KEY_RULE: Final = "1-200 characters A-Z a-z 0-9 . _ ~ -"
+_MATCH_RULE: Final = 'one strong entity tag as this API gives it, such as "3", or *'
+_ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,8}|0)"')
+_WAIT: Final = re.compile(r"wait=([0-9]{1,9})")
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long the client is willing to wait; ``applied``: what is said about it in ``Preference-Applied``."""
+
+    seconds: float | None
+    applied: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What ties this request to others."""
+
+    correlation_id: str
+    traceparent: str | None
+
+
+def idempotency_key(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description=f"Makes the request repeatable: the same key and body give the same outcome. {_KEY_RULE}.",
+            examples=["7f3d2c-checkout-1"],
+        ),
+    ] = None,
+) -> str | None:
+    """The client's key, if it sent one. Raises Rejection."""
+    sent = request.headers.getlist("idempotency-key")
+    if not sent:
+        return None
+    if len(sent) > 1 or not IDEMPOTENCY_KEY.fullmatch(sent[0]):
+        raise _refused("Idempotency-Key", f"Must be sent once, {_KEY_RULE}.")
+    return sent[0]
+
+
+def expected_version(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(alias="If-Match", description=f"Only if it has this version: {_MATCH_RULE}.", examples=['"3"']),
+    ] = None,
+) -> int | None:
+    """The version that the client has seen; None: any. Raises Rejection."""
+    sent = request.headers.getlist("if-match")
+    if not sent or sent == ["*"]:
+        return None
+    match = _ENTITY_TAG.fullmatch(sent[0])
+    if len(sent) > 1 or match is None:
+        raise _refused("If-Match", f"Must be {_MATCH_RULE}.")
+    return int(match[1])
+
+
+def wait(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description="`wait=N`: answer 202 if the outcome is not known after N seconds (0-60). "
+            "`respond-async`: answer 202 as soon as the request is durable.",
+            examples=["wait=10"],
+        ),
+    ] = None,
+) -> Wait:
+    """What ``Prefer`` says about waiting. ``respond-async`` with ``wait``: the wait counts, as RFC 7240 4.3 says."""
+    preferences = [part.strip().lower() for line in request.headers.getlist("prefer") for part in line.split(",")]
+    for preference in preferences:
+        if match := _WAIT.fullmatch(preference.replace(" ", "")):
+            seconds = min(int(match[1]), MOST_WAIT_SECONDS)
+            return Wait(seconds, f"wait={seconds}")
+    if "respond-async" in preferences:
+        return Wait(0, "respond-async")
+    return Wait(None, None)
+
+
+def trace(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="X-Correlation-ID",
+            description="1-100 visible ASCII characters; comes back, and goes into events, records and logs. "
+            "Without one, one is made.",
+        ),
+    ] = None,
+    traceparent: Annotated[str | None, Header(description="W3C Trace Context.")] = None,
+) -> Trace:
+    """Correlation id and trace of this request."""
+    valid = traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is not None
+    return Trace(request.state.correlation_id, traceparent if valid else None)
+
+
+def _refused(name: str, message: str) -> Exception:
+    return invalid(FieldProblem(field=name, rule="pattern", message=message), slug="invalid_header")

@@ -1,0 +1,257 @@
+"""Every error answer, in one place: RFC 9457 problem documents.
+
+``type`` is ``/problems/<slug>``, a relative reference that this API serves. Beside the standard members there may be
+``errors`` (each field and the rule it broke), ``allowed_actions``, ``current_status``, ``current_version``,
+``dependency``, ``order_id`` and ``command_id``; ``correlation_id`` is always there.
+Nothing that a client sent is repeated, but names of fields.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, cast
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from orderflow.domain.errors import FieldProblem, Problem, Rejection, Unavailable
+from orderflow.domain.model import Model
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 1
+#: Enough to see what is wrong; a body of 256 KiB could break tens of thousands of rules.
+MOST_ERRORS: Final = 100
+
+log = structlog.get_logger()
+
+
+class ProblemType(NamedTuple):
+    """A kind of problem: its HTTP status, its title, and what a client may do about it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+TYPES: Final[Mapping[str, ProblemType]] = {
+    "malformed": ProblemType(400, "Malformed request", "The body is not JSON (RFC 8259), or is ambiguous."),
+    "invalid_header": ProblemType(400, "Invalid header", "`errors` names the header and its rule."),
+    "capture_refused": ProblemType(
+        402, "Capture refused", "The payment could not be taken. The order stays FULFILLING: ship again, or cancel."
+    ),
+    "not_found": ProblemType(404, "Not found", "There is nothing at this path."),
+    "order_not_found": ProblemType(404, "No such order", "No order has this id."),
+    "sku_not_found": ProblemType(404, "No such SKU", "No stock has this SKU. PUT makes it."),
+    "method_not_allowed": ProblemType(405, "Method not allowed", "`Allow` names the methods of this path."),
+    "illegal_transition": ProblemType(
+        409, "Illegal transition", "The order's status forbids it; `allowed_actions` says what it allows."
+    ),
+    "shipment_in_progress": ProblemType(
+        409, "Shipment in progress", "A ship waits for its payment capture. Ask again in a moment."
+    ),
+    "stock_reserved": ProblemType(409, "Stock is reserved", "Orders hold more than what would be left."),
+    "stock_limit": ProblemType(409, "Too much stock", "A SKU has at most 1,000,000,000 pieces."),
+    "version_conflict": ProblemType(
+        412, "Version conflict", "`If-Match` names another version than the present one: read again, and decide again."
+    ),
+    "too_large": ProblemType(413, "Body too large", "A body has at most 262,144 bytes."),
+    "unsupported_media_type": ProblemType(
+        415, "Unsupported media type", "Bodies are `application/json` in UTF-8, not compressed."
+    ),
+    "invalid": ProblemType(422, "Invalid request", "`errors` names each field and the rule it broke."),
+    "idempotency_conflict": ProblemType(
+        422, "Idempotency conflict", "The same `Idempotency-Key` came with another request before. Send a new key."
+    ),
+    "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
+    "order_lost": ProblemType(500, "Order lost", "The order was accepted, and ended without a trace. People look at it."),
+    "unavailable": ProblemType(
+        503, "Dependency unavailable", "`dependency` did not answer. Send the same request with the same key again."
+    ),
+    "workflow_missing": ProblemType(
+        503, "Workflow missing", "The order stands, but what runs it is gone. People look at it; send it again later."
+    ),
+}
+
+
+class ProblemDocument(Model):
+    """RFC 9457, with our own members."""
+
+    type: str = Field(examples=["/problems/illegal_transition"])
+    title: str = Field(examples=["Illegal transition"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["Cannot ship: the order is DRAFT."])
+    instance: str = Field(examples=["/orders/0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11/ship"])
+    correlation_id: str
+    errors: tuple[FieldProblem, ...] | None = None
+    allowed_actions: tuple[str, ...] | None = None
+    current_status: str | None = None
+    current_version: int | None = None
+    dependency: str | None = Field(None, description="orders, inventory or temporal")
+    order_id: str | None = None
+    command_id: str | None = None
+
+
+class ProblemAnswer(Exception):
+    """A problem that answers a request, with what HTTP adds: headers, further members."""
+
+    def __init__(self, problem: Problem, *, headers: Mapping[str, str] | None = None, **members: str) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+def invalid(*errors: FieldProblem, slug: str = "invalid") -> Rejection:
+    """Fields (or headers) that broke rules."""
+    shown = errors[:MOST_ERRORS]
+    names = ", ".join(dict.fromkeys(error.field for error in shown[:5]))
+    more = " and more" if len(errors) > 5 else ""
+    detail = f"{'Headers' if slug == 'invalid_header' else 'Fields'} that break a rule: {names}{more}."
+    return Rejection(Problem(slug=slug, detail=detail, status=TYPES[slug].status, errors=shown))
+
+
+def unavailable(error: Unavailable, detail: str | None = None, **members: str) -> ProblemAnswer:
+    """503, with when to come back."""
+    problem = Problem(slug="unavailable", detail=detail or f"{error.dependency} does not answer.", status=503)
+    return ProblemAnswer(
+        problem, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, dependency=error.dependency, **members
+    )
+
+
+def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict[str, Any]:
+    """The problem document of a request."""
+    known = TYPES.get(problem.slug)
+    rest = problem.to_data()
+    slug, detail, status = rest.pop("slug"), rest.pop("detail"), rest.pop("status")
+    return {
+        "type": f"/problems/{slug}",
+        "title": known.title if known else slug.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "instance": scope["path"],
+        "correlation_id": scope.get("state", {}).get("correlation_id", ""),
+        **rest,
+        **members,
+    }
+
+
+def answer(
+    scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None, **members: str
+) -> Response:
+    """The response. ASCII only: a field's name may hold what UTF-8 cannot say."""
+    content = json.dumps(document(scope, problem, **members), ensure_ascii=True)
+    return Response(content, problem.status, dict(headers or {}), MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error that a route or the framework raises become a problem document."""
+
+    async def of_answer(request: Request, error: Exception) -> Response:
+        error = cast(ProblemAnswer, error)
+        return answer(request.scope, error.problem, error.headers, **error.members)
+
+    async def of_rejection(request: Request, error: Exception) -> Response:
+        return answer(request.scope, cast(Rejection, error).problem)
+
+    async def of_unavailable(request: Request, error: Exception) -> Response:
+        error = cast(Unavailable, error)
+        log.warning("dependency_unavailable", dependency=error.dependency, detail=error.detail)
+        return await of_answer(request, unavailable(error))
+
+    async def of_validation(request: Request, error: Exception) -> Response:
+        errors = field_problems(cast(RequestValidationError, error).errors())
+        return answer(request.scope, invalid(*errors).problem)
+
+    async def of_framework(request: Request, error: Exception) -> Response:
+        error = cast(HTTPException, error)
+        slug = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
+        known = TYPES[slug]
+        problem = Problem(slug=slug, detail=known.meaning, status=error.status_code)
+        return answer(request.scope, problem, error.headers)
+
+    app.add_exception_handler(ProblemAnswer, of_answer)
+    app.add_exception_handler(Rejection, of_rejection)
+    app.add_exception_handler(Unavailable, of_unavailable)
+    app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(HTTPException, of_framework)
+
+
+def field_problems(errors: Any) -> list[FieldProblem]:
+    """What pydantic found, without the values: they may be secret, or not even text."""
+    return [
+        FieldProblem(field=_path(error["loc"]), rule=error["type"], message=_message(error))
+        for error in errors[: MOST_ERRORS + 1]
+    ]
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """``lines[0].unit_price``."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            name = part.encode("ascii", "backslashreplace").decode()[:100]
+            path += f".{name}" if path else name
+    return path or "body"
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "int_type":
+        return "Must be a whole number (money is in minor units: 419, not 4.19)."
+    if error["type"] == "extra_forbidden":
+        return "There is no such field."
+    return f"{error['msg']}."
+
+
+def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for slug in (*slugs, "internal_error"):
+        kind = TYPES[slug]
+        entry = documented.setdefault(
+            kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}
+        )
+        entry["description"] += f"{' ' if entry['description'] else ''}`/problems/{slug}`: {kind.meaning}"
+        entry["content"][MEDIA_TYPE]["examples"][slug] = {"summary": kind.title, "value": _example(slug, kind)}
+        if kind.status == 503:
+            entry["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return documented
+
+
+_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
+
+
+def _example(slug: str, kind: ProblemType) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.meaning,
+        "instance": "/orders",
+        "correlation_id": "c0ffee",
+        **_EXAMPLE_MEMBERS.get(slug, {}),
+    }
+
+
+_EXAMPLE_MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "invalid": {
+        "errors": [
+            {
+                "field": "lines[0].unit_price",
+                "rule": "int_type",
+                "message": "Must be a whole number (money is in minor units: 419, not 4.19).",
+            }
+        ]
+    },
+    "invalid_header": {
+        "errors": [{"field": "Idempotency-Key", "rule": "pattern", "message": "1-200 characters A-Z a-z 0-9 . _ ~ -"}]
+    },
+    "illegal_transition": {"allowed_actions": ["approve", "cancel"], "current_status": "DRAFT", "current_version": 1},
+    "shipment_in_progress": {"allowed_actions": []},
+    "version_conflict": {"current_version": 3},
+    "unavailable": {"dependency": "temporal"},
+}

@@ -1,0 +1,65 @@
+"""What happens around every request: its correlation id, its line in the log, and a fence against bugs."""
+
+import re
+import time
+import uuid
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from orderflow.domain.errors import Problem
+from orderflow.telemetry import bound
+
+CORRELATION_ID: Final = "X-Correlation-ID"
+_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]{1,100}")
+
+log = structlog.get_logger()
+
+
+class RequestContext:
+    """ASGI middleware. ``request.state.correlation_id`` is the client's if it is valid, else a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an unexpected error becomes a 500 without a traceback, and a log line with one."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        correlation_id = _correlation_id(scope)
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[CORRELATION_ID] = correlation_id
+            await send(message)
+
+        with bound(correlation_id=correlation_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("unexpected_error", **_request(scope))
+                if status:
+                    raise  # the answer has begun: only breaking the connection says that it is no good
+                meaning = problems.TYPES["internal_error"].meaning
+                problem = Problem(slug="internal_error", detail=meaning, status=500)
+                await problems.answer(scope, problem)(scope, receive, send_with_id)
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            say = log.warning if status >= 500 else log.debug
+            say("request", **_request(scope), status=status, milliseconds=milliseconds)
+
+
+def _correlation_id(scope: Scope) -> str:
+    sent = Headers(scope=scope).get(CORRELATION_ID, "")
+    return sent if _VISIBLE_ASCII.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _request(scope: Scope) -> dict[str, Any]:
+    return {"method": scope["method"], "path": scope["path"]}

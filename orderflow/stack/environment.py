@@ -1,0 +1,53 @@
+"""The settings of a running stack: as the environment of its processes, and for commands in another terminal.
+
+A process of the stack gets every setting explicitly, so neither a ``.env`` file nor an exported variable steers it
+away from the servers beside it.
+"""
+
+import shlex
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from orderflow.settings import Settings
+from orderflow.stack.records import Record, write_private
+
+FILE = "stack.env"
+#: Only setup gets these.
+ADMIN_FIELDS = frozenset({"orders_admin_url", "payments_admin_url", "inventory_admin_url"})
+
+
+def as_environment(settings: Settings, *, admin: bool = False, **changes: object) -> dict[str, str]:
+    """``settings``, with ``changes``, as ``ORDERFLOW_*`` variables; what is not set is left out."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields} | changes
+    return {
+        f"ORDERFLOW_{name.upper()}": _text(value)
+        for name, value in values.items()
+        if value is not None and (admin or name not in ADMIN_FIELDS)
+    }
+
+
+def write_environment(data_dir: Path, settings: Settings) -> None:
+    """Leave the settings for ``running_settings``, and for a shell (``. .orderflow/stack.env``); mode 0600."""
+    variables = as_environment(settings, admin=True)
+    write_private(data_dir / FILE, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
+
+
+def running_settings(settings: Settings) -> Settings:
+    """``settings`` with the addresses of the stack that runs from ``settings.data_dir``, if one does.
+
+    What was set by the environment, a ``.env`` file or a caller stays as it is.
+    """
+    file = settings.data_dir / FILE
+    if not file.exists() or not Record.read(settings.data_dir / "stack.json").running:
+        return settings
+    chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return Settings(_env_file=file).model_copy(update=chosen)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

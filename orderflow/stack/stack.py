@@ -1,0 +1,331 @@
+"""The whole stack on one machine: servers, setup, gateway simulator, API and workers, for ``orderflow up``, the demo
+and the tests.
+
+It promises: one stack a data dir; the next start continues with the same data, on the same ports where they are
+free; whatever a killed supervisor left running is stopped first; ``stop`` leaves no process behind.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import SecretStr
+
+from orderflow.settings import Settings
+from orderflow.stack import placement
+from orderflow.stack.apache import ApacheBroker
+from orderflow.stack.environment import FILE, as_environment, write_environment
+from orderflow.stack.errors import StackError
+from orderflow.stack.kafka import NoidaBroker
+from orderflow.stack.ports import LOOPBACK, MovedPort, choose_ports
+from orderflow.stack.postgres import Postgres
+from orderflow.stack.probes import child_environment, http_answers
+from orderflow.stack.processes import Event, Process, Spec
+from orderflow.stack.records import Identity, Record, exclusive, stop_left, write_private
+from orderflow.stack.supervisor import Supervisor
+from orderflow.stack.temporal import TemporalServer
+
+SERVICES = ("orders", "payments", "inventory")
+RECORD = "stack.json"
+CREDENTIALS = "credentials.json"
+LEDGER = "gateway-ledger"
+SETUP_SECONDS = 120.0
+
+
+class EmbeddedStack:
+    """``async with EmbeddedStack(settings, data_dir) as stack``: everything runs inside, nothing after.
+
+    ``processes="servers"`` starts Postgres, Temporal and Kafka and runs setup; ``"all"`` also the gateway simulator,
+    the API (``api``), the workers (``workers``, or one process a task queue) and relay and tracking (``relay``).
+    ``ports="free"`` never takes a usual port, for tests. Inside, ``stack.settings`` and ``stack.env`` lead to it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data_dir: Path | None = None,
+        *,
+        processes: Literal["all", "servers"] = "all",
+        ports: Literal["usual", "free"] = "usual",
+        fresh: bool = False,
+        durable: bool = True,
+        gateway_seed: int = 1,
+        on_event: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self.data_dir = Path(os.path.abspath(data_dir or settings.data_dir))
+        self.settings = settings
+        self.ports: dict[str, int] = {}
+        self.links: dict[str, str] = {}
+        #: Ports that were wanted and are taken by somebody else.
+        self.moved_ports: list[MovedPort] = []
+        self._given = settings
+        self._all = processes == "all"
+        self._free_ports = ports == "free"
+        self._fresh = fresh
+        self._durable = durable
+        self._gateway_seed = gateway_seed
+        self._on_event = on_event
+        self._phase = "stopped"
+        self._ports_before: dict[str, int] = {}
+        self._supervisor = Supervisor(self.data_dir / "logs", on_event=on_event, on_change=self._write_record)
+        self._lock = contextlib.ExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a process that belongs to this stack, as the API and the workers have it."""
+        return child_environment(as_environment(self.settings) | self._code())
+
+    def process(self, name: str) -> Process:
+        """A process by name, to kill, freeze, stop or start it. Raises StackError for an unknown one."""
+        try:
+            return self._supervisor.processes[name]
+        except KeyError:
+            raise StackError(f"no process {name!r}: there are {', '.join(self._supervisor.processes)}") from None
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """All processes by name."""
+        return self._supervisor.processes
+
+    async def start(self) -> None:
+        """Start everything and wait until it is ready. Raises StackError, with nothing left running."""
+        self._enter_data_dir()
+        try:
+            self._phase = "starting"
+            await self._start()
+            self._phase = "running"
+            self._write_record()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self, *, grace_seconds: float | None = None) -> None:
+        """Stop everything, workers before servers. ``grace_seconds`` replaces each process's own grace."""
+        if self._phase == "stopped":
+            self._lock.close()
+            return
+        self._phase = "stopping"
+        self._write_record()
+        await self._supervisor.stop(grace_seconds=grace_seconds)
+        self._phase = "stopped"
+        self._write_record()
+        self._lock.close()
+
+    def hurry(self) -> None:
+        """Cut the grace of our own processes in a stop that is under way; the servers still get theirs, to flush."""
+        for name, process in self.processes.items():
+            if name not in ("postgres", "temporal", "kafka"):
+                process.hurry()
+
+    def _enter_data_dir(self) -> None:
+        """Make the data dir, take its lock, and see that it is ours."""
+        home = self.data_dir
+        try:
+            if not home.exists():
+                home.mkdir(parents=True)
+                # Root's Postgres runs as another user, which must pass; what lies inside has modes of its own.
+                home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            if home.stat().st_uid != os.geteuid():
+                raise StackError(f"{home} belongs to another user: set ORDERFLOW_DATA_DIR to a folder of your own")
+            supervisor = Record.read(home / RECORD).supervisor
+            who = f" (pid {supervisor.pid})" if supervisor else ""
+            runs = f"OrderFlow already runs from {home}{who}: `orderflow status` shows it, `orderflow down` stops it"
+            self._lock.enter_context(exclusive(home / "lock", runs))
+        except OSError as error:
+            raise StackError(f"the data dir {home} cannot be used: {error.strerror}") from error
+
+    async def _start(self) -> None:
+        home = self.data_dir
+        before = Record.read(home / RECORD)
+        self._ports_before = before.ports
+        for name in await stop_left(before.children):
+            self._on_event(Event(name, "stopped", "it was left running by a supervisor that was killed"))
+        if self._fresh:
+            wipe(home)
+        explicit = {"api": self._given.api_port} if "api_port" in self._given.model_fields_set else {}
+        self.ports, self.moved_ports = choose_ports(
+            self._needed_ports(), before=before.ports, explicit=explicit, usual=not self._free_ports
+        )
+        passwords = _passwords(home / CREDENTIALS)
+        postgres = Postgres(home, self.ports["postgres"], passwords["admin"], durable=self._durable)
+        temporal = TemporalServer(home, self.ports["temporal"], self.ports["temporal_ui"])
+        broker: NoidaBroker | ApacheBroker
+        if self._given.stack_kafka == "apache":
+            broker = ApacheBroker(home, self.ports["kafka"], self.ports["kafka_controller"])
+        else:
+            broker = NoidaBroker(home, self.ports["kafka"])
+        self.settings = self._settings(postgres, temporal, broker.bootstrap_servers, passwords)
+        self.links = self._links()
+        self._write_record()
+        await postgres.initialise()
+        await broker.initialise()
+        await self._supervisor.start(postgres.spec(), temporal.spec(), broker.spec())
+        write_environment(home, self.settings)
+        await self._supervisor.run(self._setup_spec())
+        if self._all:
+            await self._supervisor.start(*self._application())
+
+    def _needed_ports(self) -> list[str]:
+        servers = ["postgres", "temporal", "temporal_ui", "kafka"]
+        if self._given.stack_kafka == "apache":
+            servers.append("kafka_controller")
+        return [*servers, "gateway", "api", *self._worker_names(), "relay"] if self._all else servers
+
+    def _worker_names(self) -> tuple[str, ...]:
+        return SERVICES if self._given.stack_split_workers else ("workers",)
+
+    def _settings(
+        self, postgres: Postgres, temporal: TemporalServer, kafka: str, passwords: dict[str, str]
+    ) -> Settings:
+        databases = {
+            f"{service}_database_url": SecretStr(postgres.url(service, user=service, password=passwords[service]))
+            for service in SERVICES
+        }
+        admins = {f"{service}_admin_url": SecretStr(postgres.url()) for service in SERVICES}
+        here = {
+            "temporal_address": temporal.address,
+            "temporal_ui_url": temporal.ui_url,
+            "temporal_namespace": "default",
+            "temporal_tls": False,
+            "temporal_api_key": None,
+            "kafka_bootstrap_servers": kafka,
+            "kafka_security_protocol": "PLAINTEXT",
+            "kafka_replication_factor": 1,
+            "kafka_min_insync_replicas": 1,
+            "health_host": LOOPBACK,
+            "data_dir": self.data_dir,
+            "migrations_dir": self._given.migrations_dir.resolve(),
+        }
+        if self._all:
+            api, gateway = self.ports["api"], self.ports["gateway"]
+            here |= {"api_port": api, "api_url": f"http://{LOOPBACK}:{api}"}
+            here |= {"gateway_url": f"http://{LOOPBACK}:{gateway}"}
+        return self._given.model_copy(update={**databases, **admins, **here})
+
+    def _links(self) -> dict[str, str]:
+        servers = {
+            "postgres": f"{LOOPBACK}:{self.ports['postgres']}",
+            "temporal": self.settings.temporal_ui_url,
+            "kafka": self.settings.kafka_bootstrap_servers,
+        }
+        if not self._all:
+            return servers
+        api = {"gateway": self.settings.gateway_url, "api": f"{self.settings.api_url}/docs"}
+        workers = (*self._worker_names(), "relay")
+        health = {name: f"http://{LOOPBACK}:{self.ports[name]}/health/ready" for name in workers}
+        return servers | api | health
+
+    def _setup_spec(self) -> Spec:
+        async def ended() -> bool:
+            return False
+
+        return self._python("setup", "cli.main", "setup", ready=ended, ready_seconds=SETUP_SECONDS, admin=True)
+
+    def _application(self) -> list[Spec]:
+        gateway = self._python(
+            "gateway",
+            "orderflow.gateways.simulator",
+            *("--host", LOOPBACK, "--port", str(self.ports["gateway"]), "--ledger", str(self.data_dir / LEDGER)),
+            *("--decline-rate", str(self.settings.stack_decline_rate), "--seed", str(self._gateway_seed)),
+            ready=http_answers(self.ports["gateway"], "/health"),
+        )
+        api = self._python("api", "cli.main", "api", ready=http_answers(self.ports["api"], "/health/ready"))
+        if self._given.stack_split_workers:
+            workers = [self._worker(service, service) for service in SERVICES]
+        else:
+            workers = [self._worker("workers", *SERVICES)]
+        return [gateway, *workers, self._worker("relay", "relay", "tracking"), api]
+
+    def _worker(self, name: str, *roles: str) -> Spec:
+        port = self.ports[name]
+        return self._python(
+            name,
+            "cli.main",
+            *("worker", *roles),
+            ready=http_answers(port, "/health/ready"),
+            stop_grace_seconds=self.settings.worker_graceful_shutdown_seconds + 10,
+            health_port=port,
+        )
+
+    def _python(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        ready: Callable[[], Awaitable[bool]],
+        ready_seconds: float = 60.0,
+        stop_grace_seconds: float = 15.0,
+        admin: bool = False,
+        **changes: object,
+    ) -> Spec:
+        """One of our processes. Its working directory is the data dir, where no ``.env`` file is."""
+        return Spec(
+            name=name,
+            argv=[sys.executable, "-P", "-m", module, *arguments],
+            env=child_environment(as_environment(self.settings, admin=admin, **changes) | self._code()),
+            cwd=self.data_dir,
+            ready=ready,
+            ready_seconds=ready_seconds,
+            stop_grace_seconds=stop_grace_seconds,
+        )
+
+    @staticmethod
+    def _code() -> dict[str, str]:
+        """Children run the very code that runs here, installed or not."""
+        folders: dict[str, None] = {}
+        for package in ("orderflow", "orderflow_events"):
+            found = find_spec(package)
+            if found is not None and found.origin is not None:
+                folders[str(Path(found.origin).parents[1])] = None
+        return {"PYTHONPATH": os.pathsep.join(folders), "PYTHONUNBUFFERED": "1"}
+
+    def _write_record(self) -> None:
+        living = self._phase != "stopped"
+        Record(
+            supervisor=Identity.of(os.getpid()) if living else None,
+            phase=self._phase,
+            children=self._supervisor.left(),
+            # A start of the servers alone does not forget where the rest was.
+            ports=self._ports_before | self.ports,
+            links=self.links,
+        ).write(self.data_dir / RECORD)
+
+
+def wipe(home: Path) -> None:
+    """Remove what a stack keeps in its data dir, and nothing else that may lie there. The caller holds the lock."""
+    placement.remove(home)
+    for name in ("kafka", "kafka-apache", "logs"):
+        shutil.rmtree(home / name, ignore_errors=True)
+    for pattern in ("temporal.db*", f"{LEDGER}*", CREDENTIALS, FILE):
+        for path in home.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _passwords(path: Path) -> dict[str, str]:
+    """The stack's own passwords, made at the first start; mode 0600."""
+    if path.exists():
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+    made = {name: secrets.token_urlsafe(24) for name in ("admin", *SERVICES)}
+    write_private(path, json.dumps(made, indent=2))
+    return made

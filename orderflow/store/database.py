@@ -1,0 +1,137 @@
+"""One service's database: a pool, statements with named parameters, and a hint to those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+import asyncpg
+
+from orderflow.domain.errors import Unavailable
+from orderflow.store.errors import database_errors
+
+#: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
+CHANNEL = "orderflow"
+
+_NAMED = re.compile(r"\$([a-z_]+)")
+
+
+class Statement:
+    """SQL with named parameters (``$order_id``), sent as Postgres wants them (``$1``)."""
+
+    def __init__(self, sql: str) -> None:
+        self.names = tuple(dict.fromkeys(_NAMED.findall(sql)))
+        position = {name: f"${number}" for number, name in enumerate(self.names, start=1)}
+        self.sql = _NAMED.sub(lambda match: position[match[1]], sql)
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in the order that Postgres expects. Raises KeyError for one that is missing."""
+        return [values[name] for name in self.names]
+
+
+async def _prepare(connection: asyncpg.Connection[Any]) -> None:
+    for type_name in ("json", "jsonb"):
+        await connection.set_type_codec(type_name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+async def _keep(connection: asyncpg.Connection[Any]) -> None:
+    """Instead of asyncpg's reset: no statement of ours leaves anything in a session. Doubles the throughput."""
+
+
+async def create_pool(dsn: str, *, size: int, command_timeout: float, name: str = "orderflow") -> asyncpg.Pool[Any]:
+    """A pool of at most ``size`` connections; jsonb comes and goes as Python data.
+
+    ``command_timeout`` in seconds. Raises Unavailable when the server cannot be reached.
+    """
+    with database_errors(name):
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            command_timeout=command_timeout,
+            timeout=command_timeout,
+            init=_prepare,
+            reset=_keep,
+            server_settings={"application_name": name, "jit": "off"},
+        )
+
+
+class Database:
+    """A service's database. ``async with`` closes it; it opens at first use."""
+
+    def __init__(self, name: str, dsn: str, *, pool_size: int = 8, command_timeout: float = 4.0) -> None:
+        self.name = name
+        self._dsn = dsn
+        self._pool_size = pool_size
+        self._command_timeout = command_timeout
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._opening = asyncio.Lock()
+        self._wrote = asyncio.Event()
+        self._notifying: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def pool(self) -> asyncpg.Pool[Any]:
+        """The pool, opened at first use: a process starts, and says so, while its database is away."""
+        if self._pool is None:
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await create_pool(
+                        self._dsn, size=self._pool_size, command_timeout=self._command_timeout, name=self.name
+                    )
+                    self._notifying = asyncio.create_task(self._notify())
+        return self._pool
+
+    async def close(self) -> None:
+        """Stop telling, and close all connections."""
+        if self._notifying is not None:
+            self._notifying.cancel()
+            await asyncio.gather(self._notifying, return_exceptions=True)
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), timeout=5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def one(self, statement: Statement, values: Mapping[str, Any]) -> asyncpg.Record | None:
+        """Run ``statement`` as a transaction of its own; its first row, if any."""
+        pool = await self.pool()
+        with database_errors(self.name):
+            return await pool.fetchrow(statement.sql, *statement.arguments(values))
+
+    async def all(self, statement: Statement, values: Mapping[str, Any]) -> list[asyncpg.Record]:
+        """Run ``statement`` as a transaction of its own; all its rows."""
+        pool = await self.pool()
+        with database_errors(self.name):
+            return await pool.fetch(statement.sql, *statement.arguments(values))
+
+    async def listen(self) -> asyncpg.Connection[Any]:
+        """A connection of its own for LISTEN (directly to the server: a pooler would lose the notices)."""
+        with database_errors(self.name):
+            connection = await asyncpg.connect(self._dsn, timeout=self._command_timeout)
+            await _prepare(connection)
+            return connection
+
+    def wrote(self) -> None:
+        """Say that something was committed. Cheap: the notices of a burst become one."""
+        self._wrote.set()
+
+    async def _notify(self) -> None:
+        # After the commit and on its own: inside the transaction NOTIFY takes a global lock (4,077 to 1,531 tx/s).
+        # Losing one is harmless, all listeners poll as well.
+        while True:
+            await self._wrote.wait()
+            self._wrote.clear()
+            with contextlib.suppress(Unavailable):
+                await self.one(_NOTIFY, {})
+
+
+_NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', '')")

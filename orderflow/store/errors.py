@@ -1,0 +1,41 @@
+"""Postgres' errors in our words: no answer is ``Unavailable``, bad data is a ``Rejection``, the rest is a bug."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from orderflow.domain.errors import Problem, Rejection, Unavailable
+
+# Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system): nothing is known, try again.
+# Somebody else was faster, nothing happened: a unique violation, or class 40 (serialization failure, deadlock).
+_LOST_RACE = ("23505", "40")
+_TRY_AGAIN = ("08", "53", "57", "58")
+_BAD_DATA = ("22", "23")
+
+
+class LostRace(Unavailable):
+    """Somebody else was faster, and nothing happened. Look again; the write rule does."""
+
+
+@contextmanager
+def database_errors(database: str) -> Iterator[None]:
+    """Translate what asyncpg raises."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        sqlstate = str(error.sqlstate or "")
+        if sqlstate.startswith(_LOST_RACE):
+            raise LostRace(database, str(error)) from error
+        if sqlstate.startswith(_TRY_AGAIN):
+            raise Unavailable(database, str(error)) from error
+        if sqlstate.startswith(_BAD_DATA):
+            raise Rejection(
+                Problem(slug="invalid", detail=f"The database refuses this: {error}.", status=422)
+            ) from error
+        raise
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        # InterfaceError: a connection that was lost under a query. A wrong argument is a DataError, its subclass.
+        if isinstance(error, asyncpg.DataError):
+            raise
+        raise Unavailable(database, str(error) or type(error).__name__) from error

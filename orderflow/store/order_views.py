@@ -1,0 +1,168 @@
+"""Orders as the API shows them. Reads only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import asyncpg
+
+from orderflow.domain.commands import Outcome
+from orderflow.domain.errors import Problem
+from orderflow.store.database import Database, Statement
+
+#: A ship waits for its capture.
+_PENDING = """EXISTS (SELECT FROM commands p
+                 WHERE p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending"""
+_SUMMARY = f"""o.order_id, o.status, o.version, o.reason, o.customer_id, o.reference, o.currency, o.total,
+       o.created_at, o.updated_at, {_PENDING}"""
+
+_READ = Statement(f"""
+    SELECT {_SUMMARY},
+           (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+            FROM order_lines l WHERE l.order_id = o.order_id) AS lines
+    FROM orders o WHERE o.order_id = $order_id""")
+
+_EVENTS = Statement("""
+    SELECT version, type, status, data, correlation_id, recorded_at
+    FROM events WHERE order_id = $order_id ORDER BY version""")
+
+_COMMAND = Statement("""
+    SELECT o.order_id IS NOT NULL AS placed, c.name, c.version, c.refusal, e.status, c.recorded_at
+    FROM (SELECT $order_id::uuid AS order_id) k
+    LEFT JOIN orders o ON o.order_id = k.order_id
+    LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+    LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version""")
+
+_CONDITIONS = {
+    "status": "o.status = $status",
+    "customer_id": "o.customer_id = $customer_id",
+    "reference": "o.reference = $reference",
+    "created_from": "o.created_at >= $created_from",
+    "created_to": "o.created_at < $created_to",
+}
+_AFTER = "(o.created_at, o.order_id) < ($after_created_at, $after_order_id)"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSummary:
+    """An order's row. ``total`` in minor units; ``pending``: a ship waits for its capture."""
+
+    order_id: UUID
+    status: str
+    version: int
+    reason: str | None
+    customer_id: str
+    reference: str | None
+    currency: str
+    total: int
+    created_at: datetime
+    updated_at: datetime
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView(OrderSummary):
+    """An order's row and its ``lines``: SKU, quantity, unit price in minor units."""
+
+    lines: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which orders to list; None: any. ``created_from`` is included, ``created_to`` is not."""
+
+    status: str | None = None
+    customer_id: str | None = None
+    reference: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last order of a page: the next page starts after it."""
+
+    created_at: datetime
+    order_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One event of an order's own history."""
+
+    version: int
+    type: str
+    status: str
+    data: dict[str, Any]
+    correlation_id: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """What is known of a command. ``placed``: whether the order has a row; ``outcome`` None: nothing recorded."""
+
+    placed: bool
+    name: str | None
+    outcome: Outcome | None
+    recorded_at: datetime | None
+
+    @property
+    def state(self) -> Literal["done", "refused", "pending", "not_recorded"]:
+        """In one word."""
+        return self.outcome.state if self.outcome else "not_recorded"
+
+
+class OrderViews:
+    """Reads of the orders database. All raise Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, order_id: UUID) -> OrderView | None:
+        """One order with its lines."""
+        row = await self._database.one(_READ, {"order_id": order_id})
+        if row is None:
+            return None
+        lines = tuple((sku, quantity, unit_price) for sku, quantity, unit_price in row["lines"])
+        return OrderView(**{**dict(row), "lines": lines})
+
+    async def page(self, filters: Filters, after: Position | None, limit: int) -> list[OrderSummary]:
+        """At most ``limit`` orders, newest first, from after ``after`` on."""
+        wanted = {name: value for name in _CONDITIONS if (value := getattr(filters, name)) is not None}
+        values: dict[str, Any] = {**wanted, "limit": limit}
+        conditions = [_CONDITIONS[name] for name in wanted]
+        if after is not None:
+            conditions.append(_AFTER)
+            values |= {"after_created_at": after.created_at, "after_order_id": after.order_id}
+        return [OrderSummary(**row) for row in await self._database.all(_page(conditions), values)]
+
+    async def events(self, order_id: UUID) -> list[EventView]:
+        """The order's own history, oldest first."""
+        return [EventView(**row) for row in await self._database.all(_EVENTS, {"order_id": order_id})]
+
+    async def command(self, order_id: UUID, command_id: str) -> CommandView:
+        """What came of a command."""
+        row = await self._database.one(_COMMAND, {"order_id": order_id, "command_id": command_id})
+        if row is None:  # the statement always gives a row
+            raise RuntimeError("the look-up of a command gave no row")
+        return CommandView(row["placed"], row["name"], _outcome(row), row["recorded_at"])
+
+
+def _page(conditions: Sequence[str]) -> Statement:
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return Statement(
+        f"SELECT {_SUMMARY} FROM orders o {where} ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit"
+    )
+
+
+def _outcome(row: asyncpg.Record) -> Outcome | None:
+    if row["name"] is None:
+        return None
+    if row["refusal"] is not None:
+        return Outcome(state="refused", refusal=Problem.model_validate(row["refusal"]))
+    if row["version"] is None:
+        return Outcome(state="pending")
+    return Outcome(state="done", version=row["version"], status=row["status"])

@@ -1,0 +1,155 @@
+"""The outbox: what is not on Kafka yet, who may publish it, and where the rest went.
+
+Pending is a state (a row is in ``outbox``), never "after the last one seen": transactions commit out of order.
+An order's entries stand in version order, because an event is written only after the one before it was committed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from orderflow.store.database import Database, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A pending event."""
+
+    position: int
+    order_id: UUID
+    version: int
+    type: str
+    status: str
+    data: dict[str, Any]
+    correlation_id: str
+    traceparent: str | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An entry that Kafka has acknowledged, and where it stands."""
+
+    entry: Entry
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits: entries (those of parked orders included), the age of the oldest, orders parked."""
+
+    entries: int
+    oldest_age: timedelta
+    parked_orders: int
+
+
+# Takes the lease, renews it, or leaves it to a holder whose time is not up. The database's clock decides: the
+# relays' clocks need not agree.
+_HOLD = Statement("""
+INSERT INTO relay_lease AS lease (name, holder, expires_at)
+VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+    WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+RETURNING holder
+""")
+
+_RELEASE = Statement("DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING holder")
+
+# The limit comes before the look-up of the events, one by one: a plain join scans all of `events` while the planner
+# takes the tables for small.
+_PENDING = Statement("""
+SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
+FROM (
+    SELECT position, order_id, version FROM outbox
+    WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
+    ORDER BY position LIMIT $limit
+) o
+CROSS JOIN LATERAL (
+    SELECT * FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
+) e
+ORDER BY o.position
+""")
+
+# Rows are locked in position order, so that two leaders (for a moment) do not deadlock; the second finds nothing left.
+_ACKNOWLEDGE = Statement("""
+WITH acked AS (
+    SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[])
+        AS acked (position, partition, "offset")
+), locked AS (
+    SELECT o.position FROM outbox o WHERE o.position = ANY ($positions::bigint[]) ORDER BY o.position FOR UPDATE
+), gone AS (
+    DELETE FROM outbox o USING locked WHERE o.position = locked.position
+    RETURNING o.position, o.order_id, o.version
+)
+INSERT INTO publications (order_id, version, partition, "offset")
+SELECT gone.order_id, gone.version, acked.partition, acked."offset" FROM gone JOIN acked USING (position)
+ON CONFLICT DO NOTHING
+RETURNING version
+""")
+
+_PARK = Statement("""
+INSERT INTO parked_orders (order_id, version, error) VALUES ($order_id, $version, $error)
+ON CONFLICT DO NOTHING RETURNING order_id
+""")
+
+_UNPARK = Statement("DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id")
+
+_DEPTH = Statement("""
+SELECT (SELECT count(*) FROM outbox) AS entries,
+       (SELECT count(*) FROM parked_orders) AS parked_orders,
+       coalesce((
+           SELECT greatest(clock_timestamp() - e.recorded_at, interval '0')
+           FROM (SELECT order_id, version FROM outbox ORDER BY position LIMIT 1) o
+           JOIN events e USING (order_id, version)
+       ), interval '0') AS oldest_age
+""")
+
+
+async def hold_lease(database: Database, holder: str, seconds: float) -> bool:
+    """Take or renew the relay's lease for ``seconds``. False: someone else leads."""
+    return await database.one(_HOLD, {"holder": holder, "seconds": seconds}) is not None
+
+
+async def release_lease(database: Database, holder: str) -> None:
+    """Give the lease back, if it is ``holder``'s, so that another need not wait for it to run out."""
+    await database.one(_RELEASE, {"holder": holder})
+
+
+async def pending(database: Database, limit: int) -> list[Entry]:
+    """The first ``limit`` pending entries in position order, without those of parked orders."""
+    return [Entry(**row) for row in await database.all(_PENDING, {"limit": limit})]
+
+
+async def acknowledge(database: Database, published: Sequence[Published]) -> None:
+    """Move entries from the outbox to the publications. Again, or by two leaders: nothing more happens."""
+    await database.all(
+        _ACKNOWLEDGE,
+        {
+            "positions": [p.entry.position for p in published],
+            "partitions": [p.partition for p in published],
+            "offsets": [p.offset for p in published],
+        },
+    )
+
+
+async def park(database: Database, entry: Entry, error: str) -> None:
+    """Leave the entry's order out from now on: Kafka refuses this record."""
+    await database.one(_PARK, {"order_id": entry.order_id, "version": entry.version, "error": error})
+
+
+async def unpark(database: Database, order_id: UUID) -> bool:
+    """Publish the order again, from where it stopped. False: it was not parked."""
+    found = await database.one(_UNPARK, {"order_id": order_id}) is not None
+    database.wrote()
+    return found
+
+
+async def depth(database: Database) -> Depth:
+    """How much waits to be published."""
+    row = await database.one(_DEPTH, {})
+    if row is None:
+        raise AssertionError("an aggregate always has a row")
+    return Depth(**row)

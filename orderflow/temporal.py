@@ -1,0 +1,52 @@
+"""Temporal: connecting, the data converter, and our errors as Temporal's, in one place."""
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, RetryConfig
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.service import GrpcCompression
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.settings import Settings
+
+
+async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
+    """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
+
+    ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. ``lazy`` connects at first use.
+    Raises RuntimeError when the server cannot be reached (not when lazy).
+    """
+    retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+        tls=settings.temporal_tls or settings.temporal_api_key is not None,
+        data_converter=pydantic_data_converter,
+        retry_config=retry,
+        lazy=lazy,
+        grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
+    )
+
+
+class ErrorMapping(Interceptor):
+    """Our errors as Temporal's, for every step: a Rejection is never retried, Unavailable always is."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap each step."""
+        return _MappedActivity(next)
+
+
+class _MappedActivity(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except Rejection as error:
+            raise ApplicationError(
+                str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True
+            ) from error
+        except Unavailable as error:
+            raise ApplicationError(str(error), type="unavailable") from error

@@ -1,0 +1,294 @@
+"""The adapter against the simulator, and against servers that misbehave."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from orderflow.domain.errors import Unavailable
+from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.protocol import Authorized, Captured, CaptureRefused, Declined, PaymentGateway, Shut, Voided
+from support.gateway import SimulatorProcess, free_port
+
+OK = "tok_ok"
+
+
+@pytest.fixture
+async def gateway(client: httpx.AsyncClient, simulator_url: str) -> AsyncIterator[PaymentGateway]:
+    async with gateway_client(simulator_url, 5) as ours:
+        yield HttpPaymentGateway(ours)
+
+
+async def authorize(
+    gateway: PaymentGateway, reference: UUID, token: str = OK, key: str = "w:authorize"
+) -> Authorized | Declined | Shut:
+    return await gateway.authorize(reference, 419, "USD", token, f"{reference}:{key}", correlation_id="corr-2")
+
+
+async def entry(client: httpx.AsyncClient, reference: UUID) -> dict[str, Any]:
+    found: dict[str, Any] = (await client.get(f"/v1/payments/{reference}")).json()
+    return found
+
+
+async def test_authorize_then_capture(client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID) -> None:
+    held = await authorize(gateway, reference)
+    assert isinstance(held, Authorized)
+    assert await authorize(gateway, reference) == held
+    taken = await gateway.capture(reference, f"{reference}:w:capture:c:1", correlation_id="corr-2")
+    assert isinstance(taken, Captured)
+    assert await gateway.capture(reference, f"{reference}:w:capture:c:1") == taken
+    found = await entry(client, reference)
+    assert (found["amount"], found["currency"], found["captured_amount"]) == (419, "USD", 419)
+    assert [call["correlation_id"] for call in found["calls"]] == ["corr-2", "corr-2", "corr-2", None]
+
+
+@pytest.mark.parametrize(
+    ("token", "answer"),
+    [
+        ("tok_declined", Declined("payment_declined")),
+        ("tok_insufficient_funds", Declined("insufficient_funds")),
+        ("unheard-of", Declined("payment_declined")),
+    ],
+)
+async def test_a_decline_is_a_result(gateway: PaymentGateway, reference: UUID, token: str, answer: Declined) -> None:
+    assert await authorize(gateway, reference, token) == answer
+    assert await authorize(gateway, reference, token) == answer
+
+
+async def test_a_refused_capture_is_a_result(gateway: PaymentGateway, reference: UUID) -> None:
+    await authorize(gateway, reference, "tok_capture_refused")
+    expected = CaptureRefused("The card's issuer refused the capture.")
+    assert await gateway.capture(reference, f"{reference}:c1") == expected
+    assert await gateway.capture(reference, f"{reference}:c1") == expected
+
+
+async def test_a_capture_after_the_hold_is_gone_is_refused(gateway: PaymentGateway, reference: UUID) -> None:
+    await authorize(gateway, reference)
+    await gateway.void(reference, f"{reference}:w:void")
+    assert isinstance(await gateway.capture(reference, f"{reference}:c1"), CaptureRefused)
+
+
+async def test_void_releases_what_is_held(client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID) -> None:
+    await authorize(gateway, reference)
+    for _ in range(2):
+        assert await gateway.void(reference, f"{reference}:w:void") == Voided(refunded=False)
+    assert (await entry(client, reference))["authorized_count"] == 0
+
+
+async def test_a_late_authorize_after_void_finds_the_door_shut(
+    client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID
+) -> None:
+    assert await gateway.void(reference, f"{reference}:w:void") == Voided(refunded=False)
+    for _ in range(2):
+        assert await authorize(gateway, reference) == Shut()
+    assert (await entry(client, reference))["authorized_count"] == 0
+
+
+async def test_void_of_what_was_captured_refunds_it_once(
+    client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID
+) -> None:
+    await authorize(gateway, reference)
+    await gateway.capture(reference, f"{reference}:c1")
+    for key in ("w:void", "w:void", "w:void:again"):
+        assert await gateway.void(reference, f"{reference}:{key}") == Voided(refunded=True)
+    found = await entry(client, reference)
+    assert (found["status"], found["captured_amount"], found["refunded_amount"]) == ("refunded", 419, 419)
+
+
+async def test_a_refund_whose_answer_was_lost_is_found_by_the_next_void(
+    client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID
+) -> None:
+    await authorize(gateway, reference)
+    await gateway.capture(reference, f"{reference}:c1")
+    headers = {"Idempotency-Key": f"{reference}:w:void"}
+    await client.post(f"/v1/payments/{reference}/void", headers=headers)
+    headers = {"Idempotency-Key": f"{reference}:w:void:refund"}
+    await client.post(f"/v1/payments/{reference}/refund", headers=headers)
+    assert await gateway.void(reference, f"{reference}:w:void") == Voided(refunded=True)
+    assert (await entry(client, reference))["refunded_amount"] == 419
+
+
+@pytest.mark.parametrize("token", ["tok_error_once", "tok_answer_lost_once"])
+async def test_no_answer_once_and_the_same_call_again_is_one_hold(
+    client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID, token: str
+) -> None:
+    with pytest.raises(Unavailable, match="payment gateway: answered authorize with 50"):
+        await authorize(gateway, reference, token)
+    assert isinstance(await authorize(gateway, reference, token), Authorized)
+    found = await entry(client, reference)
+    assert (found["authorized_count"], found["duplicate_attempts"]) == (1, 0)
+
+
+async def test_a_time_out_is_unavailable_and_the_same_call_again_is_one_hold(
+    client: httpx.AsyncClient, simulator_url: str, reference: UUID
+) -> None:
+    async with gateway_client(simulator_url, 0.3) as ours:
+        gateway = HttpPaymentGateway(ours)
+        with pytest.raises(Unavailable, match="no answer to authorize"):
+            await authorize(gateway, reference, "tok_slow")
+        assert isinstance(await authorize(gateway, reference, "tok_slow"), Authorized)
+    assert (await entry(client, reference))["authorized_count"] == 1
+
+
+async def test_a_gateway_that_is_down_is_unavailable(
+    client: httpx.AsyncClient, gateway: PaymentGateway, reference: UUID
+) -> None:
+    with pytest.raises(Unavailable):
+        await authorize(gateway, reference, "tok_down")
+    await client.put("/v1/faults", json={"down": True})
+    with pytest.raises(Unavailable):
+        await gateway.capture(reference, f"{reference}:c1")
+    with pytest.raises(Unavailable):
+        await gateway.void(reference, f"{reference}:w:void")
+
+
+async def test_a_gateway_that_is_gone_is_unavailable_and_back_without_a_new_client(tmp_path: Path) -> None:
+    process = SimulatorProcess(tmp_path)
+    async with gateway_client(process.url, 5) as ours:
+        gateway = HttpPaymentGateway(ours)
+        reference = uuid4()
+        with pytest.raises(Unavailable, match="ConnectError"):
+            await authorize(gateway, reference)
+        await process.start()
+        try:
+            held = await authorize(gateway, reference)
+            await process.kill()
+            with pytest.raises(Unavailable):
+                await authorize(gateway, reference)
+            await process.start()
+            assert await authorize(gateway, reference) == held
+        finally:
+            await process.kill()
+
+
+async def test_what_no_order_can_cause_is_a_bug(gateway: PaymentGateway, reference: UUID) -> None:
+    with pytest.raises(RuntimeError, match="unknown_reference"):
+        await gateway.capture(reference, f"{reference}:c1")
+    await authorize(gateway, reference)
+    with pytest.raises(RuntimeError, match="already_authorized"):
+        await authorize(gateway, reference, key="another")
+    with pytest.raises(RuntimeError, match="idempotency_key_reused"):
+        await authorize(gateway, reference, token="tok_declined")
+
+
+# --- servers that misbehave ---
+
+
+@asynccontextmanager
+async def canned(answer: bytes, *, trickle: bool = False) -> AsyncIterator[str]:
+    """A server that reads a request and gives this answer to it, whatever it was."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            while trickle:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def http(status: str, body: bytes) -> bytes:
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
+
+
+SECRET = 'tok_"geheim"_4242'
+NO_ANSWERS = {
+    "closed": b"",
+    "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+    "not JSON": http("200 OK", b"<html>"),
+    "not UTF-8": http("200 OK", b'{"status": "\xff\xff"}'),
+    "no object": http("200 OK", b"[]"),
+    "no id": http("200 OK", b"{}"),
+    "empty id": http("200 OK", b'{"authorization_id": "", "capture_id": "", "status": ""}'),
+    "no string": http("200 OK", b'{"authorization_id": 1, "capture_id": 1, "status": 1}'),
+    "202": http("202 Accepted", b"{}"),
+    "302": http("302 Found\r\nLocation: /elsewhere", b""),
+    "408": http("408 Request Timeout", b"{}"),
+    "429": http("429 Too Many Requests", b"{}"),
+    "500": http("500 Internal Server Error", SECRET.encode()),
+    "502": http("502 Bad Gateway", b"<html>"),
+    "503": http("503 Service Unavailable", b"{}"),
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
+async def test_an_answer_that_says_nothing_is_unavailable(answer: bytes, reference: UUID) -> None:
+    async with canned(answer) as url, gateway_client(url, 2) as ours:
+        gateway = HttpPaymentGateway(ours)
+        with pytest.raises(Unavailable) as raised:
+            await authorize(gateway, reference, SECRET)
+        assert raised.value.dependency == "payment gateway"
+        assert_no_secret(raised.value)
+        with pytest.raises(Unavailable):
+            await gateway.capture(reference, "c")
+        with pytest.raises(Unavailable):
+            await gateway.void(reference, "v")
+
+
+async def test_the_time_out_bounds_the_whole_call(reference: UUID) -> None:
+    """Each read of a trickling answer is quick enough; all of them together never end."""
+    async with canned(b"HTTP/1.1 200 OK\r\n\r\n", trickle=True) as url, gateway_client(url, 0.4) as ours:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match=r"within 0\.4 s"):
+                await authorize(HttpPaymentGateway(ours), reference)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code": "invalid", "got": "tok_\\"geheim\\"_4242"}',
+        b'no such token: tok_"geheim"_4242',
+        b"x" * 485 + b'tok_"geheim"_4242',
+        b"",
+    ],
+    ids=["JSON", "text", "at the cut", "empty"],
+)
+@pytest.mark.parametrize("status", ["400 Bad Request", "402 Payment Required", "409 Conflict"])
+async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
+    status: str, body: bytes, reference: UUID
+) -> None:
+    async with canned(http(status, body)) as url, gateway_client(url, 2) as ours:
+        with pytest.raises(RuntimeError, match=status[:3]) as raised:
+            await authorize(HttpPaymentGateway(ours), reference, SECRET)
+        assert_no_secret(raised.value)
+
+
+async def test_the_token_is_in_no_log(simulator_url: str, reference: UUID, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with gateway_client(simulator_url, 5) as ours:
+            await authorize(HttpPaymentGateway(ours), reference, SECRET)
+        async with gateway_client(f"http://127.0.0.1:{free_port()}", 5) as ours:
+            with pytest.raises(Unavailable) as raised:
+                await authorize(HttpPaymentGateway(ours), reference, SECRET)
+    assert_no_secret(raised.value)
+    assert caplog.records
+    assert "geheim" not in caplog.text
+
+
+async def test_a_header_that_cannot_be_sent_is_a_bug_not_an_outage(gateway: PaymentGateway, reference: UUID) -> None:
+    with pytest.raises(RuntimeError, match="cannot be sent") as raised:
+        await gateway.authorize(reference, 419, "USD", SECRET, "two\r\nlines")
+    assert_no_secret(raised.value)
+
+
+def assert_no_secret(error: BaseException) -> None:
+    assert "geheim" not in "".join(traceback.format_exception(error))
+    assert "geheim" not in repr(error)

@@ -1,0 +1,147 @@
+"""Refused by the database, whoever writes."""
+
+import json
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from orderflow.store.database import Database
+from orderflow.store.orders import Orders
+from orderflow.store.payments import Payments
+from support.orders import an_order, command
+from support.stack import Databases
+
+
+@pytest.fixture
+async def admin(databases: Databases):
+    """The owner of the orders database: what is refused here, no grant refuses."""
+    connection = await asyncpg.connect(databases.as_admin("orders"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def inventory_admin(databases: Databases):
+    connection = await asyncpg.connect(databases.as_admin("inventory"))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def approved(orders_db: Database):
+    orders = Orders(orders_db)
+    order = an_order()
+    await orders.place(order, command("place", "w:place"))
+    await orders.move(order.order_id, command("approve"))
+    return order.order_id
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ("UPDATE orders SET status = 'FULFILLING', version = 3", asyncpg.ForeignKeyViolationError),
+        ("UPDATE orders SET status = 'FULFILLING'", asyncpg.IntegrityConstraintViolationError),
+        ("UPDATE orders SET status = 'DRAFT', version = 1", asyncpg.IntegrityConstraintViolationError),
+        ("UPDATE orders SET total = total", asyncpg.IntegrityConstraintViolationError),
+        ("UPDATE orders SET version = 3, total = 0", asyncpg.CheckViolationError),
+        ("UPDATE orders SET version = 3, total = -5", asyncpg.CheckViolationError),
+        ("UPDATE orders SET version = 3, status = 'LOST'", asyncpg.CheckViolationError),
+        ("UPDATE orders SET version = 3, status = 'CANCELLED'", asyncpg.CheckViolationError),
+        ("UPDATE orders SET version = 3, reason = 'because'", asyncpg.CheckViolationError),
+        ("UPDATE events SET status = 'DRAFT'", asyncpg.IntegrityConstraintViolationError),
+        ("DELETE FROM events WHERE version = 2", asyncpg.IntegrityConstraintViolationError),
+        ("UPDATE order_lines SET unit_price = 0", asyncpg.CheckViolationError),
+        ("UPDATE order_lines SET quantity = 10000", asyncpg.CheckViolationError),
+        ("DELETE FROM orders", asyncpg.ForeignKeyViolationError),
+    ],
+)
+async def test_an_order_cannot_be_changed_behind_its_events(approved, admin, change, refusal) -> None:
+    with pytest.raises(refusal):
+        await admin.execute(change)
+
+
+async def test_events_have_no_gap(approved, admin) -> None:
+    insert = (
+        "INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id)"
+        " VALUES ($1, $2, 'ORDER_APPROVED', 'APPROVED', $3, 'w:x', 't')"
+    )
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await admin.execute(insert, approved, 4, json.dumps({}))
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await admin.execute(insert, uuid4(), 2, json.dumps({}))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await admin.execute(insert, approved, 2, json.dumps({}))
+
+
+async def test_a_row_starts_at_version_1(admin) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await admin.execute(
+            "INSERT INTO orders (order_id, status, version, customer_id, currency, total)"
+            " VALUES ($1, 'DRAFT', 2, 'x', 'USD', 1)",
+            uuid4(),
+        )
+
+
+async def test_at_most_one_command_of_an_order_is_pending(approved, admin) -> None:
+    insert = "INSERT INTO commands (order_id, command_id, name) VALUES ($1, $2, 'ship')"
+    await admin.execute(insert, approved, "c:1")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await admin.execute(insert, approved, "c:2")
+
+
+async def test_a_command_has_one_outcome(approved, admin) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await admin.execute(
+            "INSERT INTO commands (order_id, command_id, name, version, refusal) VALUES ($1, 'c:1', 'ship', 2, '{}')",
+            approved,
+        )
+
+
+async def test_every_event_is_in_the_outbox(approved, admin) -> None:
+    missing = await admin.fetchval(
+        "SELECT count(*) FROM events e LEFT JOIN outbox o USING (order_id, version) WHERE o.position IS NULL"
+    )
+    assert (missing, await admin.fetchval("SELECT count(*) FROM outbox")) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ("UPDATE stock SET version = 2, reserved = 11", asyncpg.CheckViolationError),
+        ("UPDATE stock SET version = 2, reserved = -1", asyncpg.CheckViolationError),
+        ("UPDATE stock SET version = 2, on_hand = -1", asyncpg.CheckViolationError),
+        ("UPDATE stock SET on_hand = 20", asyncpg.IntegrityConstraintViolationError),
+    ],
+)
+async def test_stock_is_never_negative_nor_oversold(inventory_admin, change, refusal) -> None:
+    await inventory_admin.execute("INSERT INTO stock (sku, on_hand, version) VALUES ('bread', 10, 1)")
+    with pytest.raises(refusal):
+        await inventory_admin.execute(change)
+
+
+async def test_a_payment_is_of_a_positive_amount(payments_db: Database, databases: Databases) -> None:
+    payments = Payments(payments_db)
+    order_id = uuid4()
+    await payments.authorized(
+        order_id, command("authorize", "w:authorize"), amount=419, currency="USD", authorization_id="a"
+    )
+    admin = await asyncpg.connect(databases.as_admin("payments"))
+    try:
+        for amount in (0, -1):
+            with pytest.raises(asyncpg.CheckViolationError):
+                await admin.execute("UPDATE payments SET version = 2, amount = $1", amount)
+    finally:
+        await admin.close()
+
+
+async def test_the_service_role_cannot_rewrite_history(orders_db: Database, approved) -> None:
+    pool = await orders_db.pool()
+    for change in (
+        "DELETE FROM events",
+        "UPDATE events SET status = 'DRAFT'",
+        "DELETE FROM commands",
+        "DELETE FROM orders",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pool.execute(change)

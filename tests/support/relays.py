@@ -1,0 +1,81 @@
+"""Relays that run inside a test, on a topic of their own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from orderflow.kafka import check_topic, make_producer
+from orderflow.settings import Settings
+from orderflow.store.database import Database
+from support.stack import Databases
+from workers.publisher import Publisher
+from workers.relay import Relay
+
+
+def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:
+    """Settings for one test's databases, with a topic of its own."""
+    return Settings(
+        _env_file=None,
+        orders_database_url=databases.orders,
+        payments_database_url=databases.payments,
+        inventory_database_url=databases.inventory,
+        kafka_bootstrap_servers=bootstrap_servers,
+        **{"kafka_topic": f"order.events.{uuid4().hex[:8]}", "relay_pacing_seconds": 0.01, "relay_lease_seconds": 1.5}
+        | more,
+    )
+
+
+@dataclass
+class RunningRelay:
+    """A relay of the orders database, running as a task."""
+
+    relay: Relay
+    database: Database
+    publisher: Publisher
+    stopping: asyncio.Event
+    states: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Its last word on its readiness."""
+        return self.states[-1:] == ["ok"]
+
+
+@asynccontextmanager
+async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIterator[RunningRelay]:
+    """Run a relay; ``publisher_options`` replace what the publisher gets from the settings."""
+    database = Database("relay-orders", settings.orders_database_url.get_secret_value(), pool_size=3)
+    options: dict[str, Any] = {
+        "make_producer": lambda: make_producer(settings),
+        "check_topic": lambda: check_topic(settings),
+    }
+    publisher = Publisher("/orderflow/orders", settings.kafka_topic, **(options | publisher_options))
+    states: list[str] = []
+    relay = Relay(
+        database,
+        publisher,
+        lease_seconds=settings.relay_lease_seconds,
+        pacing_seconds=settings.relay_pacing_seconds,
+        batch_size=settings.relay_batch_size,
+        report=states.append,
+    )
+    stopping = asyncio.Event()
+    task = asyncio.create_task(relay.run(stopping))
+    try:
+        yield RunningRelay(relay, database, publisher, stopping, states)
+    finally:
+        stopping.set()
+        await asyncio.wait_for(task, 20)
+        await database.close()
+
+
+@asynccontextmanager
+async def many_connections(dsn: str, count: int) -> AsyncIterator["asyncpg.Pool[Any]"]:
+    """A pool for writers."""
+    async with asyncpg.create_pool(dsn, min_size=count, max_size=count) as pool:
+        yield pool

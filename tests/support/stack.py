@@ -1,0 +1,197 @@
+"""Real servers for the tests: started once a session, on free ports, away from any running stack.
+
+Each is an async context manager; ``tests/conftest.py`` makes fixtures of them. Everything of one session lies in
+one temporary folder with a record of its processes. A session that was killed could not clean up: the next one
+finds its folder, stops what still runs and removes it.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from orderflow import bootstrap
+from orderflow.stack import placement
+from orderflow.stack.kafka import NoidaBroker
+from orderflow.stack.ports import free_port
+from orderflow.stack.postgres import Postgres, clear_remains
+from orderflow.stack.records import Identity, Record, stop_left
+from orderflow.stack.supervisor import Supervisor
+from orderflow.stack.temporal import TemporalServer
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+PREFIX = f"orderflow-tests-{os.getuid()}-"
+PASSWORDS: dict[str, str] = {service: f"{service}-test-password" for service in bootstrap.SERVICES}
+ADMIN_PASSWORD = "admin-test-password"
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Three fresh, migrated databases. ``orders``, ``payments``, ``inventory``: URLs as the service's role.
+
+    ``admin`` is the admin's URL of the server; ``as_admin("orders")`` the admin's of one of the three.
+    """
+
+    orders: str
+    payments: str
+    inventory: str
+    admin: str
+    _admin: dict[bootstrap.Service, str]
+
+    def url(self, service: bootstrap.Service) -> str:
+        """The URL of ``service``, as its role."""
+        return str(getattr(self, service))
+
+    def as_admin(self, service: bootstrap.Service) -> str:
+        """The URL of the database of ``service``, as the server's admin (no grant stands in the way)."""
+        return self._admin[service]
+
+
+@dataclass
+class PostgresServer:
+    """The session's Postgres, with one migrated template database a service."""
+
+    server: Postgres
+
+    @property
+    def admin(self) -> str:
+        """The admin's URL."""
+        return self.server.url()
+
+    async def prepare_templates(self) -> None:
+        """Roles, and the three templates, by the code that ``orderflow setup`` runs."""
+        for service in bootstrap.SERVICES:
+            await bootstrap.setup_database(
+                service,
+                admin_url=self.admin,
+                service_url=self.server.url(f"template_{service}", user=service, password=PASSWORDS[service]),
+                migrations_dir=MIGRATIONS,
+                report=lambda _: None,
+            )
+
+    async def fresh_databases(self) -> Databases:
+        """Copy the three templates (about 0.1 s)."""
+        suffix = uuid.uuid4().hex[:12]
+        admin = await asyncpg.connect(self.admin)
+        try:
+            for service in bootstrap.SERVICES:
+                name = f"{service}_{suffix}"
+                await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_{service}")
+                await bootstrap.restrict_database(admin, name, service)
+        finally:
+            await admin.close()
+        urls = {
+            service: self.server.url(f"{service}_{suffix}", user=service, password=PASSWORDS[service])
+            for service in bootstrap.SERVICES
+        }
+        admins = {service: self.server.url(f"{service}_{suffix}") for service in bootstrap.SERVICES}
+        return Databases(**urls, admin=self.admin, _admin=admins)
+
+    async def drop(self, databases: Databases) -> None:
+        """Drop what ``fresh_databases`` made, whoever is still connected."""
+        admin = await asyncpg.connect(self.admin)
+        try:
+            for service in bootstrap.SERVICES:
+                name = databases.url(service).rpartition("/")[2].partition("?")[0]
+                await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        finally:
+            await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def session_folder() -> AsyncIterator[Path]:
+    """A temporary folder for servers; first, folders of sessions that were killed are cleaned up."""
+    for abandoned in _abandoned_folders():
+        await _remove(abandoned)
+    folder = _new_folder()
+    try:
+        yield folder
+    finally:
+        await _remove(folder)
+
+
+def _abandoned_folders() -> list[Path]:
+    folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    records = ((folder, Record.read(folder / "stack.json")) for folder in folders)
+    return [folder for folder, record in records if record.supervisor is not None and not record.running]
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)  # Postgres runs as another user then
+    Record(supervisor=Identity.of(os.getpid()), phase="tests").write(folder / "stack.json")
+    return folder
+
+
+async def _remove(folder: Path) -> None:
+    homes = [record.parent for record in _below(folder, "stack.json")]
+    for home in homes:
+        record = Record.read(home / "stack.json")
+        if home == folder or not record.running:
+            await stop_left(record.children)
+    for pid_file in _below(folder, "postmaster.pid"):
+        await clear_remains(pid_file.parent)
+    for home in homes:
+        placement.remove(home)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _below(folder: Path, name: str) -> list[Path]:
+    return list(folder.rglob(name))
+
+
+@contextlib.asynccontextmanager
+async def _supervisor(folder: Path, name: str) -> AsyncIterator[Supervisor]:
+    """A supervisor with a record of its own below the session's folder."""
+    home = folder / name
+    home.mkdir(mode=0o711)
+    owner = Identity.of(os.getpid())
+
+    def record() -> None:
+        if home.exists():
+            Record(owner, "tests", supervisor.left()).write(home / "stack.json")
+
+    supervisor = Supervisor(home / "logs", on_change=record)
+    try:
+        yield supervisor
+    finally:
+        await supervisor.stop()
+        placement.remove(home)
+
+
+@contextlib.asynccontextmanager
+async def postgres_server(folder: Path) -> AsyncIterator[PostgresServer]:
+    """A Postgres that does not wait for the disk, with the templates made."""
+    async with _supervisor(folder, "postgres-server") as supervisor:
+        server = Postgres(supervisor.logs.parent, free_port(), ADMIN_PASSWORD, durable=False)
+        await server.initialise()
+        await supervisor.start(server.spec())
+        started = PostgresServer(server)
+        await started.prepare_templates()
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def temporal_dev_server(folder: Path) -> AsyncIterator[str]:
+    """A Temporal dev server in memory, with our search attributes; its address."""
+    async with _supervisor(folder, "temporal-server") as supervisor:
+        server = TemporalServer(supervisor.logs.parent, free_port(), None, in_memory=True)
+        await supervisor.start(server.spec())
+        yield server.address
+
+
+@contextlib.asynccontextmanager
+async def kafka_broker(folder: Path) -> AsyncIterator[str]:
+    """A Kafka-protocol broker without topics; its bootstrap address."""
+    async with _supervisor(folder, "kafka-broker") as supervisor:
+        broker = NoidaBroker(supervisor.logs.parent, free_port())
+        await broker.initialise()
+        await supervisor.start(broker.spec())
+        yield broker.bootstrap_servers

@@ -1,0 +1,43 @@
+"""A topic of its own for each test."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from orderflow.kafka import ensure_topic
+from orderflow.settings import Settings
+from support.relays import settings_for
+from support.stack import Databases
+from support.waiting import until
+
+
+@pytest_asyncio.fixture
+async def settings(databases: Databases, broker: str) -> Settings:
+    """Settings whose topic is there."""
+    settings = settings_for(databases, broker)
+    await ensure_topic(settings)
+    return settings
+
+
+@pytest_asyncio.fixture
+async def orders(databases: Databases) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """A connection to the orders database, as its service's role."""
+    connection = await asyncpg.connect(databases.orders)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def outbox_empty(orders: "asyncpg.Connection[Any]") -> Callable[[], Awaitable[None]]:
+    """Waits until the orders outbox is empty."""
+
+    async def wait() -> None:
+        async def empty() -> bool:
+            return not await orders.fetchval("SELECT count(*) FROM outbox")
+
+        await until(empty, seconds=60)
+
+    return wait

@@ -1,0 +1,39 @@
+"""The orders worker: OrderWorkflow, and the transitions of the order's own row."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.orders import OrderActivities
+from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.orders import Orders
+from workers.databases import open_database
+from workers.health import Health
+from workers.temporal import make_worker, serve_queue
+from workflows.order_workflow import OrderWorkflow
+from workflows.steps import ORDERS_QUEUE
+
+
+def make(client: Client, settings: Settings, database: Database) -> Worker:
+    """The worker of the task queue ``orders``."""
+    steps = OrderActivities(Orders(database), timedelta(seconds=settings.draft_ttl_seconds))
+    activities: list[Callable[..., Any]] = [
+        steps.place_order,
+        steps.move_order,
+        steps.accept_ship,
+        steps.record_ship,
+        steps.refuse_ship,
+        steps.refuse_command,
+    ]
+    return make_worker(client, settings, ORDERS_QUEUE, activities, [OrderWorkflow])
+
+
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+    """Work until ``stopping`` is set."""
+    async with open_database(settings, "orders") as database:
+        await serve_queue(settings, stopping, health, "orders", lambda client: make(client, settings, database))

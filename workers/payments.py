@@ -1,0 +1,38 @@
+"""The payments worker: authorize, capture, void."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.payments import PaymentActivities
+from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.protocol import PaymentGateway
+from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.payments import Payments
+from workers.databases import open_database
+from workers.health import Health
+from workers.temporal import make_worker, serve_queue
+from workflows.steps import PAYMENTS_QUEUE
+
+
+def make(client: Client, settings: Settings, database: Database, gateway: PaymentGateway) -> Worker:
+    """The worker of the task queue ``payments``."""
+    steps = PaymentActivities(Payments(database), gateway)
+    activities: list[Callable[..., Any]] = [steps.authorize_payment, steps.capture_payment, steps.void_payment]
+    return make_worker(client, settings, PAYMENTS_QUEUE, activities)
+
+
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+    """Work until ``stopping`` is set."""
+    async with (
+        open_database(settings, "payments") as database,
+        gateway_client(settings.gateway_url, settings.gateway_timeout_seconds) as http,
+    ):
+        gateway = HttpPaymentGateway(http)
+        await serve_queue(
+            settings, stopping, health, "payments", lambda client: make(client, settings, database, gateway)
+        )

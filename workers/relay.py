@@ -1,0 +1,218 @@
+"""The relay: what the outbox holds goes to Kafka, each order's events in order, at least once.
+
+One leader per database by a lease; others stand by. Two leaders for a moment are harmless: each sends an order's next
+event only when the one before it is on Kafka, so what they send twice are duplicates.
+"""
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+import structlog
+
+from orderflow.domain.errors import Unavailable
+from orderflow.kafka import check_topic, make_producer
+from orderflow.settings import Settings
+from orderflow.store import outbox
+from orderflow.store.database import CHANNEL, Database
+from orderflow.store.outbox import Published
+from orderflow_events.pauses import Backoff, pause
+from workers.health import Health
+from workers.publisher import Publisher
+
+#: What the relay relies on: NOTIFY only makes it faster.
+POLL_SECONDS = 0.5
+#: How long a round under way may go on after a stop.
+STOP_SECONDS = 5.0
+
+
+class Relay:
+    """Publishes one database's outbox.
+
+    ``lease_seconds``: another relay takes over when this one is silent for so long; it renews five times as often.
+    ``pacing_seconds``: the least time between two rounds. The first event goes at once, and under load a round grows.
+    ``report`` is told ``"ok"`` (leading or standing by, and able to) or what is wrong.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        lease_seconds: float,
+        pacing_seconds: float,
+        batch_size: int,
+        report: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._lease_seconds = lease_seconds
+        self._pacing_seconds = pacing_seconds
+        self._batch_size = batch_size
+        self._report = report
+        self._holder = str(uuid4())
+        self._leads_until = 0.0
+        self._lease_answered = False
+        self._unrecorded: list[Published] = []
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger(__name__).bind(database=database.name)
+
+    @property
+    def leads(self) -> bool:
+        """Whether the lease is ours, as far as we know. The clock goes on while the process is frozen."""
+        return asyncio.get_running_loop().time() < self._leads_until
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Publish until ``stopping`` is set; then finish the round, give the lease back and close the producer."""
+        rounds = asyncio.create_task(self._publish(stopping))
+        others = [asyncio.create_task(self._lead()), asyncio.create_task(self._listen())]
+        try:
+            await stopping.wait()
+            self._wake.set()
+            await asyncio.wait([rounds], timeout=STOP_SECONDS)
+        finally:
+            # What a cancelled round had sent is sent again by the next leader.
+            for task in (rounds, *others):
+                task.cancel()
+            await asyncio.gather(rounds, *others, return_exceptions=True)
+            await self._publisher.close()
+            if self.leads:
+                try:
+                    await outbox.release_lease(self._database, self._holder)
+                except Unavailable:
+                    self._log.info("lease_not_released")  # it runs out by itself
+
+    async def _lead(self) -> None:
+        """Take the lease, and keep it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            asked_at = clock()
+            try:
+                held = await outbox.hold_lease(self._database, self._holder, self._lease_seconds)
+            except Exception as error:
+                # Not renewed, not lost: the time that the last answer gave us runs on.
+                self._lease_answered = False
+                self._failed("lease", error)
+            else:
+                self._lease_answered = True
+                if held and not self.leads:
+                    self._log.info("leading")
+                    self._wake.set()
+                elif self.leads and not held:
+                    self._log.warning("lease_lost")
+                self._leads_until = asked_at + self._lease_seconds if held else 0.0
+            await asyncio.sleep(self._lease_seconds / 5)
+
+    async def _listen(self) -> None:
+        """Wake up when something was written. On a connection of its own."""
+        backoff = Backoff()
+        while True:
+            try:
+                connection = await self._database.listen()
+                try:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+                    self._wake.set()  # what was said before we listened
+                    backoff.reset()
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+            except Exception as error:
+                self._log.info("not_listening", error=repr(error))  # polling goes on
+            await asyncio.sleep(backoff.next())
+
+    async def _publish(self, stopping: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        backoff = Backoff()
+        while not stopping.is_set():
+            started_at = clock()
+            self._wake.clear()
+            try:
+                read = await self._round()
+            except Exception as error:
+                # Postgres or Kafka away, or a bug: what is pending stays pending.
+                self._failed("round", error)
+                await pause(backoff.next(), stopping)
+                continue
+            backoff.reset()
+            if read == 0:
+                await pause(POLL_SECONDS, self._wake)
+            elif read < self._batch_size:
+                await pause(started_at + self._pacing_seconds - clock(), stopping)
+
+    async def _round(self) -> int:
+        """One round: how many entries were read. Raises what stood in the way, after all that was done is recorded."""
+        await self._record()
+        if not self.leads:
+            await self._publisher.open()  # ready to take over, or it says why not
+            if self._lease_answered:
+                self._report("ok")
+            return 0
+        entries = await outbox.pending(self._database, self._batch_size)
+        if not entries:
+            await self._publisher.open()
+        outcome = await self._publisher.publish(entries)
+        self._unrecorded += outcome.published
+        await self._record()
+        for entry, reason in outcome.refused:
+            await outbox.park(self._database, entry, reason)
+            self._log.error("order_parked", order_id=str(entry.order_id), version=entry.version, error=reason)
+        if outcome.error is not None:
+            raise outcome.error
+        self._report("ok")
+        return len(entries)
+
+    async def _record(self) -> None:
+        """Move what Kafka has acknowledged to the publications; kept, while the database is away."""
+        if self._unrecorded:
+            await outbox.acknowledge(self._database, self._unrecorded)
+            self._unrecorded = []
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._report(f"{what}: {type(error).__name__}: {error}")
+        self._log.warning("relay_tries_again", what=what, error=repr(error))
+
+
+def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
+    """The relay of ``service``'s database, and that database, to be closed after it."""
+    database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
+    publisher = Publisher(
+        f"/orderflow/{service}",
+        settings.kafka_topic,
+        make_producer=lambda: make_producer(settings),
+        check_topic=lambda: check_topic(settings),
+    )
+    relay = Relay(
+        database,
+        publisher,
+        lease_seconds=settings.relay_lease_seconds,
+        pacing_seconds=settings.relay_pacing_seconds,
+        batch_size=settings.relay_batch_size,
+        report=report,
+    )
+    return relay, database
+
+
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+    """Run the relays of the three databases until ``stopping`` is set."""
+    databases = {
+        "orders": settings.orders_database_url,
+        "payments": settings.payments_database_url,
+        "inventory": settings.inventory_database_url,
+    }
+
+    async def relay_one(service: str, dsn: str) -> None:
+        def report(state: str) -> None:
+            health.set(f"relay:{service}", state)
+
+        report("starting")
+        relay, database = make_relay(service, dsn, settings, report)
+        try:
+            await relay.run(stopping)
+        finally:
+            await database.close()
+
+    async with asyncio.TaskGroup() as relays:
+        for service, url in databases.items():
+            relays.create_task(relay_one(service, url.get_secret_value()))

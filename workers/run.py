@@ -1,0 +1,40 @@
+"""Runs one or more roles in this process until SIGTERM or SIGINT, then lets each finish what it has begun."""
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, cast
+
+import structlog
+
+from orderflow.settings import Settings
+from workers.health import Health, serve_health
+
+ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking")
+
+Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+
+
+async def run(roles: Sequence[str], settings: Settings) -> None:
+    """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
+    stopping = asyncio.Event()
+    health = Health()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with asyncio.TaskGroup() as tasks:
+        for role in roles:
+            serve = cast(Serve, importlib.import_module(f"workers.{role}").serve)
+            tasks.create_task(_served(serve, settings, stopping, health), name=role)
+        if settings.health_port:
+            tasks.create_task(serve_health(health, settings.health_host, settings.health_port, stopping), name="health")
+    log.info("stopped", roles=list(roles))
+
+
+async def _served(serve: Serve, settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+    await serve(settings, stopping, health)
+    if not stopping.is_set():
+        raise RuntimeError("a role ended although nobody asked it to")

@@ -1,0 +1,77 @@
+"""What the workers of the three task queues share: connecting, options, serving until told to stop."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from orderflow.settings import Settings
+from orderflow.temporal import ErrorMapping, connect
+from workers.health import Health
+
+log = structlog.get_logger(__name__)
+
+
+def make_worker(
+    client: Client,
+    settings: Settings,
+    task_queue: str,
+    activities: Sequence[Callable[..., Any]],
+    workflows: Sequence[type] = (),
+) -> Worker:
+    """A worker of one task queue.
+
+    Workflows run unsandboxed: they import no I/O (import-linter holds that), and the sandbox costs more than an
+    order's own Python.
+    """
+    return Worker(
+        client,
+        task_queue=task_queue,
+        activities=activities,
+        workflows=workflows,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        interceptors=[ErrorMapping()],
+        max_cached_workflows=settings.worker_max_cached_workflows,
+        max_concurrent_activities=settings.worker_max_concurrent_activities,
+        graceful_shutdown_timeout=timedelta(seconds=settings.worker_graceful_shutdown_seconds),
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=settings.worker_sticky_timeout_seconds),
+    )
+
+
+async def serve_queue(
+    settings: Settings,
+    stopping: asyncio.Event,
+    health: Health,
+    part: str,
+    make: Callable[[Client], Worker],
+) -> None:
+    """Connect, however long Temporal is away, and work until ``stopping`` is set; then finish what runs."""
+    health.set(part, "starting")
+    client = await _connected(settings, stopping, health, part)
+    if client is None:
+        return
+    async with make(client):
+        health.set(part, "ok")
+        log.info("worker_started", worker=part)
+        await stopping.wait()
+        health.set(part, "stopping")
+    log.info("worker_stopped", worker=part)
+
+
+async def _connected(settings: Settings, stopping: asyncio.Event, health: Health, part: str) -> Client | None:
+    delay = 0.2
+    while not stopping.is_set():
+        try:
+            return await connect(settings)
+        except RuntimeError as error:
+            health.set(part, f"Temporal at {settings.temporal_address}: {error}")
+            log.warning("temporal_unreachable", worker=part, address=settings.temporal_address, error=str(error))
+            try:
+                await asyncio.wait_for(stopping.wait(), delay)
+            except TimeoutError:
+                delay = min(delay * 2, 5.0)
+    return None

@@ -1,0 +1,112 @@
+"""The tracking consumer: the stream becomes ``order_state_tracking`` in the orders database.
+
+It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from orderflow.kafka import check_topic, connection_options
+from orderflow.settings import Settings
+from orderflow.store import tracking
+from orderflow.store.database import Database
+from orderflow_events.consumer import IdempotentConsumer
+from orderflow_events.envelope import Envelope
+from orderflow_events.inbox import Connection, Gap
+from orderflow_events.pauses import Backoff, pause
+from workers.health import Health
+
+PART = "tracking"
+
+log = structlog.get_logger(__name__)
+
+
+def tracked(envelope: Envelope) -> tracking.Tracked:
+    """What the tracking keeps of an event."""
+    return tracking.Tracked(
+        order_id=envelope.order_id,
+        source=envelope.source,
+        version=envelope.version,
+        type=envelope.type,
+        status=envelope.status,
+        reason=getattr(envelope.event, "reason", None),
+        recorded_at=envelope.recorded_at,
+    )
+
+
+async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+    """The effect of a batch."""
+    await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
+
+
+def log_gap(gap: Gap) -> None:
+    """An event is missing in the stream: the timeline has a hole, the order's state does not."""
+    event = gap.envelope
+    log.warning(
+        "gap_in_stream",
+        source=event.source,
+        order_id=str(event.order_id),
+        correlation_id=event.correlation_id,
+        version=event.version,
+        last_seen=gap.last_seen,
+    )
+
+
+def make_consumer(settings: Settings, database: Database, report: Callable[[str], None]) -> IdempotentConsumer:
+    """A member of the tracking group that writes to ``database``."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Connection]:
+        pool = await database.pool()
+        async with pool.acquire() as connection:
+            yield connection
+
+    return IdempotentConsumer(
+        kafka=connection_options(settings),
+        topic=settings.kafka_topic,
+        group=settings.tracking_group,
+        connect=connect,
+        effect=track,
+        pacing_seconds=settings.tracking_pacing_seconds,
+        on_gap=log_gap,
+        on_state=report,
+    )
+
+
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+    """Track until ``stopping`` is set."""
+
+    def report(state: str) -> None:
+        health.set(PART, state)
+
+    report("starting")
+    await _topic_as_it_should_be(settings, stopping, report)
+    database = Database(
+        PART,
+        settings.orders_database_url.get_secret_value(),
+        pool_size=2,
+        command_timeout=settings.database_command_timeout_seconds,
+    )
+    try:
+        await make_consumer(settings, database, report).run(stopping)
+    finally:
+        await database.close()
+
+
+async def _topic_as_it_should_be(settings: Settings, stopping: asyncio.Event, report: Callable[[str], None]) -> None:
+    # Subscribing to a topic that is not there can create it, with the broker's defaults.
+    backoff = Backoff()
+    while not stopping.is_set():
+        try:
+            differences = await check_topic(settings)
+            if not differences:
+                return
+            problem = " ".join(differences)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        report(f"topic {settings.kafka_topic}: {problem}")
+        log.warning("topic_not_ready", topic=settings.kafka_topic, problem=problem)
+        await pause(backoff.next(), stopping)

@@ -1,0 +1,1 @@
+"""OrderWorkflow, and the steps it calls. No I/O."""

@@ -1,0 +1,47 @@
+"""What people read in the Temporal Web UI: where the order stands and what it waits for."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from orderflow.domain.orders import OrderStatus, allowed_actions
+from workflows.steps import StepOutcome
+
+_RUNNING = {
+    "authorize": "the payment service to authorize the payment",
+    "reserve": "the inventory service to reserve the stock",
+    "capture": "the payment service to capture the payment",
+    "commit": "the inventory service to commit the stock",
+    "void": "the payment service to void the payment",
+    "release": "the inventory service to release the stock",
+}
+
+
+def waits_for(
+    status: str | None, steps: Mapping[str, StepOutcome | None], expires_at: datetime | None
+) -> Iterator[str]:
+    """One phrase for each thing the order waits for; none when it is over."""
+    if status is None:
+        yield "the orders database to take its row"
+        return
+    for name, outcome in steps.items():
+        if outcome is None:
+            yield _RUNNING[name]
+    actions = allowed_actions(status)
+    if actions and status != OrderStatus.APPROVED:
+        yield f"somebody to {' or '.join(actions)} it"
+    if status == OrderStatus.DRAFT and expires_at is not None:
+        yield f"its expiry at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def details(
+    status: str | None, version: int, steps: Mapping[str, StepOutcome | None], expires_at: datetime | None
+) -> str:
+    """Markdown for the workflow's page."""
+    lines = [f"**{status or 'PLACING'}** (version {version})"]
+    waiting = list(waits_for(status, steps, expires_at))
+    lines.append("Waits for " + ", and for ".join(waiting) + "." if waiting else "Nothing is left to do.")
+    for name, outcome in steps.items():
+        if outcome is not None:
+            why = f": {outcome.reason}" if outcome.reason else ""
+            lines.append(f"- {name}: {outcome.state}{why}")
+    return "\n\n".join(lines[:2]) + ("\n\n" + "\n".join(lines[2:]) if lines[2:] else "")
