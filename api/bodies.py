@@ -91,9 +91,8 @@ async def _read(request: Request) -> bytes:
 
 def _require_json(request: Request) -> None:
     media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    charset = dict(
-        (name.strip(), value.strip(' "')) for name, _, value in (p.partition("=") for p in parameters.split(";"))
-    ).get("charset", "utf-8")
+    said = {name.strip(): value.strip(' "') for name, _, value in (p.partition("=") for p in parameters.split(";"))}
+    charset = said.get("charset", "utf-8")
     encoding = request.headers.get("content-encoding", "identity").lower()
     if media_type.strip() != "application/json" or charset not in ("utf-8", "utf8") or encoding != "identity":
         raise _refused("unsupported_media_type")

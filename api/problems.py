@@ -66,7 +66,9 @@ TYPES: Final[Mapping[str, ProblemType]] = {
         422, "Idempotency conflict", "The same `Idempotency-Key` came with another request before. Send a new key."
     ),
     "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
-    "order_lost": ProblemType(500, "Order lost", "The order was accepted, and ended without a trace. People look at it."),
+    "order_lost": ProblemType(
+        500, "Order lost", "The order was accepted, and ended without a trace. People look at it."
+    ),
     "unavailable": ProblemType(
         503, "Dependency unavailable", "`dependency` did not answer. Send the same request with the same key again."
     ),

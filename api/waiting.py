@@ -10,10 +10,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-import asyncpg
 import structlog
 
-from orderflow.domain.commands import Command
 from orderflow.domain.errors import Unavailable
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outcomes import Ended, Key, Outcomes
@@ -70,7 +68,8 @@ class OutcomeWaiter:
         while True:
             await self._somebody_waits.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._look.wait()
             self._look.clear()
             if not self._waiting:
                 self._somebody_waits.clear()
@@ -93,22 +92,25 @@ class OutcomeWaiter:
 
     async def _listen(self) -> None:
         while True:
-            lost = asyncio.Event()
             try:
-                connection = await self._database.listen()
-            except Unavailable:
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            connection.add_termination_listener(lambda _, lost=lost: lost.set())
-            try:
-                await connection.add_listener(CHANNEL, self._noticed)
-                self._look.set()  # what was said while nobody listened
-                await lost.wait()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                log.warning("listening_failed", detail=str(error))
-            finally:
-                connection.terminate()
+                await self._listen_once()
+            except Unavailable as error:
+                log.info("not_listening", detail=str(error))
+            except Exception:
+                log.exception("unexpected_error", where="listening for outcomes")
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen_once(self) -> None:
+        """Listen until the connection is lost. Without it, polling goes on."""
+        lost = asyncio.Event()
+        connection = await self._database.listen()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(CHANNEL, self._noticed)
+            self._look.set()  # what was said while nobody listened
+            await lost.wait()
+        finally:
+            connection.terminate()
 
     def _noticed(self, *_: Any) -> None:
         if self._waiting:
@@ -122,6 +124,3 @@ class _Watch:
     async def ended(self, seconds: float) -> Ended | None:
         await asyncio.wait([self._future], timeout=seconds)
         return self._future.result() if self._future.done() else None
-
-
-__all__ = ["Command", "OutcomeWaiter", "Waiting"]

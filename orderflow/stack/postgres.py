@@ -34,8 +34,8 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_min_messages": "warning",
 }
-#: For tests: a crash of the machine may lose everything, a crash of a process nothing.
-NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+#: For tests: a crash of the machine may lose everything, a crash of a process nothing (so synchronous_commit stays on).
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:

@@ -7,6 +7,7 @@ StackError with the end of that log; nothing is left running after ``stop``.
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -263,6 +264,7 @@ class Process:
             code = await child.wait()
             self.state = "crashed"
             self._forget()
+            end_group(child.pid)
             self._say("crashed", describe_exit(code))
             if time.monotonic() - launched > SOUND_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
@@ -305,6 +307,7 @@ class Process:
                 child.kill()
             await child.wait()
         self._forget()
+        end_group(child.pid)
         return killed
 
     def _forget(self) -> None:
@@ -325,6 +328,12 @@ class Process:
 
     def _say(self, kind: Kind, detail: str = "") -> None:
         self._on_event(Event(self.name, kind, detail))
+
+
+def end_group(leader: int) -> None:
+    """Kill what a child that has ended left in its process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def describe_exit(code: int) -> str:

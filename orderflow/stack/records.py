@@ -115,6 +115,7 @@ async def stop_left(children: Iterable[Left]) -> list[str]:
         if process is None:
             continue
         stopped.append(child.name)
+        descendants = [Identity(p.pid, p.create_time()) for p in process.children(recursive=True)]
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGCONT)
             process.send_signal(child.stop_signal)
@@ -122,6 +123,10 @@ async def stop_left(children: Iterable[Left]) -> list[str]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
             await _gone(child.identity, 5)
+        for descendant in descendants:
+            if not await _gone(descendant, 1) and (left := descendant.process()) is not None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
     return stopped
 
 

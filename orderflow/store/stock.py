@@ -117,7 +117,9 @@ class StockKeeper:
 
     async def page(self, after: str | None, limit: int) -> list[Stock]:
         """At most ``limit`` SKUs in their order, from after ``after`` on."""
-        statement, values = (_PAGE, {"limit": limit}) if after is None else (_NEXT_PAGE, {"limit": limit, "after": after})
+        statement, values = (
+            (_PAGE, {"limit": limit}) if after is None else (_NEXT_PAGE, {"limit": limit, "after": after})
+        )
         return [Stock(**row) for row in await self._database.all(statement, values)]
 
     async def set(self, command: StockCommand, on_hand: int) -> StockChange:

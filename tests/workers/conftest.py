@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from orderflow.kafka import ensure_topic
 from orderflow.settings import Settings
+from orderflow.store.database import Database
 from support.relays import settings_for
 from support.stack import Databases
 from support.waiting import until
@@ -41,3 +42,10 @@ def outbox_empty(orders: "asyncpg.Connection[Any]") -> Callable[[], Awaitable[No
         await until(empty, seconds=60)
 
     return wait
+
+
+@pytest_asyncio.fixture
+async def orders_database(databases: Databases) -> AsyncIterator[Database]:
+    """The orders database, as a process has it."""
+    async with Database("test-orders", databases.orders, pool_size=3) as database:
+        yield database

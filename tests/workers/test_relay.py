@@ -38,7 +38,7 @@ OutboxEmpty = Callable[[], Awaitable[None]]
 
 async def write_orders(dsn: str, count: int, versions: int, *, seed: int = 1, writers: int = 8) -> list[UUID]:
     """``count`` orders with 1 to ``versions`` events each, by concurrent writers whose commits come out of order."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     orders = [UUID(int=chance.getrandbits(128), version=4) for _ in range(count)]
     plan = {order: chance.randint(1, versions) for order in orders}
     todo = iter(orders)
@@ -398,6 +398,7 @@ async def test_a_notice_wakes_the_relay(
             return running.ok and running.relay.leads and listening == 1
 
         await until(idle, seconds=30)
+        await database.pool()
         await insert_event(orders, uuid4(), 1)
         database.wrote()
         await asyncio.wait_for(outbox_empty(), 10)

@@ -1,0 +1,58 @@
+# OrderFlow. `make help` lists the targets; ARGS="..." goes to the command behind one.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Variables of a caller's environment that would put other code on our path.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup demo up down test lint format lock bench clean
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv from requirements.lock (only when something changed)
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	        exec "$$python" tools/environment.py; \
+	    fi; \
+	done; \
+	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	        exec "$$python" tools/environment.py; \
+	    fi; \
+	done; \
+	echo "OrderFlow needs Python 3.11 or later as python3 (found: $$(python3 --version 2>&1 | head -1))"; exit 1
+
+demo: setup ## Real baskets through the whole stack, with a table at the end
+	@$(BIN)/orderflow demo $(ARGS)
+
+up: setup ## Start the whole stack and stay in the foreground; Ctrl-C stops it
+	@exec $(BIN)/orderflow up $(ARGS)
+
+down: setup ## Stop a stack that runs from this folder
+	@$(BIN)/orderflow down
+
+test: setup ## All tests, on real servers of their own
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy --strict and the import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff format and fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup ## Resolve pyproject.toml into requirements.lock again
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.lock
+
+bench: setup ## A real order against the naive workflow of the same shape
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove the environment and caches (not .orderflow: `orderflow up --fresh` empties that)
+	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,141 @@
+"""The API's composition root: everything is built here, and handed to who needs it.
+
+``uvicorn --factory api.app:create_app`` serves it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api import problems
+from api.commands import OrderCommands
+from api.documents import OrderDocuments
+from api.health import HealthRoutes, broker_answers, database_answers
+from api.inventory import InventoryRoutes
+from api.lookup import OrderLookup
+from api.orders import OrderRoutes
+from api.problem_pages import problem_router
+from api.requests import RequestContext
+from api.schemas import BODIES
+from api.waiting import OutcomeWaiter
+from api.workflows import OrderWorkflows
+from orderflow import temporal
+from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.order_views import OrderViews
+from orderflow.store.orders import Orders
+from orderflow.store.outcomes import Outcomes
+from orderflow.store.stock import StockKeeper
+from orderflow.telemetry import configure_logging
+
+DESCRIPTION: Final = """
+Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
+
+- A command is accepted when it is durable. The answer waits for its outcome (2 s, or `Prefer: wait=N`); what takes
+  longer is answered 202, and `Location` says what will come of it.
+- Send an `Idempotency-Key` with every POST: the same request again gives the same outcome, and happens once.
+- `ETag` and `If-Match` carry an order's (or a SKU's) version.
+- Money is integer minor units with an ISO 4217 currency. Times are RFC 3339, UTC.
+- Errors are RFC 9457 problem documents; their types are listed at `/problems`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Without ``settings``: those of the environment, and logging set up as they say."""
+    if settings is None:
+        settings = Settings()
+        configure_logging(settings)
+    orders_db, inventory_db = (
+        Database(
+            name,
+            url.get_secret_value(),
+            pool_size=settings.database_pool_size,
+            command_timeout=settings.database_command_timeout_seconds,
+        )
+        for name, url in (
+            ("orders", settings.orders_database_url),
+            ("inventory", settings.inventory_database_url),
+        )
+    )
+    answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
+    workflows = OrderWorkflows(
+        lambda: temporal.connect(settings, answer_within=answer_within, lazy=True), answer_within
+    )
+    views = OrderViews(orders_db)
+    lookup = OrderLookup(views, workflows)
+    waiter = OutcomeWaiter(orders_db, Outcomes(orders_db))
+    order_routes = OrderRoutes(
+        database=orders_db,
+        views=views,
+        lookup=lookup,
+        commands=OrderCommands(Orders(orders_db), workflows, lookup, waiter),
+        documents=OrderDocuments(f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"),
+        wait_seconds=settings.api_wait_seconds,
+    )
+    health_routes = HealthRoutes(
+        needed={
+            "orders_db": database_answers(orders_db),
+            "inventory_db": database_answers(inventory_db),
+            "temporal": workflows.check,
+        },
+        informational={"kafka": broker_answers(settings.kafka_bootstrap_servers)},
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with waiter:
+                yield
+        finally:
+            await orders_db.close()
+            await inventory_db.close()
+
+    app = FastAPI(
+        title="OrderFlow",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    problems.install(app)
+    app.add_middleware(RequestContext)
+    for router in (
+        order_routes.router(),
+        InventoryRoutes(StockKeeper(inventory_db)).router(),
+        health_routes.router(),
+        problem_router(),
+    ):
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's schema, with what it does not see: the bodies that we read ourselves, and our problems."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            license_info=app.license_info,
+        )
+        unseen: list[type[BaseModel]] = [*BODIES, problems.ProblemDocument]
+        _, definitions = models_json_schema(
+            [(model, "validation") for model in unseen],
+            ref_template="#/components/schemas/{model}",
+        )
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        components.update(definitions["$defs"])
+        for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of 422, which is never sent
+            components.pop(name, None)
+        app.openapi_schema = schema
+    return app.openapi_schema

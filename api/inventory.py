@@ -1,0 +1,148 @@
+"""Stock over HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from api import cursors, problems
+from api.bodies import Received, documented, received
+from api.headers import Trace, expected_version, idempotency_key, trace
+from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
+from orderflow.domain.commands import client_command_id, request_hash
+from orderflow.domain.errors import Rejection
+from orderflow.domain.model import Model
+from orderflow.domain.orders import Sku
+from orderflow.store.stock import Stock, StockChange, StockCommand, StockKeeper, sku_not_found
+
+SkuInPath = Annotated[Sku, Path(examples=["SKU-1"])]
+Key = Annotated[str | None, Depends(idempotency_key)]
+Traced = Annotated[Trace, Depends(trace)]
+
+_COMMAND = (
+    *("malformed", "invalid_header", "stock_reserved", "version_conflict", "too_large", "unsupported_media_type"),
+    *("invalid", "idempotency_conflict", "unavailable"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRoutes:
+    """What the routes need."""
+
+    keeper: StockKeeper
+
+    def router(self) -> APIRouter:
+        """All routes below /inventory."""
+        router = APIRouter(prefix="/inventory", tags=["inventory"])
+        self._add_reads(router)
+        self._add_changes(router)
+        return router
+
+    def _add_reads(self, router: APIRouter) -> None:
+        @router.get(
+            "",
+            summary="List stock by SKU",
+            response_model=StockPage,
+            responses=problems.responses("invalid", "unavailable"),
+        )
+        async def list_stock(_: Traced, query: Annotated[StockQuery, Query()]) -> Response:
+            """A page of SKUs."""
+            after = cursors.to_sku(query.cursor) if query.cursor is not None else None
+            found = await self.keeper.page(after, query.limit + 1)
+            page = found[: query.limit]
+            more = len(found) > query.limit
+            return _json(
+                StockPage(
+                    stock=tuple(StockDocument.model_validate(_document(stock)) for stock in page),
+                    next_cursor=cursors.of_sku(page[-1].sku) if more else None,
+                )
+            )
+
+        @router.get(
+            "/{sku}",
+            summary="One SKU's stock",
+            response_model=StockDocument,
+            responses=problems.responses("sku_not_found", "invalid", "unavailable"),
+        )
+        async def read_stock(_: Traced, sku: SkuInPath) -> Response:
+            """How many there are, how many of them orders hold, how many are left."""
+            stock = await self.keeper.read(sku)
+            if stock is None:
+                raise Rejection(sku_not_found(sku))
+            return _json(StockDocument.model_validate(_document(stock)), headers=_etag(stock))
+
+    def _add_changes(self, router: APIRouter) -> None:
+        @router.put(
+            "/{sku}",
+            summary="State how many there are",
+            response_model=StockAnswer,
+            responses={
+                201: {"description": "The SKU is new.", "model": StockAnswer},
+                **problems.responses(*_COMMAND),
+            },
+            openapi_extra=documented(SetStock),
+        )
+        async def set_stock(
+            sku: SkuInPath,
+            key: Key,
+            expected: Annotated[int | None, Depends(expected_version)],
+            _: Traced,
+            request: Annotated[Received[SetStock], Depends(received(SetStock))],
+        ) -> Response:
+            """A count: recorded as a movement, also when it changes nothing. With `If-Match` only on that version."""
+            command = _command("set", sku, key, request.json, expected)
+            return _answer(await self.keeper.set(command, request.body.on_hand))
+
+        @router.post(
+            "/{sku}/adjustments",
+            summary="More or fewer",
+            response_model=StockAnswer,
+            responses=problems.responses("sku_not_found", "stock_limit", *_COMMAND),
+            openapi_extra=documented(AdjustStock),
+        )
+        async def adjust_stock(
+            sku: SkuInPath,
+            key: Key,
+            expected: Annotated[int | None, Depends(expected_version)],
+            _: Traced,
+            request: Annotated[Received[AdjustStock], Depends(received(AdjustStock))],
+        ) -> Response:
+            """A delta with its reason, recorded as a movement."""
+            command = _command("adjust", sku, key, request.json, expected)
+            return _answer(await self.keeper.adjust(command, request.body.delta, request.body.reason))
+
+
+def _command(name: str, sku: str, key: str | None, body: object, expected: int | None) -> StockCommand:
+    # A key stands for one request to one SKU: the SKU is part of what must be the same.
+    return StockCommand(
+        sku=sku,
+        id=client_command_id(key or str(uuid4())),
+        request_hash=request_hash(f"{name} {sku}", body),
+        expected_version=expected,
+    )
+
+
+def _answer(change: StockChange) -> Response:
+    headers = _etag(change.stock) | ({"Idempotent-Replayed": "true"} if change.replayed else {})
+    document = StockAnswer.model_validate({**_document(change.stock), "delta": change.delta})
+    return _json(document, 201 if change.created else 200, headers)
+
+
+def _document(stock: Stock) -> dict[str, object]:
+    return {
+        "sku": stock.sku,
+        "on_hand": stock.on_hand,
+        "reserved": stock.reserved,
+        "available": stock.on_hand - stock.reserved,
+        "version": stock.version,
+        "updated_at": stock.updated_at,
+    }
+
+
+def _etag(stock: Stock) -> dict[str, str]:
+    return {"ETag": f'"{stock.version}"'}
+
+
+def _json(document: Model, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(document.model_dump_json(), status, headers, "application/json")

@@ -1,0 +1,297 @@
+"""Orders over HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from uuid import UUID, uuid4, uuid5
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from api import cursors, documents, problems
+from api.bodies import Body, Received, documented, received
+from api.commands import Answer, OrderCommands
+from api.documents import OrderDocuments
+from api.headers import Trace, Wait, expected_version, idempotency_key, trace, wait
+from api.lookup import OrderLookup
+from api.schemas import (
+    ORDER_ID,
+    AcceptedDocument,
+    AcceptedLinks,
+    Approve,
+    Cancel,
+    CommandBrief,
+    CommandDocument,
+    Complete,
+    EventList,
+    OrderAnswer,
+    OrderDocument,
+    OrderPage,
+    OrderQuery,
+    PlaceOrder,
+    Ship,
+)
+from orderflow.domain.commands import Command, client_command_id, request_hash
+from orderflow.domain.model import Model
+from orderflow.domain.orders import Order, Reason
+from orderflow.store import tracking
+from orderflow.store.database import Database
+from orderflow.store.order_views import Filters, OrderViews, Position
+
+#: An Idempotency-Key of POST /orders and this make the order's id: the same key, the same order.
+ORDER_IDS: Final = UUID("5d1f3a52-2c36-4e0b-8d0e-6f0d6b1f7a11")
+PLACE_ID: Final = "w:place"
+
+OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
+CommandId = Annotated[str, Path(pattern=r"^[cws]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
+Key = Annotated[str | None, Depends(idempotency_key)]
+Expected = Annotated[int | None, Depends(expected_version)]
+Waits = Annotated[Wait, Depends(wait)]
+Traced = Annotated[Trace, Depends(trace)]
+
+_DATABASE = ("unavailable",)
+_READ = ("order_not_found", "invalid", "order_lost", "unavailable")
+_COMMAND = (
+    *("malformed", "invalid_header", "order_not_found", "illegal_transition", "shipment_in_progress"),
+    *("version_conflict", "too_large", "unsupported_media_type", "invalid", "idempotency_conflict"),
+    *("order_lost", "unavailable", "workflow_missing"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRoutes:
+    """What the routes need. ``wait_seconds``: how long to wait for an outcome, unless ``Prefer`` says."""
+
+    database: Database
+    views: OrderViews
+    lookup: OrderLookup
+    commands: OrderCommands
+    documents: OrderDocuments
+    wait_seconds: float
+
+    def router(self) -> APIRouter:
+        """All routes below /orders."""
+        router = APIRouter(prefix="/orders")
+        self._add_place(router)
+        self._add_reads(router)
+        self._add_command(router, "approve", Approve, "Approve a DRAFT: payment and stock are secured in parallel.")
+        self._add_command(router, "ship", Ship, "Ship a FULFILLING order: its payment is captured, its stock leaves.")
+        self._add_command(router, "complete", Complete, "Complete a SHIPPED order.")
+        self._add_command(router, "cancel", Cancel, "Cancel a DRAFT, APPROVED or FULFILLING order for its customer.")
+        return router
+
+    def _add_place(self, router: APIRouter) -> None:
+        @router.post(
+            "",
+            tags=["orders"],
+            summary="Place an order",
+            status_code=201,
+            response_model=OrderAnswer,
+            responses={
+                201: {"description": "It is a DRAFT.", "headers": _headers("Location", "ETag", "Idempotent-Replayed")},
+                202: _ACCEPTED,
+                **problems.responses(
+                    *("malformed", "invalid_header", "too_large", "unsupported_media_type", "invalid"),
+                    *("idempotency_conflict", "order_lost", "unavailable"),
+                ),
+            },
+            openapi_extra=documented(PlaceOrder),
+        )
+        async def place_order(
+            key: Key,
+            waits: Waits,
+            traced: Traced,
+            request: Annotated[Received[PlaceOrder], Depends(received(PlaceOrder))],
+        ) -> Response:
+            """Accepts the order durably, and waits until it is a DRAFT, or answers 202."""
+            placed = request.body
+            order = Order(
+                order_id=uuid5(ORDER_IDS, key) if key else uuid4(),
+                customer_id=placed.customer_id,
+                reference=placed.reference,
+                currency=placed.currency,
+                lines=placed.lines,
+            )
+            command = Command(
+                name="place",
+                id=PLACE_ID,
+                request_hash=request_hash("place", request.json),
+                correlation_id=traced.correlation_id,
+                traceparent=traced.traceparent,
+            )
+            answer = await self.commands.place(order, placed.payment_token, command, key, self._seconds(waits))
+            return await self._answer(order.order_id, command, answer, waits, 201)
+
+    def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
+        slugs = (*_COMMAND, "capture_refused") if name == "ship" else _COMMAND
+
+        @router.post(
+            f"/{{order_id}}/{name}",
+            tags=["orders"],
+            summary=summary,
+            operation_id=f"{name}_order",
+            response_model=OrderAnswer,
+            responses={
+                200: {"description": "It is done.", "headers": _headers("ETag", "Idempotent-Replayed")},
+                202: _ACCEPTED,
+                **problems.responses(*slugs),
+            },
+            openapi_extra=documented(body, optional=True),
+        )
+        async def command_order(
+            order_id: OrderId,
+            key: Key,
+            expected: Expected,
+            waits: Waits,
+            traced: Traced,
+            request: Annotated[Received[Body], Depends(received(body, optional=True))],
+        ) -> Response:
+            """Accepts the command durably, and waits for its outcome, or answers 202."""
+            said = request.body.model_dump(exclude_none=True)
+            command = Command(
+                name=name,
+                id=client_command_id(key or str(uuid4())),
+                request_hash=request_hash(name, request.json),
+                expected_version=expected,
+                correlation_id=traced.correlation_id,
+                traceparent=traced.traceparent,
+                data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
+            )
+            answer = await self.commands.send(order_id, command, self._seconds(waits))
+            return await self._answer(order_id, command, answer, waits, 200)
+
+    def _add_reads(self, router: APIRouter) -> None:
+        @router.get(
+            "",
+            tags=["orders"],
+            summary="List orders, newest first",
+            response_model=OrderPage,
+            responses=problems.responses("invalid", *_DATABASE),
+        )
+        async def list_orders(_: Traced, query: Annotated[OrderQuery, Query()]) -> Response:
+            """Orders that have been carried out at least to DRAFT; a PLACING order is found by its id only."""
+            after = cursors.to_position(query.cursor) if query.cursor is not None else None
+            filters = Filters(
+                status=query.status,
+                customer_id=query.customer_id,
+                reference=query.reference,
+                created_from=query.created_from,
+                created_to=query.created_to,
+            )
+            found = await self.views.page(filters, after, query.limit + 1)
+            page, last = found[: query.limit], found[query.limit - 1 : query.limit]
+            more = len(found) > query.limit
+            return _json(
+                OrderPage(
+                    orders=tuple(self.documents.summary(order) for order in page),
+                    next_cursor=cursors.of_position(Position(last[0].created_at, last[0].order_id)) if more else None,
+                )
+            )
+
+        @router.get(
+            "/{order_id}",
+            tags=["orders"],
+            summary="One order",
+            response_model=OrderDocument,
+            responses={
+                200: {"description": "The order.", "headers": _headers("ETag")},
+                **problems.responses(*_READ),
+            },
+        )
+        async def read_order(_: Traced, order_id: OrderId) -> Response:
+            """The order as it is now; PLACING, version 0, while no worker has carried it out."""
+            document = await self._document(order_id)
+            return _json(document, headers={"ETag": f'"{document.version}"'})
+
+        @router.get(
+            "/{order_id}/events",
+            tags=["orders"],
+            summary="An order's history",
+            response_model=EventList,
+            responses=problems.responses(*_READ),
+        )
+        async def read_events(_: Traced, order_id: OrderId) -> Response:
+            """The order's own events, always current, and those of payment and inventory as the stream brought them."""
+            own = await self.views.events(order_id)
+            if not own:
+                await self.lookup.find(order_id)
+            tracked = await tracking.read(self.database, order_id, timeline=True)
+            return _json(EventList(order_id=order_id, events=tuple(documents.events(order_id, own, tracked))))
+
+        @router.get(
+            "/{order_id}/commands/{command_id}",
+            tags=["orders"],
+            summary="What came of a command",
+            response_model=CommandDocument,
+            responses=problems.responses(*_READ),
+        )
+        async def read_command(_: Traced, request: Request, order_id: OrderId, command_id: CommandId) -> Response:
+            """Where a 202 points to."""
+            seen = await self.views.command(order_id, command_id)
+            if seen.outcome is None and not seen.placed:
+                await self.lookup.find(order_id)
+            refusal = seen.outcome.refusal if seen.outcome else None
+            return _json(
+                CommandDocument(
+                    id=command_id,
+                    name=seen.name,
+                    state=seen.state,
+                    version=seen.outcome.version if seen.outcome else None,
+                    status=seen.outcome.status if seen.outcome else None,
+                    problem=problems.ProblemDocument.model_validate(problems.document(request.scope, refusal))
+                    if refusal
+                    else None,
+                    recorded_at=seen.recorded_at,
+                )
+            )
+
+    def _seconds(self, waits: Wait) -> float:
+        return self.wait_seconds if waits.seconds is None else waits.seconds
+
+    async def _document(self, order_id: UUID) -> OrderDocument:
+        return self.documents.order(await self.lookup.find(order_id), await tracking.read(self.database, order_id))
+
+    async def _answer(self, order_id: UUID, command: Command, answer: Answer, waits: Wait, done: int) -> Response:
+        """The answer to a command, whatever came of it."""
+        headers = {"Idempotent-Replayed": "true"} if answer.replayed else {}
+        if waits.applied:
+            headers["Preference-Applied"] = waits.applied
+        outcome = answer.outcome
+        if outcome is not None and outcome.refusal is not None:
+            raise problems.ProblemAnswer(outcome.refusal, headers=headers)
+        brief = CommandBrief(
+            id=command.id,
+            name=command.name,
+            state=outcome.state if outcome and outcome.state != "refused" else "not_recorded",
+            version=outcome.version if outcome else None,
+            status=outcome.status if outcome else None,
+        )
+        here = f"/orders/{order_id}"
+        if brief.state != "done":
+            links = AcceptedLinks(order=here, command=f"{here}/commands/{command.id}")
+            accepted = AcceptedDocument(id=order_id, command=brief, links=links)
+            return _json(accepted, 202, {**headers, "Location": links.command})
+        document = await self._document(order_id)
+        headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
+        return _json(OrderAnswer(**dict(document), command=brief), done, headers)
+
+
+def _json(document: Model, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(document.model_dump_json(), status, headers, "application/json")
+
+
+_HEADERS: Final = {
+    "Location": "Where it is.",
+    "ETag": "The order's version, for `If-Match`.",
+    "Idempotent-Replayed": "`true`: the same request came before, and this is its outcome.",
+    "Preference-Applied": "What of `Prefer` was followed.",
+}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}
+
+
+_ACCEPTED: Final[dict[str, Any]] = {
+    "description": "Durable, and not carried out yet: `Location` says what will come of it.",
+    "model": AcceptedDocument,
+    "headers": _headers("Location", "Idempotent-Replayed", "Preference-Applied"),
+}

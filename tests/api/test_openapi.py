@@ -1,0 +1,75 @@
+"""What the API says of itself."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest_asyncio
+from jsonschema import Draft202012Validator
+
+from api.problems import TYPES
+from support.api import order_body
+
+
+@pytest_asyncio.fixture(scope="module")
+async def schema(quiet_api: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await quiet_api.get("/openapi.json")
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def references(part: Any) -> set[str]:
+    if isinstance(part, dict):
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(references(value) for value in part.values()))
+    return set().union(*(references(value) for value in part)) if isinstance(part, list) else set()
+
+
+async def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    known = {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
+    assert references(schema) - known == set()
+
+
+async def test_every_problem_type_is_documented_on_a_route(schema: dict[str, Any]) -> None:
+    text = json.dumps(schema["paths"])
+    generic = {"not_found", "method_not_allowed"}  # of no route: they answer where there is none
+    assert {slug for slug in TYPES if f"/problems/{slug}`" not in text} <= generic
+
+
+async def test_the_examples_of_bodies_are_valid(schema: dict[str, Any]) -> None:
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for path in schema["paths"].values()
+        for operation in path.values()
+        if "requestBody" in operation
+    ]
+    assert {"PlaceOrder", "Ship", "Cancel", "SetStock", "AdjustStock"} <= set(bodies)
+    for name in bodies:
+        validator = Draft202012Validator({**schema, "$ref": f"#/components/schemas/{name}"})
+        validator.validate(schema["components"]["schemas"][name]["example"])
+
+
+async def test_answers_are_as_documented(schema: dict[str, Any], quiet_api: httpx.AsyncClient) -> None:
+    accepted = await quiet_api.post("/orders", json=order_body(), headers={"Prefer": "wait=0"})
+    order = await quiet_api.get(f"/orders/{accepted.json()['id']}")
+    refused = await quiet_api.post("/orders", json={})
+    ready = await quiet_api.get("/health/ready")
+    for answer, name in (
+        (accepted, "AcceptedDocument"),
+        (order, "OrderDocument"),
+        (refused, "ProblemDocument"),
+        (ready, "Readiness"),
+    ):
+        Draft202012Validator({**schema, "$ref": f"#/components/schemas/{name}"}).validate(answer.json())
+
+
+async def test_it_says_that_there_is_no_authentication(schema: dict[str, Any]) -> None:
+    assert "no authentication yet" in schema["info"]["description"]
+
+
+async def test_problem_types_lead_to_their_meaning(quiet_api: httpx.AsyncClient) -> None:
+    pages = (await quiet_api.get("/problems")).json()["problems"]
+    assert {page["type"] for page in pages} == {f"/problems/{slug}" for slug in TYPES}
+    page = await quiet_api.get("/problems/order_lost")
+    assert (page.status_code, page.json()["status"]) == (200, 500)
+    assert (await quiet_api.get("/problems/none")).status_code == 404

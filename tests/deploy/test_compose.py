@@ -1,0 +1,177 @@
+"""docker-compose.yml, checked against the Compose schema and against our own code: no container is needed for that."""
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import pytest
+import typer.main
+import yaml
+
+from cli.main import app
+from orderflow.gateways.simulator.__main__ import _arguments as simulator_arguments
+from orderflow.settings import Settings
+from workers.run import ROLES
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def interpolated(text: str) -> str:
+    """What Compose makes of ``${NAME:-default}`` and ``$$`` when nothing is set."""
+    text = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
+    assert "${" not in text, "every variable needs a default"
+    return text.replace("$$", "$")
+
+
+COMPOSE: dict[str, Any] = yaml.safe_load(interpolated(SOURCE))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+
+
+def environment(service: str) -> dict[str, str]:
+    return SERVICES[service].get("environment", {})
+
+
+def settings(service: str) -> Settings:
+    """The settings as the process of ``service`` reads them."""
+    values = {name.removeprefix("ORDERFLOW_").lower(): value for name, value in environment(service).items()}
+    assert values.keys() <= Settings.model_fields.keys()
+    return Settings.model_validate(values)
+
+
+def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """The real command line's reading of ``arguments``: the command's name and what its function would be given."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    root = typer.main.get_command(app)
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        command.callback = lambda _name=name, **given: calls.append((_name, given))
+    root.main(arguments, prog_name="orderflow", standalone_mode=False)
+    [call] = calls
+    return call
+
+
+def test_the_file_is_valid_by_the_compose_schema() -> None:
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator(schema).validate(yaml.safe_load(SOURCE))
+
+
+def test_all_processes_are_there() -> None:
+    workers = {"worker-orders", "worker-payments", "worker-inventory", "relay", "tracking"}
+    assert set(OURS) == {"setup", "api", "gateway"} | workers
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_command_of_ours_parses(service: str) -> None:
+    program, *arguments = SERVICES[service]["command"]
+    if program == "orderflow":
+        name, given = parsed(arguments)
+        assert name in ("setup", "api", "worker")
+        assert set(given.get("roles", [])) <= set(ROLES)
+    else:
+        assert [program, *arguments[:2]] == ["python", "-m", "orderflow.gateways.simulator"]
+        assert simulator_arguments(arguments[2:]).host == "0.0.0.0"  # noqa: S104
+
+
+def test_a_misspelt_command_would_be_found() -> None:
+    with pytest.raises(Exception, match="wurker"):
+        parsed(["wurker", "orders"])
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_setting_fits_its_type(service: str) -> None:
+    settings(service)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_process_gets_only_the_databases_it_works_on(service: str) -> None:
+    expected = {
+        "gateway": set(),
+        "worker-orders": {"orders"},
+        "worker-payments": {"payments"},
+        "worker-inventory": {"inventory"},
+        "tracking": {"orders"},
+        "api": {"orders", "inventory"},
+        "relay": {"orders", "payments", "inventory"},
+        "setup": {"orders", "payments", "inventory"},
+    }
+    given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}
+    assert given == {f"ORDERFLOW_{database.upper()}_DATABASE_URL" for database in expected[service]}
+    for name in given:
+        role = urlsplit(environment(service)[name])
+        assert name == f"ORDERFLOW_{(role.username or '').upper()}_DATABASE_URL"
+        assert role.path == f"/{role.username}"
+    assert any(name.endswith("_ADMIN_URL") for name in environment(service)) == (service == "setup")
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_address_in_the_settings_is_another_service(service: str) -> None:
+    given = environment(service)
+    addresses = [urlsplit(value) for name, value in given.items() if name.endswith(("_DATABASE_URL", "_ADMIN_URL"))]
+    addresses += [
+        urlsplit(f"//{given[name]}")
+        for name in ("ORDERFLOW_TEMPORAL_ADDRESS", "ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS")
+        if name in given
+    ]
+    addresses += [urlsplit(given[name]) for name in ("ORDERFLOW_GATEWAY_URL",) if name in given]
+    ports = {"postgres": 5432, "temporal": 7233, "kafka": 19092, "gateway": 8090}
+    assert [(a.hostname, a.port) for a in addresses if ports.get(a.hostname or "") != a.port] == []
+
+
+@pytest.mark.parametrize("service", [name for name in OURS if name not in ("setup", "gateway")])
+def test_health_is_asked_where_the_process_answers(service: str) -> None:
+    known = settings(service)
+    port = known.api_port if service == "api" else known.health_port
+    assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[service]["healthcheck"]["test"][-1]
+
+
+def test_every_service_is_checked_or_ends_by_itself() -> None:
+    one_shot = {
+        name
+        for service in SERVICES.values()
+        for name, needs in service.get("depends_on", {}).items()
+        if needs["condition"] == "service_completed_successfully"
+    }
+    assert one_shot == {"setup", "temporal-schema", "temporal-namespace"}
+    unchecked = {name for name, service in SERVICES.items() if "healthcheck" not in service} - one_shot
+    assert unchecked == {"temporal-ui"}
+    assert {SERVICES[name]["restart"] for name in one_shot} == {"on-failure:5"}
+    assert {SERVICES[name]["restart"] for name in SERVICES.keys() - one_shot} == {"unless-stopped"}
+
+
+def test_every_port_is_published_on_loopback_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)] == []
+    published = [port.split(":")[1] for port in ports]
+    assert len(published) == len(set(published))
+
+
+def test_every_image_of_others_is_pinned() -> None:
+    images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
+    assert [image for image in images if not re.search(r":\d+\.\d+", image)] == []
+
+
+def test_temporal_and_its_tools_have_the_same_version() -> None:
+    versions = {SERVICES[name]["image"].split(":")[1] for name in ("temporal", "temporal-schema", "temporal-namespace")}
+    assert len(versions) == 1
+
+
+def test_every_mounted_file_is_there_and_every_volume_is_declared() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
+    files = [mount.split(":")[0] for mount in mounts if mount.startswith(".")]
+    named = {mount.split(":")[0] for mount in mounts if not mount.startswith(".")}
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert named == set(COMPOSE["volumes"])
+    scripts = [ROOT / file for file in files if file.endswith(".sh")]
+    assert [script for script in scripts if not script.stat().st_mode & stat.S_IXUSR] == []
+
+
+def test_a_worker_has_longer_to_stop_than_its_running_steps_may_take() -> None:
+    grace = Settings.model_fields["worker_graceful_shutdown_seconds"].default
+    for service in ("worker-orders", "worker-payments", "worker-inventory"):
+        assert int(SERVICES[service]["stop_grace_period"].removesuffix("s")) > grace

@@ -1,0 +1,82 @@
+"""The API in this process, lifespan and all, against real servers; and the requests that tests send."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from api.app import create_app
+from orderflow import bootstrap
+from orderflow.settings import Settings
+from orderflow.temporal import connect
+from support.stack import Databases
+from support.waiting import until
+
+#: Nobody listens here.
+CLOSED = "127.0.0.1:9"
+
+
+async def a_namespace(temporal_server: str) -> str:
+    """A Temporal namespace of its own: workflows that a test leaves behind meet no other test's workers."""
+    name = f"test-{uuid4().hex[:12]}"
+    settings = Settings(temporal_address=temporal_server, temporal_namespace=name)
+    client = await Client.connect(temporal_server)
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromSeconds(86_400)
+    await client.workflow_service.register_namespace(request)
+
+    async def known() -> bool:
+        # Servers learn of a namespace a moment later.
+        with contextlib.suppress(RPCError, bootstrap.SetupError):
+            await bootstrap.setup_search_attributes(settings, lambda _: None)
+            there = await connect(settings)
+            with contextlib.suppress(StopAsyncIteration):
+                await anext(there.list_workflows("OrderStatus = 'DRAFT' AND CustomerId = 'nobody'"))
+            return True
+        return False
+
+    await until(known, seconds=30, every=0.05)
+    return name
+
+
+def api_settings(databases: Databases, temporal_address: str, namespace: str, **more: Any) -> Settings:
+    """Settings of an API on these servers."""
+    given: dict[str, Any] = {
+        "orders_database_url": databases.orders,
+        "payments_database_url": databases.payments,
+        "inventory_database_url": databases.inventory,
+        "temporal_address": temporal_address,
+        "temporal_namespace": namespace,
+        "kafka_bootstrap_servers": CLOSED,
+        "worker_graceful_shutdown_seconds": 1,
+        "api_wait_seconds": 20,
+    }
+    return Settings(**(given | more))
+
+
+@contextlib.asynccontextmanager
+async def an_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API with these settings."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        # A route's bug must show as the 500 that a client would see.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=90) as client:
+            yield client
+
+
+def order_body(*lines: tuple[str, int, int], **fields: Any) -> dict[str, Any]:
+    """The body of POST /orders; two loaves of bread by default."""
+    return {
+        "customer_id": "household-515",
+        "reference": "basket-1",
+        "currency": "USD",
+        "payment_token": "tok_ok",
+        "lines": [{"sku": s, "quantity": q, "unit_price": p} for s, q, p in lines or (("bread", 2, 150),)],
+        **fields,
+    }

@@ -1,0 +1,65 @@
+"""A topic to fill, and effects to count: what the consumer kit is tried on."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from orderflow.kafka import connection_options
+from orderflow.settings import Settings
+from orderflow_events.consumer import IdempotentConsumer, each
+from orderflow_events.envelope import Envelope, encode
+from orderflow_events.inbox import Connection
+
+
+class Lab:
+    """A topic, and a table with one row each time that an event took effect."""
+
+    def __init__(self, settings: Settings, pool: "asyncpg.Pool[Any]", producer: AIOKafkaProducer) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.producer = producer
+
+    async def send(self, order: UUID, *versions: int, source: str = "/orderflow/orders") -> None:
+        """Put ``versions`` of ``order`` into the topic, in that order."""
+        for version in versions:
+            record = encode(
+                source=source,
+                type="ORDER_APPROVED",
+                order_id=order,
+                version=version,
+                status="APPROVED",
+                recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
+                correlation_id="corr-1",
+                traceparent=None,
+                data={},
+            )
+            await self.producer.send_and_wait(
+                self.settings.kafka_topic, record.value, key=record.key, headers=list(record.headers)
+            )
+
+    async def effect(self, connection: Connection, envelope: Envelope) -> None:
+        """One row."""
+        await connection.execute(
+            "INSERT INTO effects (source, order_id, version) VALUES ($1, $2, $3)",
+            *(envelope.source, envelope.order_id, envelope.version),
+        )
+
+    async def effects(self, order: UUID) -> list[int]:
+        """The versions of ``order`` that took effect, in the order in which they did."""
+        rows = await self.pool.fetch("SELECT version FROM effects WHERE order_id = $1 ORDER BY n", order)
+        return [row["version"] for row in rows]
+
+    def consumer(self, kind: type[IdempotentConsumer] = IdempotentConsumer, **options: Any) -> IdempotentConsumer:
+        """A member of this topic's group."""
+        defaults: dict[str, Any] = {
+            "kafka": connection_options(self.settings)
+            | {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, "max_poll_interval_ms": 10_000},
+            "topic": self.settings.kafka_topic,
+            "group": self.settings.tracking_group,
+            "connect": self.pool.acquire,
+            "effect": each(self.effect),
+        }
+        return kind(**(defaults | options))
