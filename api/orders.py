@@ -108,7 +108,7 @@ class OrderRoutes:
                 customer_id=placed.customer_id,
                 reference=placed.reference,
                 currency=placed.currency,
-                lines=placed.lines,
+                lines=tuple(placed.lines),
             )
             command = Command(
                 name="place",

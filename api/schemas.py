@@ -49,7 +49,7 @@ class PlaceOrder(Body):
     reference: ShortText | None = Field(None, description="The customer's own number for it.")
     currency: Currency
     payment_token: PaymentToken = Field(repr=False, description="Given to the payment gateway, stored nowhere.")
-    lines: Annotated[tuple[PlaceOrderLine, ...], Field(min_length=1, max_length=MAX_LINES)]
+    lines: Annotated[list[PlaceOrderLine], Field(min_length=1, max_length=MAX_LINES)]
 
     def broken_rules(self) -> Iterator[FieldProblem]:
         """A SKU stands once; the total has a limit."""

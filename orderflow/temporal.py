@@ -11,6 +11,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.settings import Settings
+from orderflow.telemetry import bound
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
@@ -32,21 +33,37 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None,
     )
 
 
-class ErrorMapping(Interceptor):
-    """Our errors as Temporal's, for every step: a Rejection is never retried, Unavailable always is."""
+class StepInterceptor(Interceptor):
+    """Around every step: our errors become Temporal's, and each log line names the order.
+
+    A Rejection is never retried, Unavailable always is.
+    """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap each step."""
-        return _MappedActivity(next)
+        return _Step(next)
 
 
-class _MappedActivity(ActivityInboundInterceptor):
+class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         try:
-            return await super().execute_activity(input)
+            with bound(**_context(input)):
+                return await super().execute_activity(input)
         except Rejection as error:
             raise ApplicationError(
                 str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True
             ) from error
         except Unavailable as error:
             raise ApplicationError(str(error), type="unavailable") from error
+
+
+def _context(step: ExecuteActivityInput) -> dict[str, str]:
+    """What the step's request says of its order: it has an ``order_id`` or an ``order``, a ``trace`` or a ``command``."""
+    request = step.args[0] if step.args else None
+    origin = getattr(request, "trace", None) or getattr(request, "command", None)
+    order = getattr(request, "order", request)
+    found = {
+        "order_id": getattr(order, "order_id", None),
+        "correlation_id": getattr(origin, "correlation_id", None),
+    }
+    return {name: str(value) for name, value in found.items() if value}

@@ -9,6 +9,7 @@ from typing import Final, cast
 import structlog
 
 from orderflow.settings import Settings
+from orderflow.telemetry import configure_logging
 from workers.health import Health, serve_health
 
 ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking")
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
+    configure_logging(settings)
     stopping = asyncio.Event()
     health = Health()
     loop = asyncio.get_running_loop()

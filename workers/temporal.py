@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from orderflow.settings import Settings
-from orderflow.temporal import ErrorMapping, connect
+from orderflow.temporal import StepInterceptor, connect
 from workers.health import Health
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def make_worker(
         activities=activities,
         workflows=workflows,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        interceptors=[ErrorMapping()],
+        interceptors=[StepInterceptor()],
         max_cached_workflows=settings.worker_max_cached_workflows,
         max_concurrent_activities=settings.worker_max_concurrent_activities,
         graceful_shutdown_timeout=timedelta(seconds=settings.worker_graceful_shutdown_seconds),

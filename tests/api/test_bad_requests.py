@@ -66,7 +66,7 @@ async def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str
         ({"payment_token": ""}, ["payment_token"]),
         ({"payment_token": "a b"}, ["payment_token"]),
         ({"payment_tokn": "x"}, ["payment_tokn"]),
-        ({"\ud800": 1}, ["\\ud800"]),
+        ({"\ud800": 1}, ["body"]),
         ({"currency": 1, "customer_id": None}, ["customer_id", "currency"]),
     ],
 )

@@ -29,8 +29,9 @@ class CountingOutcomes(Outcomes):
         self.asked: list[int] = []
 
     async def ended(self, keys):  # type: ignore[no-untyped-def]
+        found = await super().ended(keys)
         self.asked.append(len(keys))
-        return await super().ended(keys)
+        return found
 
 
 @pytest_asyncio.fixture

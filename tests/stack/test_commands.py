@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from orderflow.stack import placement
@@ -55,17 +56,19 @@ class Terminal:
 async def lines_until(child: asyncio.subprocess.Process, text: str) -> str:
     assert child.stdout is not None
     seen = ""
-    async with asyncio.timeout(90):
-        while text not in seen:
-            line = await child.stdout.readline()
-            assert line, f"it ended without {text!r}:\n{seen}"
-            seen += line.decode()
+    while text not in seen:
+        try:
+            line = await asyncio.wait_for(child.stdout.readline(), 60)
+        except TimeoutError:
+            line = b""
+        assert line, f"no {text!r} after:\n{seen}"
+        seen += line.decode()
     return seen
 
 
 @pytest_asyncio.fixture
-async def terminal(servers_folder: Path) -> AsyncIterator[Terminal]:
-    home = servers_folder / "commands"
+async def terminal(servers_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Terminal]:
+    home = servers_folder / request.node.name
     home.mkdir(mode=0o711)
     # As if it had run before, away from the usual ports.
     ports, _ = choose_ports(USUAL_PORTS, before={}, explicit={}, usual=False)
