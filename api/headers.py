@@ -46,6 +46,7 @@ def idempotency_key(
             alias="Idempotency-Key",
             description=f"Makes the request repeatable: the same key and body give the same outcome. {_KEY_RULE}.",
             examples=["7f3d2c-checkout-1"],
+            json_schema_extra={"pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
         ),
     ] = None,
 ) -> str | None:
@@ -62,7 +63,12 @@ def expected_version(
     request: Request,
     _: Annotated[
         str | None,
-        Header(alias="If-Match", description=f"Only if it has this version: {_MATCH_RULE}.", examples=['"3"']),
+        Header(
+            alias="If-Match",
+            description=f"Only if it has this version: {_MATCH_RULE}.",
+            examples=['"3"'],
+            json_schema_extra={"pattern": rf"^(\*|{_ENTITY_TAG.pattern})$"},
+        ),
     ] = None,
 ) -> int | None:
     """The version that the client has seen; None: any. Raises Rejection."""

@@ -39,7 +39,10 @@ def problem_router() -> APIRouter:
         return Response(document.model_dump_json(), media_type="application/json")
 
     @router.get(
-        "/{slug}", summary="One problem type", response_model=ProblemPage, responses=problems.responses("not_found", "invalid")
+        "/{slug}",
+        summary="One problem type",
+        response_model=ProblemPage,
+        responses=problems.responses("not_found", "invalid"),
     )
     async def read_problem(slug: Annotated[str, Path(examples=["invalid"])]) -> Response:
         """What it means, and what to do."""

@@ -1,5 +1,7 @@
 """Every path through the LIFECYCLE tables, and no other."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def _walk(lifecycle: Lifecycle, commands: list[str]) -> list[str | None]:
 def test_no_sequence_of_commands_leaves_the_table_or_returns_to_a_status(lifecycle: Lifecycle, data) -> None:
     names = sorted({t.command for t in lifecycle.transitions})
     path = _walk(lifecycle, data.draw(st.lists(st.sampled_from(names), max_size=20)))
-    steps = list(zip(path, path[1:], strict=False))
+    steps = list(pairwise(path))
     assert all(any(a in t.from_ and b == t.to for t in lifecycle.transitions) for a, b in steps)
     # What the write rule rests on: a command that was done once can never be legal again.
     assert len(set(path)) == len(path)

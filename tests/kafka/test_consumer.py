@@ -160,10 +160,10 @@ async def test_members_that_come_and_go_apply_each_event_once(lab: Lab) -> None:
         return int(await lab.pool.fetchval("SELECT count(*) FROM effects")) > 0
 
     producing = asyncio.create_task(produce())
-    async with running(lab.consumer(max_records=20)):
+    async with running(lab.consumer(member="a", max_records=20)):
         await until(some_applied, seconds=30)
-        async with running(lab.consumer(max_records=20)):
-            async with running(lab.consumer(max_records=20)) as third:
+        async with running(lab.consumer(member="b", max_records=20)):
+            async with running(lab.consumer(member="c", max_records=20)) as third:
                 await producing
                 third.cancel()  # as if killed
             await until(all_applied, seconds=60)

@@ -52,11 +52,13 @@ class Lab:
         rows = await self.pool.fetch("SELECT version FROM effects WHERE order_id = $1 ORDER BY n", order)
         return [row["version"] for row in rows]
 
-    def consumer(self, kind: type[IdempotentConsumer] = IdempotentConsumer, **options: Any) -> IdempotentConsumer:
-        """A member of this topic's group."""
+    def consumer(
+        self, kind: type[IdempotentConsumer] = IdempotentConsumer, *, member: str | None = None, **options: Any
+    ) -> IdempotentConsumer:
+        """A member of this topic's group; a static one if it has a name."""
         defaults: dict[str, Any] = {
             "kafka": connection_options(self.settings)
-            | {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, "max_poll_interval_ms": 10_000},
+            | {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, "group_instance_id": member},
             "topic": self.settings.kafka_topic,
             "group": self.settings.tracking_group,
             "connect": self.pool.acquire,

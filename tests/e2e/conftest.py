@@ -1,0 +1,41 @@
+"""The whole stack, as `orderflow up` runs it, on free ports: every process real."""
+
+import csv
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from orderflow.settings import Settings
+from orderflow.stack.stack import EmbeddedStack
+from support.shop import Basket, Shop
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def baskets() -> list[Basket]:
+    """Real baskets: their lines as (sku, quantity, unit price in minor units)."""
+    found: dict[str, Basket] = defaultdict(list)
+    with (SAMPLES / "baskets.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            price = int(Decimal(row["unit_price"]) * 100)
+            found[row["basket_id"]].append((row["product_id"], int(row["quantity"]), price))
+    return list(found.values())
+
+
+@pytest_asyncio.fixture(scope="session")
+async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
+    settings = Settings(migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5)
+    async with EmbeddedStack(settings, servers_folder / "whole-stack", ports="free", durable=False) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def shop(stack: EmbeddedStack) -> AsyncIterator[Shop]:
+    async with Shop(stack.settings.api_url) as shop:
+        yield shop
