@@ -65,7 +65,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[str]
             yield connection
 
     return IdempotentConsumer(
-        kafka=connection_options(settings),
+        kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
         topic=settings.kafka_topic,
         group=settings.tracking_group,
         connect=connect,

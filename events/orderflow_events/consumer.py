@@ -27,6 +27,8 @@ from orderflow_events.envelope import Envelope, EnvelopeError, decode
 from orderflow_events.inbox import Connection, Gap, claim
 from orderflow_events.pauses import Backoff, pause
 
+__all__ = ["Connect", "Connection", "Effect", "Gap", "IdempotentConsumer", "each"]
+
 #: What a batch of new events does, inside the transaction that the connection is in.
 Effect = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]
 #: Lends a connection, such as ``pool.acquire``.
@@ -63,9 +65,10 @@ def ignore_state(state: str) -> None:
 class IdempotentConsumer:
     """One member of a consumer group. Make it, then ``await run(stopping)``.
 
-    ``kafka`` holds aiokafka's connection options (``bootstrap_servers`` ...). ``pacing_seconds`` is the least time
-    between two batches: the first event goes at once, and under load a batch grows instead of the number of
-    transactions. ``on_state`` is told ``"ok"`` once the group has given this member its partitions, else what is wrong.
+    ``kafka`` holds aiokafka's connection options (``bootstrap_servers`` ...), and ``group_instance_id`` if this member
+    is to get its partitions back at once after a restart. ``pacing_seconds`` is the least time between two batches: the
+    first event goes at once, and under load a batch grows instead of the number of transactions. ``on_state`` is told
+    ``"ok"`` once the group has given this member its partitions, else what is wrong.
     The hooks ``on_gap`` and ``on_invalid`` run after the commit, at most once each.
     """
 
@@ -129,7 +132,7 @@ class IdempotentConsumer:
     async def _consume(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event, backoff: Backoff) -> None:
         clock = asyncio.get_running_loop().time
         while not stopping.is_set():
-            batches = await _unless(stopping, consumer.getmany(timeout_ms=60_000))
+            batches = await _unless(stopping, consumer.getmany(timeout_ms=1_000))
             if not batches:
                 continue
             next_round = clock() + self._pacing_seconds

@@ -209,16 +209,32 @@ class Process:
         if self.spec.prepare is not None:
             await self.spec.prepare()
         child = await self._spawn()
+        if not await self._becomes_ready(child):
+            raise StackError(self._with_tail(f"{self.name} was not ready within {self.spec.ready_seconds:.0f} s"))
+        return child
+
+    async def _relaunch(self) -> asyncio.subprocess.Process:
+        """As ``_launch``, but patient: what lives may be waiting for others, and another restart would not help."""
+        self.state = "starting"
+        if self.spec.prepare is not None:
+            await self.spec.prepare()
+        child = await self._spawn()
+        while not await self._becomes_ready(child):
+            self._say("still_down", f"it runs, and is not ready after {self.spec.ready_seconds:.0f} s")
+        return child
+
+    async def _becomes_ready(self, child: asyncio.subprocess.Process) -> bool:
+        """Whether it does within ``ready_seconds``. Raises StackError when it ends instead."""
         deadline = time.monotonic() + self.spec.ready_seconds
         while not await self._probe():
             if (code := child.returncode) is not None:
                 self._forget()
                 raise StackError(self._with_tail(f"{self.name} ended while it started ({describe_exit(code)})"))
             if time.monotonic() > deadline:
-                raise StackError(self._with_tail(f"{self.name} was not ready within {self.spec.ready_seconds:.0f} s"))
+                return False
             await asyncio.sleep(POLL_SECONDS)
         self.state = "ready"
-        return child
+        return True
 
     async def _probe(self) -> bool:
         try:
@@ -272,9 +288,9 @@ class Process:
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
                 try:
-                    child = await self._launch()
+                    child = await self._relaunch()
                     break
-                except StackError as error:
+                except Exception as error:  # whatever it is, it must not end the watch
                     await self._end(self.spec.stop_grace_seconds)
                     self.state = "crashed"
                     self._say("still_down", str(error))

@@ -210,6 +210,8 @@ class EmbeddedStack:
             "kafka_replication_factor": 1,
             "kafka_min_insync_replicas": 1,
             "health_host": LOOPBACK,
+            # The small broker never gives the partitions of a killed dynamic member to anybody else.
+            "tracking_instance": "embedded",
             "data_dir": self.data_dir,
             "migrations_dir": self._given.migrations_dir.resolve(),
         }

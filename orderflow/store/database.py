@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import asyncpg
+import structlog
 
-from orderflow.domain.errors import Unavailable
 from orderflow.store.errors import database_errors
 
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"
+
+log = structlog.get_logger(__name__)
 
 _NAMED = re.compile(r"\$([a-z_]+)")
 
@@ -103,15 +105,21 @@ class Database:
 
     async def one(self, statement: Statement, values: Mapping[str, Any]) -> asyncpg.Record | None:
         """Run ``statement`` as a transaction of its own; its first row, if any."""
-        pool = await self.pool()
-        with database_errors(self.name):
-            return await pool.fetchrow(statement.sql, *statement.arguments(values))
+        async with self._connection() as connection:
+            return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def all(self, statement: Statement, values: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Run ``statement`` as a transaction of its own; all its rows."""
+        async with self._connection() as connection:
+            return await connection.fetch(statement.sql, *statement.arguments(values))
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
         with database_errors(self.name):
-            return await pool.fetch(statement.sql, *statement.arguments(values))
+            async with pool.acquire(timeout=self._command_timeout) as connection:
+                yield connection
 
     async def listen(self) -> asyncpg.Connection[Any]:
         """A connection of its own for LISTEN (directly to the server: a pooler would lose the notices)."""
@@ -130,8 +138,10 @@ class Database:
         while True:
             await self._wrote.wait()
             self._wrote.clear()
-            with contextlib.suppress(Unavailable):
+            try:
                 await self.one(_NOTIFY, {})
+            except Exception as error:
+                log.warning("notice_lost", database=self.name, detail=str(error))
 
 
 _NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', '')")

@@ -7,10 +7,11 @@ import asyncpg
 
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 
-# Classes 08 (connection), 53 (resources), 57 (operator intervention), 58 (system): nothing is known, try again.
+# Classes 08 (connection), 28 (authorization), 3D (no such database), 53 (resources), 57 (operator intervention),
+# 58 (system): nothing is known, try again.
 # Somebody else was faster, nothing happened: a unique violation, or class 40 (serialization failure, deadlock).
 _LOST_RACE = ("23505", "40")
-_TRY_AGAIN = ("08", "53", "57", "58")
+_TRY_AGAIN = ("08", "28", "3D", "53", "57", "58")
 _BAD_DATA = ("22", "23")
 
 

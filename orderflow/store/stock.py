@@ -16,6 +16,7 @@ from orderflow.domain.commands import idempotency_conflict
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 from orderflow.domain.inventory import MAX_STOCK
 from orderflow.store.database import Database, Statement
+from orderflow.store.errors import LostRace
 
 #: How often a statement may lose its race before the caller is told to come back.
 _TRIES: Final = 20
@@ -160,7 +161,7 @@ class StockKeeper:
     async def _attempt(self, statement: Statement, values: Mapping[str, Any]) -> asyncpg.Record | None:
         try:
             return await self._database.one(statement, values)
-        except asyncpg.UniqueViolationError:
+        except LostRace:
             return None  # someone was first: look again
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -132,6 +133,33 @@ async def test_a_record_that_is_none_of_ours_is_reported_and_passed_over(lab: La
             return invalid == [0]
 
         await until(reported)
+
+
+async def test_a_static_member_that_was_killed_gets_its_partitions_back_at_once(lab: Lab) -> None:
+    script = """
+import asyncio, sys
+from aiokafka import AIOKafkaConsumer
+async def main():
+    member = AIOKafkaConsumer(sys.argv[2], bootstrap_servers=sys.argv[1], group_id=sys.argv[3], group_instance_id="one")
+    await member.start()
+    while not member.assignment():
+        await asyncio.sleep(0.02)
+    print("assigned", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    names = (lab.settings.kafka_bootstrap_servers, lab.settings.kafka_topic, lab.settings.tracking_group)
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script, *names), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert killed.stdout is not None
+    assert await asyncio.wait_for(killed.stdout.readline(), 30) == b"assigned\n"
+    killed.kill()
+    await killed.wait()
+    order = uuid4()
+    await lab.send(order, 1)
+    async with running(lab.consumer(member="one")):
+        await applied(lab, order, [1], seconds=5)
 
 
 async def test_it_is_ready_when_it_holds_its_assignment(lab: Lab) -> None:

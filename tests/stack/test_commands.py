@@ -94,11 +94,11 @@ async def test_up_runs_everything_until_it_is_interrupted(terminal: Terminal) ->
     assert output.startswith("error: OrderFlow already runs from")
     assert output.count("\n") == 1
 
-    os.kill(running["relay"]["pid"], signal.SIGKILL)
-    await lines_until(up, "restarted")
-    async with httpx.AsyncClient() as client:
-        assert (await client.get(running["relay"]["link"])).status_code == 200
-        assert (await client.get(running["api"]["link"])).status_code == 200
+    for name in ("workers", "api", "relay"):
+        os.kill(running[name]["pid"], signal.SIGKILL)
+        await lines_until(up, f"{name:<10} restarted")
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(running[name]["link"])).status_code == 200
 
     up.send_signal(signal.SIGINT)
     said = await lines_until(up, "\nstopped\n")

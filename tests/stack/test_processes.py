@@ -105,6 +105,20 @@ async def test_a_process_that_crashes_again_and_again_is_tried_less_and_less_oft
     assert stage.kinds("worker").count("crashed") == 1
 
 
+async def test_a_restarted_process_that_lives_is_waited_for_and_not_ended(stage: Stage, tmp_path: Path) -> None:
+    fuse = tmp_path / "fuse"
+    waits = f"import os, time\nwhile os.path.exists({str(fuse)!r}): time.sleep(0.05)\n{OBEYS}"
+    await stage.supervisor.start(stage.spec("worker", waits, ready_seconds=2))
+    process = stage.supervisor.processes["worker"]
+    fuse.touch()
+    await process.kill()
+    await eventually(lambda: "still_down" in stage.kinds("worker"), seconds=20)
+    waiting = process.pid
+    fuse.unlink()
+    await process.wait_ready(20)
+    assert process.pid == waiting
+
+
 async def test_a_stopped_process_stays_down_until_it_is_started(stage: Stage) -> None:
     await stage.supervisor.start(stage.spec("worker", OBEYS))
     process = stage.supervisor.processes["worker"]

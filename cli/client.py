@@ -1,0 +1,186 @@
+"""The HTTP API as the CLI calls it: one request, one reply or one error that says what to do.
+
+Promises: a request without an answer is an ``Unreachable``, an answer that says no is a ``Refused`` with its problem
+document, and a request with a key may be sent again (``patience_seconds``): it happens once.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import httpx
+
+#: Beyond what the API itself is asked to wait.
+ANSWER_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 5.0
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+class Refused(Exception):
+    """The API said no: ``problem`` is its RFC 9457 document."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        self.status = status
+        self.problem = problem
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether nothing was decided: the same request may be sent again."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Unreachable(Exception):
+    """No answer, or one that no OrderFlow gives. The request may or may not have arrived."""
+
+
+class NoUrl(Exception):
+    """What was given as the API's address is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the API answered. ``accepted``: durable, and not carried out yet; ``replayed``: it had been asked before."""
+
+    status: int
+    data: dict[str, Any]
+    replayed: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """202."""
+        return self.status == HTTPStatus.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a change is asked for.
+
+    ``key``: its Idempotency-Key (one is made without); ``version``: only if it has this version; ``wait_seconds``:
+    how long the API may wait for the outcome (0: not at all, None: as it likes).
+    """
+
+    key: str | None = None
+    version: int | None = None
+    wait_seconds: int | None = None
+
+    def headers(self) -> dict[str, str]:
+        """As HTTP says it."""
+        headers = {"Idempotency-Key": self.key or str(uuid4())}
+        if self.version is not None:
+            headers["If-Match"] = f'"{self.version}"'
+        if self.wait_seconds is not None:
+            headers["Prefer"] = f"wait={self.wait_seconds}" if self.wait_seconds else "respond-async"
+        return headers
+
+
+class ApiClient:
+    """``async with ApiClient(url) as api``. Every method raises Refused and Unreachable; NoUrl comes from the start.
+
+    ``patience_seconds``: how long a request whose outcome is unknown is sent again, with the same key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience_seconds: float = 0.0,
+        connections: int = 10,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._patience_seconds = patience_seconds
+        try:
+            parsed = httpx.URL(self.url)
+        except (httpx.InvalidURL, ValueError):
+            raise NoUrl(f"{url!r} is not a URL") from None
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080")
+        self._client = httpx.AsyncClient(
+            base_url=self.url,
+            transport=transport,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # A proxy from the environment cannot reach our own loopback.
+            trust_env=not _is_loopback(parsed.host),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, **query: object) -> Reply:
+        """GET ``path``; a query parameter that is None is left out."""
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        return await self._send("GET", path, {}, ANSWER_SECONDS, params=params)
+
+    async def post(self, path: str, body: Mapping[str, Any], how: How | None = None) -> Reply:
+        """POST ``body`` to ``path``."""
+        return await self._change("POST", path, body, how or How())
+
+    async def put(self, path: str, body: Mapping[str, Any], how: How | None = None) -> Reply:
+        """PUT ``body`` to ``path``."""
+        return await self._change("PUT", path, body, how or How())
+
+    async def _change(self, method: str, path: str, body: Mapping[str, Any], how: How) -> Reply:
+        timeout = ANSWER_SECONDS + (how.wait_seconds or 0)
+        return await self._send(method, path, how.headers(), timeout, json=body)
+
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any
+    ) -> Reply:
+        deadline = time.monotonic() + self._patience_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._once(method, path, headers, timeout_seconds, **rest)
+            except (Refused, Unreachable) as error:
+                if isinstance(error, Refused) and not error.unavailable:
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _once(
+        self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any
+    ) -> Reply:
+        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
+        try:
+            response = await self._client.request(method, path, headers=dict(headers), timeout=timeout, **rest)
+        except httpx.ConnectError:
+            raise Unreachable(f"nothing answers at {self.url}: is OrderFlow up (`orderflow up`)?") from None
+        except httpx.TimeoutException:
+            raise Unreachable(f"{self.url} does not answer") from None
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+        return self._read(response)
+
+    def _read(self, response: httpx.Response) -> Reply:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
+        try:
+            data = response.json() if kind in ("application/json", "application/problem+json") else None
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise Unreachable(f"what answers at {self.url} is not OrderFlow's API (HTTP {response.status_code})")
+        if not response.is_success:
+            raise Refused(response.status_code, data)
+        return Reply(response.status_code, data, response.headers.get("idempotent-replayed") == "true")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,90 @@
+"""Placing the baskets of a file: each becomes one order, however often the file is sent."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rich.console import Console
+
+from cli import bulk
+from cli.client import ApiClient, How, Refused, Unreachable
+from cli.csv_files import Basket
+
+#: Under load an outcome takes longer than for a single order.
+WAIT_SECONDS = 20
+
+Fate = Literal["placed", "already_there", "accepted", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What came of a basket. ``accepted``: durable, and no worker has carried it out yet."""
+
+    basket_id: str
+    fate: Fate
+    order_id: str | None = None
+    order_status: str | None = None
+    problem: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Placing:
+    """What came of all of them. ``stopped``: why it ended early."""
+
+    baskets: int
+    results: list[Placed] = field(default_factory=list)
+    stopped: str | None = None
+
+    def count(self, fate: Fate) -> int:
+        """How many ended so."""
+        return Counter(result.fate for result in self.results)[fate]
+
+    @property
+    def refused(self) -> list[Placed]:
+        """Those that the API refused."""
+        return [result for result in self.results if result.fate == "refused"]
+
+    def to_data(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "baskets": self.baskets,
+            "placed": self.count("placed"),
+            "already_there": self.count("already_there"),
+            "accepted": self.count("accepted"),
+            "refused": self.count("refused"),
+            "stopped": self.stopped,
+            "orders": [asdict(result) for result in self.results],
+        }
+
+
+async def place_baskets(
+    api: ApiClient,
+    baskets: Sequence[Basket],
+    *,
+    currency: str,
+    payment_token: str,
+    at_once: int,
+    wait_seconds: int | None,
+    console: Console,
+) -> Placing:
+    """Place ``baskets``. A refused one does not keep the others; when the API goes away it ends early."""
+    placing = Placing(len(baskets))
+
+    async def place(basket: Basket) -> None:
+        how = How(key=basket.key, wait_seconds=WAIT_SECONDS if wait_seconds is None else wait_seconds)
+        try:
+            reply = await api.post("/orders", basket.body(currency, payment_token), how)
+        except Refused as error:
+            if error.unavailable:
+                raise
+            placing.results.append(Placed(basket.id, "refused", problem=error.problem))
+            return
+        fate: Fate = "already_there" if reply.replayed else "accepted" if reply.accepted else "placed"
+        placing.results.append(Placed(basket.id, fate, reply.data["id"], reply.data.get("status")))
+
+    try:
+        await bulk.each(baskets, place, at_once=at_once, what="placing baskets", console=console)
+    except (Unreachable, Refused) as error:
+        placing.stopped = str(error)
+    return placing
