@@ -16,8 +16,10 @@ ON_HAND: Final = 100_000_000
 #: The pause before FULFILLING is asked for again: half of what was waited so far, within these seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
 #: The last event of each service for an order that was completed.
-LAST_EVENTS: Final = frozenset({("ORDER_STATE_CHANGED", "COMPLETED"), ("PAYMENT_CAPTURED", "CAPTURED")}) | {
-    ("INVENTORY_COMMITTED", "COMMITTED")
+LAST_EVENTS: Final = {
+    ("ORDER_STATE_CHANGED", "COMPLETED"),
+    ("PAYMENT_CAPTURED", "CAPTURED"),
+    ("INVENTORY_COMMITTED", "COMMITTED"),
 }
 PATIENCE_SECONDS: Final = 60.0
 
@@ -59,16 +61,21 @@ async def live_through(http: httpx.AsyncClient, basket: Basket) -> Lap:
 
 
 async def told(http: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """Wait until the events of all these orders came back from Kafka: the relay and the tracking are idle again."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for order_id in order_ids:
-            while not await _told(http, order_id):
-                await asyncio.sleep(LONGEST_PAUSE)
+    """Wait until the events of all these orders came back from Kafka: the relay and the tracking are idle again.
+
+    Raises BenchError when they do not come.
+    """
+    watch = Stopwatch()
+    for order_id in order_ids:
+        while missing := LAST_EVENTS - await _known_events(http, order_id):
+            if watch.seconds() > PATIENCE_SECONDS:
+                raise BenchError(f"order {order_id}: {sorted(missing)} did not come back from Kafka")
+            await asyncio.sleep(LONGEST_PAUSE)
 
 
-async def _told(http: httpx.AsyncClient, order_id: UUID) -> bool:
+async def _known_events(http: httpx.AsyncClient, order_id: UUID) -> set[tuple[str, str]]:
     events = _checked(await http.get(f"/orders/{order_id}/events"), 200)["events"]
-    return LAST_EVENTS <= {(event["type"], event["status"]) for event in events}
+    return {(event["type"], event["status"]) for event in events}
 
 
 async def _wait_fulfilling(http: httpx.AsyncClient, here: str) -> None:

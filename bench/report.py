@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Mode, Phase, Ratio, Side, together
@@ -68,7 +68,7 @@ def _compared(sides: Mapping[Side, Sequence[Phase]], mode: Mode, title: str) -> 
                 f"{ratio.least:.2f} to {ratio.most:.2f}",
             )
         )
-    return Sheet(title, ("", "ours", "naive", "ours / naive", "lowest to highest round"), rows)
+    return Sheet(title, ("", "ours", "naive", "ratio", "of the rounds"), rows)
 
 
 def _cpu(sides: Mapping[Side, Sequence[Phase]], title: str) -> Sheet:
@@ -79,8 +79,9 @@ def _cpu(sides: Mapping[Side, Sequence[Phase]], title: str) -> Sheet:
         seconds = phase.cpu_seconds.get(name)
         return "" if seconds is None else f"{1000 * seconds / len(phase.laps):.1f}"
 
-    rows = [(name, cell(spent["ours"], name), cell(spent["naive"], name)) for name in names]
-    rows.append(("all", *(f"{spent[side].cpu_ms_an_order:.1f}" for side in ("ours", "naive"))))
+    ours, naive = spent["ours"], spent["naive"]
+    rows = [(name, cell(ours, name), cell(naive, name)) for name in names]
+    rows.append(("all", f"{ours.cpu_ms_an_order:.1f}", f"{naive.cpu_ms_an_order:.1f}"))
     return Sheet(title, ("", "ours", "naive"), rows)
 
 
@@ -100,11 +101,12 @@ def _histories(results: Results) -> Sheet:
 
 def to_terminal(tables: Sequence[Sheet], console: Console) -> None:
     """Print the tables."""
-    console.print(Group(*(_rich(sheet) for sheet in tables)))
+    for sheet in tables:
+        console.print(f"[bold]{sheet.title}[/]", _rich(sheet), sep="\n", soft_wrap=True)
 
 
 def _rich(sheet: Sheet) -> Table:
-    table = Table(title=sheet.title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(sheet.columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in sheet.rows:

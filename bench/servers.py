@@ -1,6 +1,7 @@
 """What a bench runs on: the embedded stack in a folder of its own, and the naive worker beside it."""
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, dict[Side
     """
     with tempfile.TemporaryDirectory(prefix="orderflow-bench-") as folder:
         # For root, Postgres runs as another user, which must be able to pass.
-        Path(folder).chmod(0o711)
+        os.chmod(folder, 0o711)
         home = Path(folder) / "stack"
         supervisor = Supervisor(Path(folder) / "logs")
         stack = EmbeddedStack(settings, home, ports="free")

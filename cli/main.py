@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import typer
 
-from cli import stack
+from cli import events, orders, stack, stock
+from cli.demo import command as demo
 
 app = typer.Typer(
     name="orderflow",
@@ -18,6 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 stack.register(app)
+demo.register(app)
+app.add_typer(orders.app, name="order")
+app.add_typer(stock.app, name="stock")
+app.add_typer(events.app, name="events")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ with the reason why not.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,9 @@ from orderflow_events.envelope import Envelope, EnvelopeError, decode
 POLL_MILLISECONDS: Final = 500
 BATCH: Final = 2000
 REQUEST_MILLISECONDS: Final = 10_000
+
+# It logs every failed connection; what matters of it becomes a TopicAway.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class TopicAway(Exception):

@@ -58,7 +58,7 @@ class _Step(ActivityInboundInterceptor):
 
 
 def _context(step: ExecuteActivityInput) -> dict[str, str]:
-    """What the step's request says of its order (``order_id`` or ``order``) and its origin (``trace`` or ``command``)."""
+    """What the step's request says of its order and of who asked."""
     request = step.args[0] if step.args else None
     origin = getattr(request, "trace", None) or getattr(request, "command", None)
     order = getattr(request, "order", request)

@@ -199,6 +199,13 @@ async def _close(producer: AIOKafkaProducer) -> None:
     except Exception:
         # stop() waits for deliveries, for ever while Kafka is away, and aiokafka has no other way to end a producer.
         producer._message_accumulator.fail_all(KafkaError("given up"))
-        if (sender := producer._sender.sender_task) is not None:
+        sender = producer._sender.sender_task
+        if sender is not None:
+            sender.remove_done_callback(
+                producer._sender._fail_all
+            )  # done above; here it would trip over no transaction
+            sender.add_done_callback(_seen)
             sender.cancel()
         await producer.client.close()
+        if sender is not None:
+            await asyncio.wait([sender], timeout=1)

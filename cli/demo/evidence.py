@@ -1,0 +1,204 @@
+"""Everything that a stack has written about its orders, read once: three databases, the topic, the gateway's ledger.
+
+Read it when the stack is at rest (``settled``), or the parts are of different moments.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+
+from cli.topic import Seen, read_all
+from orderflow.settings import Settings
+from orderflow.store.database import Database, Statement
+
+SERVICES: Final = ("orders", "payments", "inventory")
+COMMAND_SECONDS: Final = 60.0
+LOOK_EVERY_SECONDS: Final = 0.1
+
+#: Service, order, version.
+EventId = tuple[str, UUID, int]
+Row = Mapping[str, Any]
+
+_EVENTS = Statement("SELECT order_id, version, type, status, data, correlation_id, recorded_at FROM events")
+_PUBLICATIONS = Statement('SELECT order_id, version, partition, "offset" FROM publications')
+_WAITING = Statement("""
+    SELECT (SELECT count(*) FROM outbox) AS waiting, (SELECT count(*) FROM parked_orders) AS parked""")
+_ROWS: Final = {
+    "orders": Statement("SELECT order_id, status, version, reason, currency, total FROM orders"),
+    "payments": Statement("SELECT order_id, status, version, reason, currency, amount FROM payments"),
+    "inventory": Statement("SELECT order_id, status, version, reason FROM reservations"),
+}
+_TRACKED = Statement("""
+    SELECT order_id, order_status, order_version, reason, payment_status, payment_version, payment_reason,
+           inventory_status, inventory_version, inventory_reason FROM order_state_tracking""")
+_TRACKED_EVENTS = Statement("SELECT order_id, source, version FROM tracked_events")
+_CONSUMED = Statement("SELECT count(*) AS consumed FROM processed_messages WHERE consumer_group = $group")
+_STOCK = Statement("SELECT sku, on_hand, reserved FROM stock")
+_MOVED = Statement("SELECT sku, sum(delta) AS delta FROM stock_movements GROUP BY sku")
+_HELD = Statement("""
+    SELECT l.order_id, l.sku, l.quantity, r.status FROM reservation_lines l JOIN reservations r USING (order_id)""")
+_TAKEN = Statement("SELECT order_id, sku, delta FROM stock_movements WHERE kind = 'commit'")
+
+_OPEN: Final = {
+    "orders": Statement("SELECT count(*) AS open FROM commands WHERE version IS NULL AND refusal IS NULL"),
+    "payments": Statement("SELECT count(*) AS open FROM payments WHERE status = 'VOIDING'"),
+    "inventory": Statement("SELECT 0 AS open"),
+}
+_COUNT_EVENTS = Statement("SELECT count(*) AS events FROM events")
+_COUNT_TRACKED = Statement("SELECT count(*) AS tracked FROM tracked_events")
+_LIVE: Final = {
+    "payments": Statement("SELECT order_id FROM payments WHERE status IN ('AUTHORIZED', 'VOIDING')"),
+    "inventory": Statement("SELECT order_id FROM reservations WHERE status = 'RESERVED'"),
+}
+_STATUSES = Statement("SELECT order_id, status FROM orders")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as its database has it."""
+
+    type: str
+    status: str
+    data: Mapping[str, Any]
+    correlation_id: str
+    recorded_at: datetime
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What was found. ``rows`` by service and order: the order, its payment, its reservation.
+
+    ``publications``: where each event stands, by partition and offset. ``ledger`` by merchant reference, as the
+    gateway gives it. ``moved``: the sum of a SKU's movements. ``held``: (order, SKU) to quantity and the reservation's
+    status. ``taken``: (order, SKU) to the pieces that left the warehouse. ``consumed``: events that the tracking group
+    has processed.
+    """
+
+    events: dict[EventId, Event]
+    rows: dict[str, dict[UUID, Row]]
+    publications: dict[EventId, tuple[int, int]]
+    waiting: dict[str, int]
+    parked: dict[str, int]
+    stream: list[Seen]
+    ledger: dict[str, Row]
+    tracked: dict[UUID, Row]
+    tracked_events: set[EventId]
+    consumed: int
+    stock: dict[str, Row]
+    moved: dict[str, int]
+    held: dict[tuple[UUID, str], tuple[int, str]]
+    taken: dict[tuple[UUID, str], int]
+
+
+@asynccontextmanager
+async def databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
+    """The three databases, each as its service's role. (No service does this: an auditor must.)"""
+    urls = {
+        "orders": settings.orders_database_url,
+        "payments": settings.payments_database_url,
+        "inventory": settings.inventory_database_url,
+    }
+    opened = {
+        name: Database(name, url.get_secret_value(), pool_size=2, command_timeout=COMMAND_SECONDS)
+        for name, url in urls.items()
+    }
+    try:
+        yield opened
+    finally:
+        for database in opened.values():
+            await database.close()
+
+
+async def settled(settings: Settings, seconds: float) -> str | None:
+    """Wait until nothing moves any more; None then. After ``seconds``: what still moves, in words."""
+    deadline = time.monotonic() + seconds
+    async with databases(settings) as opened:
+        while (moving := await _moving(opened)) is not None:
+            if time.monotonic() > deadline:
+                return moving
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+    return None
+
+
+async def _moving(opened: Mapping[str, Database]) -> str | None:
+    events = 0
+    for name, database in opened.items():
+        row = (await database.all(_WAITING, {}))[0]
+        if row["waiting"]:
+            return f"{row['waiting']} events wait in the outbox of {name}"
+        if open_ := (await database.all(_OPEN[name], {}))[0]["open"]:
+            return f"{open_} things are under way in {name}"
+        events += (await database.all(_COUNT_EVENTS, {}))[0]["events"]
+    tracked = (await opened["orders"].all(_COUNT_TRACKED, {}))[0]["tracked"]
+    if tracked < events:
+        return f"the tracking has {tracked} of {events} events"
+    statuses = {row["order_id"]: row["status"] for row in await opened["orders"].all(_STATUSES, {})}
+    for name, statement in _LIVE.items():
+        # Holding something is right only for a while before, and while, an order is FULFILLING.
+        live = [row["order_id"] for row in await opened[name].all(statement, {})]
+        unrest = sum(statuses.get(order_id) != "FULFILLING" for order_id in live)
+        if unrest:
+            return f"{unrest} orders that are not FULFILLING hold something in {name}"
+    if approved := sum(status == "APPROVED" for status in statuses.values()):
+        return f"{approved} orders are APPROVED"
+    return None
+
+
+async def gather(settings: Settings) -> Evidence:
+    """Read everything. Raises Unavailable, TopicAway and httpx.HTTPError."""
+    async with databases(settings) as opened:
+        events: dict[EventId, Event] = {}
+        publications: dict[EventId, tuple[int, int]] = {}
+        rows: dict[str, dict[UUID, Row]] = {}
+        waiting, parked = {}, {}
+        for name, database in opened.items():
+            for row in await database.all(_EVENTS, {}):
+                fields = {key: value for key, value in row.items() if key not in ("order_id", "version")}
+                events[name, row["order_id"], row["version"]] = Event(**fields)
+            for row in await database.all(_PUBLICATIONS, {}):
+                publications[name, row["order_id"], row["version"]] = (row["partition"], row["offset"])
+            rows[name] = {row["order_id"]: dict(row) for row in await database.all(_ROWS[name], {})}
+            depth = (await database.all(_WAITING, {}))[0]
+            waiting[name], parked[name] = depth["waiting"], depth["parked"]
+        orders, inventory = opened["orders"], opened["inventory"]
+        return Evidence(
+            events=events,
+            rows=rows,
+            publications=publications,
+            waiting=waiting,
+            parked=parked,
+            stream=await read_all(settings),
+            ledger=await _ledger(settings),
+            tracked={row["order_id"]: dict(row) for row in await orders.all(_TRACKED, {})},
+            tracked_events={
+                (service_of(row["source"]), row["order_id"], row["version"])
+                for row in await orders.all(_TRACKED_EVENTS, {})
+            },
+            consumed=(await orders.all(_CONSUMED, {"group": settings.tracking_group}))[0]["consumed"],
+            stock={row["sku"]: dict(row) for row in await inventory.all(_STOCK, {})},
+            moved={row["sku"]: int(row["delta"]) for row in await inventory.all(_MOVED, {})},
+            held={
+                (row["order_id"], row["sku"]): (row["quantity"], row["status"])
+                for row in await inventory.all(_HELD, {})
+            },
+            taken={(row["order_id"], row["sku"]): row["delta"] for row in await inventory.all(_TAKEN, {})},
+        )
+
+
+def service_of(source: str) -> str:
+    """``orders`` of ``/orderflow/orders``."""
+    return source.rpartition("/")[2]
+
+
+async def _ledger(settings: Settings) -> dict[str, Row]:
+    async with httpx.AsyncClient(timeout=COMMAND_SECONDS, trust_env=False) as client:
+        answer = await client.get(f"{settings.gateway_url.rstrip('/')}/v1/ledger")
+        answer.raise_for_status()
+    return {entry["reference"]: entry for entry in answer.json()["payments"]}

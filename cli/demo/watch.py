@@ -1,0 +1,75 @@
+"""What the stream has told so far, read from Kafka as any other team would, and waiting for what it will tell."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Container
+from typing import Final
+from uuid import UUID
+
+from cli.topic import Seen, follow
+from orderflow.settings import Settings
+
+ORDERS: Final = "/orderflow/orders"
+
+
+class Watch:
+    """Each order's latest status on the stream. ``records``: how many were read."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.statuses: dict[UUID, str] = {}
+        self._versions: dict[UUID, int] = {}
+        self._changed: dict[UUID, asyncio.Event] = {}
+
+    def take(self, batch: list[Seen]) -> None:
+        """Take note of some records; their order among orders and sources does not matter."""
+        self.records += len(batch)
+        for seen in batch:
+            event = seen.envelope
+            if event is None or event.source != ORDERS or event.version <= self._versions.get(event.order_id, 0):
+                continue
+            self._versions[event.order_id] = event.version
+            self.statuses[event.order_id] = event.status
+            if changed := self._changed.get(event.order_id):
+                changed.set()
+
+    def counts(self) -> Counter[str]:
+        """How many orders have each status now."""
+        return Counter(self.statuses.values())
+
+    async def until(self, order_id: UUID, statuses: Container[str], *, seconds: float) -> str:
+        """Wait until the order has one of ``statuses``, and say which. Raises TimeoutError after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        changed = self._changed.setdefault(order_id, asyncio.Event())
+        try:
+            while (status := self.statuses.get(order_id)) is None or status not in statuses:
+                changed.clear()
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await changed.wait()
+            return status
+        finally:
+            self._changed.pop(order_id, None)
+
+
+@contextlib.asynccontextmanager
+async def watching(settings: Settings) -> AsyncIterator[Watch]:
+    """A watch that reads the topic from its beginning as long as this lasts. Raises TopicAway when it cannot."""
+    watch = Watch()
+    ready = asyncio.Event()
+
+    async def read() -> None:
+        async for batch in follow(settings, from_beginning=True):
+            watch.take(batch)
+            ready.set()
+
+    reading = asyncio.create_task(read())
+    try:
+        await asyncio.wait({reading, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            await reading
+        yield watch
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
