@@ -45,10 +45,15 @@ format: setup ## Let ruff format and fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: setup ## Resolve pyproject.toml into requirements.lock again
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
+
+lock: setup ## Resolve pyproject.toml into the lock files again
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --upgrade $(LOCK) --custom-compile-command "make lock" \
+	    -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock $(LOCK) --no-header --no-annotate \
+	    -o requirements.runtime.lock
+	echo hatchling | $(BIN)/uv pip compile - $(LOCK) --no-header --no-annotate -o requirements.build.lock
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)

@@ -26,7 +26,7 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[Settings, dict[Side
     """
     with tempfile.TemporaryDirectory(prefix="orderflow-bench-") as folder:
         # For root, Postgres runs as another user, which must be able to pass.
-        os.chmod(folder, 0o711)
+        os.chmod(folder, 0o711)  # noqa: S103
         home = Path(folder) / "stack"
         supervisor = Supervisor(Path(folder) / "logs")
         stack = EmbeddedStack(settings, home, ports="free")

@@ -84,7 +84,8 @@ class How:
 class ApiClient:
     """``async with ApiClient(url) as api``. Every method raises Refused and Unreachable; NoUrl comes from the start.
 
-    ``patience_seconds``: how long a request whose outcome is unknown is sent again, with the same key.
+    ``patience_seconds``: how long a request whose outcome is unknown is sent again, with the same key; not before
+    the first answer, as the address may be wrong.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class ApiClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._patience_seconds = patience_seconds
+        self._answered = False
         try:
             parsed = httpx.URL(self.url)
         except (httpx.InvalidURL, ValueError):
@@ -147,7 +149,7 @@ class ApiClient:
             except (Refused, Unreachable) as error:
                 if isinstance(error, Refused) and not error.unavailable:
                     raise
-                if time.monotonic() + pause > deadline:
+                if not self._answered or time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -164,7 +166,9 @@ class ApiClient:
             raise Unreachable(f"{self.url} does not answer") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
-        return self._read(response)
+        reply = self._read(response)
+        self._answered = True
+        return reply
 
     def _read(self, response: httpx.Response) -> Reply:
         kind = response.headers.get("content-type", "").partition(";")[0].strip()

@@ -115,7 +115,9 @@ def _lines(file: Path, required: Iterable[str]) -> Iterator[_Line]:
             rows = csv.DictReader(text, strict=True)
             missing = [name for name in required if name not in (rows.fieldnames or ())]
             if missing or not rows.fieldnames:
-                raise BadFile(f"{file}: the first line does not name the columns {', '.join(missing) or 'sku, on_hand'}")
+                raise BadFile(
+                    f"{file}: the first line does not name the columns {', '.join(missing) or 'sku, on_hand'}"
+                )
             for row in rows:
                 if None in row or None in row.values():
                     raise BadFile(f"{file} line {rows.line_num}: it has another number of fields than the first line")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import UNREACHABLE, AsJson
+from cli.calls import UNREACHABLE
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:

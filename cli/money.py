@@ -1,19 +1,35 @@
-"""Money as people write it, and as the API wants it: 4.19 US dollars are 419 minor units. Exact, never a float."""
+"""Money as people write it, and as the API wants it: 4.19 US dollars are 419 minor units. No float on the way."""
 
-from decimal import Decimal, InvalidOperation
+import re
 from typing import Final
 
 DEFAULT_DIGITS: Final = 2
+_WHOLE = (
+    "BIF",
+    "CLP",
+    "DJF",
+    "GNF",
+    "ISK",
+    "JPY",
+    "KMF",
+    "KRW",
+    "PYG",
+    "RWF",
+    "UGX",
+    "UYI",
+    "VND",
+    "VUV",
+    "XAF",
+    "XOF",
+)
+_THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 #: ISO 4217: the currencies whose minor unit is not a hundredth.
 DIGITS: Final = {
-    **dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF")
-        + ("XOF", "XPF"),
-        0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys((*_WHOLE, "XPF"), 0),
+    **dict.fromkeys(_THOUSANDTHS, 3),
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
+_AMOUNT: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,30}))?")
 
 
 def digits(currency: str) -> int:
@@ -23,26 +39,19 @@ def digits(currency: str) -> int:
 
 def minor_units(text: str, currency: str) -> int:
     """``"4.19"`` USD is 419. Raises ValueError for what is no amount, or finer than the currency's minor unit."""
-    try:
-        amount = Decimal(text.strip())
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount") from None
-    sign, numbers, exponent = amount.as_tuple()
-    if not isinstance(exponent, int) or abs(exponent) > 30 or len(numbers) > 30:
-        raise ValueError(f"{text!r} is not an amount")
-    # By hand: Decimal's own arithmetic rounds to the context's precision.
-    whole = int("".join(map(str, numbers)) or "0")
-    shift = exponent + digits(currency)
-    value, rest = (whole * 10**shift, 0) if shift >= 0 else divmod(whole, 10**-shift)
-    if rest:
-        raise ValueError(f"{text} {currency} is finer than the smallest coin ({digits(currency)} decimal digits)")
-    return -value if sign else value
+    amount = _AMOUNT.fullmatch(text)
+    if amount is None:
+        raise ValueError(f"{text!r} is not an amount such as 4.19")
+    places = digits(currency)
+    fraction = (amount[2] or "").rstrip("0")
+    if len(fraction) > places:
+        raise ValueError(f"{text} is finer than {currency} has decimal digits ({places})")
+    return int(amount[1] + fraction.ljust(places, "0"))
 
 
 def money(amount: int, currency: str) -> str:
     """419 USD as ``4.19 USD``."""
     places = digits(currency)
-    if not places:
-        return f"{amount:,} {currency}"
-    whole, part = divmod(abs(amount), 10**places)
-    return f"{'-' if amount < 0 else ''}{whole:,}.{part:0{places}} {currency}"
+    whole, fraction = divmod(abs(amount), 10**places)
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{whole:,}{f'.{fraction:0{places}}' if places else ''} {currency}"

@@ -278,17 +278,7 @@ def _place_file(
     if as_json:
         print_json(placing.to_data())
     else:
-        parts = [
-            f"{placing.count(fate)} {words}"
-            for fate, words in (
-                ("placed", "placed"),
-                ("accepted", "accepted, not carried out yet"),
-                ("already_there", "already there"),
-                ("refused", "refused"),
-            )
-            if fate == "placed" or placing.count(fate)
-        ]
-        out.print(f"{placing.baskets} baskets: {', '.join(parts)}")
+        out.print(placing.summary())
     for result in placing.refused[:SHOWN_REFUSALS]:
         problem = result.problem or {}
         show_problem(problem.get("status", 0), problem, f"basket {result.basket_id}")

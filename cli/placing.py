@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rich.console import Console
 
@@ -12,9 +12,15 @@ from cli.client import ApiClient, How, Refused, Unreachable
 from cli.csv_files import Basket
 
 #: Under load an outcome takes longer than for a single order.
-WAIT_SECONDS = 20
+WAIT_SECONDS: Final = 20
 
 Fate = Literal["placed", "already_there", "accepted", "refused"]
+IN_WORDS: Final[dict[Fate, str]] = {
+    "placed": "placed",
+    "accepted": "accepted, not carried out yet",
+    "already_there": "already there",
+    "refused": "refused",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,12 @@ class Placing:
     def count(self, fate: Fate) -> int:
         """How many ended so."""
         return Counter(result.fate for result in self.results)[fate]
+
+    def summary(self) -> str:
+        """In a sentence."""
+        counts = {fate: self.count(fate) for fate in IN_WORDS}
+        parts = [f"{n} {IN_WORDS[fate]}" for fate, n in counts.items() if n or fate == "placed"]
+        return f"{self.baskets} baskets: {', '.join(parts)}"
 
     @property
     def refused(self) -> list[Placed]:

@@ -1,5 +1,6 @@
 """What all commands share: the two consoles, reading the settings, and how a failure looks (never a traceback)."""
 
+import os
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -8,8 +9,19 @@ from rich.console import Console
 if TYPE_CHECKING:
     from orderflow.settings import Settings
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+#: What goes to a file or a program is not folded to the width of a terminal that is not there.
+PIPED_COLUMNS = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_COLUMNS
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -4,6 +4,7 @@ The topic's partitions are chosen once: keys are spread by their number, so anot
 other partitions, out of order. Nothing is published or consumed while the topic differs from the settings.
 """
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -82,6 +83,11 @@ async def ensure_topic(settings: Settings) -> str:
         await admin.start()
         created = await _create(admin, settings)
         differences = await _differences(admin, settings)
+        # A broker can say "created" before its own metadata knows the topic.
+        patience = asyncio.get_running_loop().time() + 10
+        while created and differences and asyncio.get_running_loop().time() < patience:
+            await asyncio.sleep(0.1)
+            differences = await _differences(admin, settings)
     finally:
         await admin.close()
     if differences:

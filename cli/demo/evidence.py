@@ -1,10 +1,8 @@
 """Everything that a stack has written about its orders, read once: three databases, the topic, the gateway's ledger.
 
-Read it when the stack is at rest (``settled``), or the parts are of different moments.
+Read it when the stack is at rest (``cli.demo.rest``), or the parts are of different moments.
 """
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from orderflow.store.database import Database, Statement
 
 SERVICES: Final = ("orders", "payments", "inventory")
 COMMAND_SECONDS: Final = 60.0
-LOOK_EVERY_SECONDS: Final = 0.1
 
 #: Service, order, version.
 EventId = tuple[str, UUID, int]
@@ -28,9 +25,9 @@ Row = Mapping[str, Any]
 
 _EVENTS = Statement("SELECT order_id, version, type, status, data, correlation_id, recorded_at FROM events")
 _PUBLICATIONS = Statement('SELECT order_id, version, partition, "offset" FROM publications')
-_WAITING = Statement("""
+WAITING = Statement("""
     SELECT (SELECT count(*) FROM outbox) AS waiting, (SELECT count(*) FROM parked_orders) AS parked""")
-_ROWS: Final = {
+ROWS: Final = {
     "orders": Statement("SELECT order_id, status, version, reason, currency, total FROM orders"),
     "payments": Statement("SELECT order_id, status, version, reason, currency, amount FROM payments"),
     "inventory": Statement("SELECT order_id, status, version, reason FROM reservations"),
@@ -45,19 +42,6 @@ _MOVED = Statement("SELECT sku, sum(delta) AS delta FROM stock_movements GROUP B
 _HELD = Statement("""
     SELECT l.order_id, l.sku, l.quantity, r.status FROM reservation_lines l JOIN reservations r USING (order_id)""")
 _TAKEN = Statement("SELECT order_id, sku, delta FROM stock_movements WHERE kind = 'commit'")
-
-_OPEN: Final = {
-    "orders": Statement("SELECT count(*) AS open FROM commands WHERE version IS NULL AND refusal IS NULL"),
-    "payments": Statement("SELECT count(*) AS open FROM payments WHERE status = 'VOIDING'"),
-    "inventory": Statement("SELECT 0 AS open"),
-}
-_COUNT_EVENTS = Statement("SELECT count(*) AS events FROM events")
-_COUNT_TRACKED = Statement("SELECT count(*) AS tracked FROM tracked_events")
-_LIVE: Final = {
-    "payments": Statement("SELECT order_id FROM payments WHERE status IN ('AUTHORIZED', 'VOIDING')"),
-    "inventory": Statement("SELECT order_id FROM reservations WHERE status = 'RESERVED'"),
-}
-_STATUSES = Statement("SELECT order_id, status FROM orders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,41 +100,6 @@ async def databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
             await database.close()
 
 
-async def settled(settings: Settings, seconds: float) -> str | None:
-    """Wait until nothing moves any more; None then. After ``seconds``: what still moves, in words."""
-    deadline = time.monotonic() + seconds
-    async with databases(settings) as opened:
-        while (moving := await _moving(opened)) is not None:
-            if time.monotonic() > deadline:
-                return moving
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-    return None
-
-
-async def _moving(opened: Mapping[str, Database]) -> str | None:
-    events = 0
-    for name, database in opened.items():
-        row = (await database.all(_WAITING, {}))[0]
-        if row["waiting"]:
-            return f"{row['waiting']} events wait in the outbox of {name}"
-        if open_ := (await database.all(_OPEN[name], {}))[0]["open"]:
-            return f"{open_} things are under way in {name}"
-        events += (await database.all(_COUNT_EVENTS, {}))[0]["events"]
-    tracked = (await opened["orders"].all(_COUNT_TRACKED, {}))[0]["tracked"]
-    if tracked < events:
-        return f"the tracking has {tracked} of {events} events"
-    statuses = {row["order_id"]: row["status"] for row in await opened["orders"].all(_STATUSES, {})}
-    for name, statement in _LIVE.items():
-        # Holding something is right only for a while before, and while, an order is FULFILLING.
-        live = [row["order_id"] for row in await opened[name].all(statement, {})]
-        unrest = sum(statuses.get(order_id) != "FULFILLING" for order_id in live)
-        if unrest:
-            return f"{unrest} orders that are not FULFILLING hold something in {name}"
-    if approved := sum(status == "APPROVED" for status in statuses.values()):
-        return f"{approved} orders are APPROVED"
-    return None
-
-
 async def gather(settings: Settings) -> Evidence:
     """Read everything. Raises Unavailable, TopicAway and httpx.HTTPError."""
     async with databases(settings) as opened:
@@ -164,8 +113,8 @@ async def gather(settings: Settings) -> Evidence:
                 events[name, row["order_id"], row["version"]] = Event(**fields)
             for row in await database.all(_PUBLICATIONS, {}):
                 publications[name, row["order_id"], row["version"]] = (row["partition"], row["offset"])
-            rows[name] = {row["order_id"]: dict(row) for row in await database.all(_ROWS[name], {})}
-            depth = (await database.all(_WAITING, {}))[0]
+            rows[name] = {row["order_id"]: dict(row) for row in await database.all(ROWS[name], {})}
+            depth = (await database.all(WAITING, {}))[0]
             waiting[name], parked[name] = depth["waiting"], depth["parked"]
         orders, inventory = opened["orders"], opened["inventory"]
         return Evidence(

@@ -28,7 +28,10 @@ class Stuck(Exception):
 
 @dataclass(slots=True)
 class Story:
-    """What happened to one order, by our clock (seconds since the epoch). ``decided_at``: seen FULFILLING or CANCELLED."""
+    """What happened to one order, by our clock (seconds since the epoch).
+
+    ``decided_at``: it was seen FULFILLING (``fulfilled``) or CANCELLED.
+    """
 
     order_id: UUID
     intent: Intent

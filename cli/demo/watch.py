@@ -64,12 +64,13 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
             watch.take(batch)
             ready.set()
 
-    reading = asyncio.create_task(read())
+    reading, standing = asyncio.create_task(read()), asyncio.create_task(ready.wait())
     try:
-        await asyncio.wait({reading, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading, standing}, return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
             await reading
         yield watch
     finally:
         reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        standing.cancel()
+        await asyncio.gather(reading, standing, return_exceptions=True)

@@ -173,7 +173,9 @@ async def test_it_is_ready_when_it_holds_its_assignment(lab: Lab) -> None:
     assert states[0] == "waiting for an assignment"
 
 
-async def test_members_that_come_and_go_apply_each_event_once(lab: Lab) -> None:
+async def test_members_that_come_and_go_apply_each_event_once(apache_lab: Lab) -> None:
+    # The small broker forgets who leads a group when a member commits during a rebalance.
+    lab = apache_lab
     orders = [uuid4() for _ in range(40)]
 
     async def produce() -> None:

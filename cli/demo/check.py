@@ -1,0 +1,38 @@
+"""Do stream, databases, ledger, stock and tracking tell the same story? A pure function of the evidence.
+
+Each line of the check compares records that different processes wrote, and fails when they differ in anything.
+Read the evidence of a stack at rest.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from cli.demo import check_books, check_stream
+from cli.demo.evidence import Evidence
+from cli.demo.lines import Line
+
+#: In the order in which a reader wants them.
+COMPARISONS: Final[tuple[Callable[[Evidence], Line], ...]] = (
+    check_stream.published,
+    check_stream.stream_is_events,
+    check_stream.in_order,
+    check_stream.fold_is_rows,
+    check_stream.tracking_is_rows,
+    check_books.parts,
+    check_books.amounts,
+    check_books.captured,
+    check_books.held_money,
+    check_books.payments_are_ledger,
+    check_books.stock_is_movements,
+    check_books.reserved,
+)
+
+
+def check(evidence: Evidence) -> list[Line]:
+    """A line for each comparison."""
+    return [compare(evidence) for compare in COMPARISONS]
+
+
+def agrees(lines: Iterable[Line]) -> bool:
+    """Whether every line does."""
+    return all(line.ok for line in lines)
