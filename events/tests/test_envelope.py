@@ -1,4 +1,3 @@
-# ruff: noqa: S101
 """What is encoded is decoded, and what is not ours is one clear error."""
 
 import json

@@ -8,8 +8,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from support.lab import Lab
-from support.stack import Databases
 
 from orderflow.kafka import ensure_topic, make_producer
 from orderflow.settings import Settings
@@ -17,6 +15,8 @@ from orderflow.stack.apache import ApacheBroker
 from orderflow.stack.errors import StackError
 from orderflow.stack.ports import free_port
 from orderflow.stack.supervisor import Supervisor
+from support.lab import Lab
+from support.stack import Databases
 
 
 @asynccontextmanager

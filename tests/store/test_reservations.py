@@ -21,9 +21,7 @@ def reservations(inventory_db: Database) -> Reservations:
 
 async def _put(database: Database, **on_hand: int) -> None:
     pool = await database.pool()
-    await pool.executemany(
-        "INSERT INTO stock (sku, on_hand, version) VALUES ($1, $2, 1)", list(on_hand.items())
-    )
+    await pool.executemany("INSERT INTO stock (sku, on_hand, version) VALUES ($1, $2, 1)", list(on_hand.items()))
 
 
 async def _stock(database: Database) -> dict[str, tuple[int, int]]:

@@ -68,9 +68,7 @@ def sound_evidence() -> Evidence:
     }
     stream = [_record(number, *event) for number, event in enumerate(events.items())]
     rows = {
-        service: {
-            order: _row(service, history) for (source, order), history in HISTORIES.items() if source == service
-        }
+        service: {order: _row(service, history) for (source, order), history in HISTORIES.items() if source == service}
         for service in ("orders", "payments", "inventory")
     }
     return Evidence(

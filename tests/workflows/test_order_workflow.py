@@ -1,6 +1,5 @@
 """Every branch of an order's life, on real databases and the time-skipping server."""
 
-
 import pytest
 
 from support.orders import an_order

@@ -1,0 +1,61 @@
+"""The command ``orderflow`` as a person types it, in a process of its own."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.world import World
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Terminal:
+    """A shell of somebody who has nothing else running here."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        code = os.pathsep.join(str(folder) for folder in (REPOSITORY, REPOSITORY / "events"))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORDERFLOW_", "COLUMNS"))}
+        given = {f"ORDERFLOW_{name.upper()}": value for name, value in settings.items()}
+        self.home = home
+        self.env = {**kept, "PYTHONPATH": code, "ORDERFLOW_DATA_DIR": str(home / "none"), **given}
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Type ``orderflow`` and ``arguments``."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "cli.main", *arguments),
+            cwd=self.home,
+            env=self.env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, *arguments: str) -> Said:
+        """The same, and wait for its end. No command ever shows a traceback, nor colours to a pipe."""
+        child = await self.start(*arguments)
+        out, err = await asyncio.wait_for(child.communicate(), 60)
+        said = Said(child.returncode or 0, out.decode(), err.decode())
+        assert "Traceback" not in said.err, said.err
+        assert "\x1b" not in said.out + said.err
+        return said
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A terminal that finds the API by its settings, and what is behind the API."""
+
+    terminal: Terminal
+    url: str
+    world: World
