@@ -1,0 +1,227 @@
+"""The failure and compensation matrix: every step, what can go wrong with it, and where the order ends.
+
+Whatever breaks, the order ends as its customer asked, the money moved at most once, and the books agree.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from orderflow.settings import Settings
+from support.faults import Faults
+from support.stack import Databases
+from support.waiting import until
+from support.world import Handle, World, a_world, order_id
+from workflows.options import REMOTE
+
+#: Local: they write the order's row. Remote: other services.
+TRANSITIONS = ("place_order", "approve", "fulfil", "accept_ship", "record_ship", "complete")
+STEPS = ("authorize_payment", "reserve_inventory", "capture_payment", "commit_inventory")
+UNDOING = ("cancel", "void_payment", "release_inventory")
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest_asyncio.fixture
+async def world(
+    temporal_server: str, databases: Databases, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    # A frozen attempt is given up after a second, not after 15.
+    monkeypatch.setitem(REMOTE, "start_to_close_timeout", timedelta(seconds=1))
+    client = await Client.connect(temporal_server, data_converter=pydantic_data_converter, interceptors=[faults])
+    async with a_world(client, databases, Settings(worker_graceful_shutdown_seconds=1)) as world:
+        await world.stock(bread=10)
+        yield world
+
+
+async def _complete(world: World, handle: Handle) -> None:
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    assert (await world.ask(handle, "ship"))["refusal"] is None
+    assert (await world.ask(handle, "complete"))["refusal"] is None
+    assert (await handle.result()).status == "COMPLETED"
+
+
+async def _is_completed(world: World, handle: Handle) -> None:
+    assert await world.statuses(handle) == ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
+    assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
+    assert await world.statuses(handle, "inventory") == ["RESERVED", "COMMITTED"]
+    assert world.gateway.state[order_id(handle)] == "captured"
+    assert await world.on_hand("bread") == (8, 0)
+
+
+async def _is_undone(world: World, handle: Handle) -> None:
+    assert (await world.statuses(handle))[-1] == "CANCELLED"
+    assert (await world.statuses(handle, "payments"))[-1] in ("VOIDED", "DECLINED")
+    assert (await world.statuses(handle, "inventory"))[-1] in ("RELEASED", "REJECTED")
+    assert world.gateway.state.get(order_id(handle), "voided") == "voided"
+    assert await world.on_hand("bread") == (10, 0)
+
+
+@pytest.mark.parametrize("step", [*TRANSITIONS, *STEPS])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_step_that_breaks_is_repeated_and_happens_once(
+    world: World, faults: Faults, moment: str, step: str
+) -> None:
+    """before: unavailable, or its worker killed before. after: timed out after it happened, or killed after."""
+    getattr(faults, moment)(step)
+    handle = await world.place()
+    await _complete(world, handle)
+    await _is_completed(world, handle)
+    assert faults.attempts[step] == 3
+
+
+@pytest.mark.parametrize("step", UNDOING)
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_undoing_that_breaks_is_repeated_until_it_is_done(
+    world: World, faults: Faults, moment: str, step: str
+) -> None:
+    getattr(faults, moment)(step)
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    await world.ask(handle, "cancel")
+    await handle.result()
+    await _is_undone(world, handle)
+    assert faults.attempts[step] == 3
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_frozen_step_that_wakes_late_changes_nothing(world: World, faults: Faults, step: str) -> None:
+    gate = faults.freeze(step)
+    handle = await world.place()
+    await _complete(world, handle)
+    gate.set()
+    await until(lambda: _woken(faults, step))
+    await _is_completed(world, handle)
+
+
+@pytest.mark.parametrize("step", ["authorize_payment", "reserve_inventory"])
+@pytest.mark.parametrize("remembers", [True, False], ids=["gateway_remembers_voids", "gateway_forgets"])
+async def test_a_step_that_wakes_after_the_cancel_undoes_itself(
+    world: World, faults: Faults, step: str, remembers: bool
+) -> None:
+    world.gateway.remembers_voids = remembers
+    gate = faults.freeze(step)
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await faults.arrived[step].wait()
+    await world.ask(handle, "cancel")
+    gate.set()
+    await handle.result()
+    await until(lambda: _woken(faults, step))
+    await _is_undone(world, handle)
+
+
+async def _woken(faults: Faults, step: str) -> bool:
+    return step in faults.woken
+
+
+@pytest.mark.parametrize("step", ["authorize_payment", "reserve_inventory", "fulfil"])
+async def test_a_cancel_at_that_very_moment_leaves_nothing_held(world: World, faults: Faults, step: str) -> None:
+    gate = faults.hold(step)
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await faults.arrived[step].wait()
+    cancelled = await world.send(handle, "cancel")
+    if step != "fulfil":  # a cancel never waits for another service
+        await world.outcome(handle, cancelled)
+    gate.set()
+    await world.outcome(handle, cancelled)
+    await handle.result()
+    await _is_undone(world, handle)
+
+
+@pytest.mark.parametrize("step", ["capture_payment", "record_ship"])
+async def test_a_cancel_while_money_moves_is_refused(world: World, faults: Faults, step: str) -> None:
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    gate = faults.hold(step)
+    ship = await world.send(handle, "ship")
+    await faults.arrived[step].wait()
+    cancel = await world.send(handle, "cancel")
+    gate.set()
+    assert (await world.outcome(handle, ship))["refusal"] is None
+    assert (await world.outcome(handle, cancel))["refusal"]["slug"] in ("shipment_in_progress", "illegal_transition")
+    await world.ask(handle, "complete")
+    await handle.result()
+    await _is_completed(world, handle)
+
+
+@pytest.mark.parametrize(("first", "second"), [("ship", "cancel"), ("cancel", "ship")])
+async def test_ship_against_cancel_in_each_order(world: World, faults: Faults, first: str, second: str) -> None:
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    winner, loser = await world.send(handle, first), await world.send(handle, second)
+    assert (await world.outcome(handle, winner))["refusal"] is None
+    assert (await world.outcome(handle, loser))["refusal"]["status"] == 409
+    if first == "ship":
+        await world.ask(handle, "complete")
+        await handle.result()
+        await _is_completed(world, handle)
+    else:
+        await handle.result()
+        await _is_undone(world, handle)
+
+
+async def test_an_approve_against_the_expiry(world: World, faults: Faults) -> None:
+    """The approve holds the loop while the draft's time runs out: the row decides, and it says APPROVED."""
+    world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
+    await world.stop_worker("orders")
+    await world.start_worker("orders")
+    gate = faults.hold("approve")
+    handle = await world.place()
+    approve = await world.send(handle, "approve")
+    await faults.arrived["approve"].wait()
+
+    async def expired() -> bool:
+        history = await handle.fetch_history()
+        return any(event.HasField("timer_fired_event_attributes") for event in history.events)
+
+    await until(expired, seconds=20)
+    gate.set()
+    assert (await world.outcome(handle, approve))["refusal"] is None
+    await world.reaches(handle, "FULFILLING")
+    await world.ask(handle, "cancel")
+    await handle.result()
+    await _is_undone(world, handle)
+
+
+async def test_an_expiry_against_an_approve(world: World, faults: Faults) -> None:
+    world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
+    await world.stop_worker("orders")
+    await world.start_worker("orders")
+    gate = faults.hold("expire")
+    handle = await world.place()
+    await faults.arrived["expire"].wait()
+    approve = await world.send(handle, "approve")
+    gate.set()
+    assert (await world.outcome(handle, approve))["refusal"]["slug"] == "illegal_transition"
+    result = await handle.result()
+    assert (result.status, result.version) == ("CANCELLED", 2)
+
+
+@pytest.mark.parametrize("step", ["approve", "fulfil"])
+async def test_a_worker_lost_between_a_commit_and_its_record_with_a_signal_queued(
+    world: World, faults: Faults, step: str
+) -> None:
+    """The row has moved, the history does not know, and the next command already waits."""
+    faults.after(step, times=1)
+    handle = await world.place()
+    await world.send(handle, "approve")
+    await faults.arrived[step].wait()
+    cancel = await world.send(handle, "cancel")
+    await world.stop_worker("orders")
+    await world.start_worker("orders")
+    await world.outcome(handle, cancel)
+    await handle.result()
+    await _is_undone(world, handle)
