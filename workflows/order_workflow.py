@@ -163,7 +163,8 @@ class OrderWorkflow:
             await self._transition(OrderSteps.move_order, command)
             return
         outcome = await self._transition(OrderSteps.accept_ship, command)
-        if outcome.state == "pending":
+        # Sent again, a ship is pending too: its capture runs already, unless another run of this workflow began it.
+        if outcome.state == "pending" and self._shipping is None:
             self._shipping = command
             self._run_step("capture", self._capture(command))
 

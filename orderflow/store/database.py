@@ -119,7 +119,11 @@ class Database:
         pool = await self.pool()
         with database_errors(self.name):
             async with pool.acquire(timeout=self._command_timeout) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # its state is unknown: nobody shall get it again
+                    raise
 
     async def listen(self) -> asyncpg.Connection[Any]:
         """A connection of its own for LISTEN (directly to the server: a pooler would lose the notices)."""

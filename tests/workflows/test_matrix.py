@@ -156,6 +156,32 @@ async def test_a_cancel_while_money_moves_is_refused(world: World, faults: Fault
     await _is_completed(world, handle)
 
 
+@pytest.mark.parametrize("step", ["accept_ship", "capture_payment"])
+async def test_a_ship_that_is_sent_again_captures_once_and_is_waited_for(
+    world: World, faults: Faults, step: str
+) -> None:
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    gate = faults.hold(step)
+    ship = await world.send(handle, "ship")
+    await faults.arrived[step].wait()
+    for _ in range(2):
+        await world.send(handle, "ship", ship)
+    gate.set()
+    assert (await world.outcome(handle, ship))["refusal"] is None
+    await world.ask(handle, "complete")
+    await handle.result()
+    await _is_completed(world, handle)
+    history = await handle.fetch_history()
+    scheduled = [
+        event.activity_task_scheduled_event_attributes.activity_type.name
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert scheduled.count("capture_payment") == 1
+
+
 @pytest.mark.parametrize(("first", "second"), [("ship", "cancel"), ("cancel", "ship")])
 async def test_ship_against_cancel_in_each_order(world: World, faults: Faults, first: str, second: str) -> None:
     handle = await world.place()

@@ -1,0 +1,175 @@
+"""What reconciliation reads: each service's database by itself, one statement one snapshot. Never joined across.
+
+Live rows are read always, final ones as far back as a window; the statements may scan a table, so they run on
+connections with a longer time-out and seldom.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from orderflow.domain.findings import OrderFact, OutboxFact, ParkedFact, PaymentFact, ReservationFact, StockFact
+from orderflow.domain.inventory import ReservationStatus
+from orderflow.domain.orders import LIFECYCLE, Line, Order
+from orderflow.domain.payments import PaymentStatus
+from orderflow.store.database import Database, Statement
+
+#: Ids in one look-up.
+_CHUNK: Final = 1000
+
+_NOW = Statement("SELECT clock_timestamp() AS now")
+
+_ORDER = """
+SELECT o.order_id, o.status, o.version, o.created_at, o.updated_at,
+       p.command_id AS pending_ship, p.recorded_at AS pending_since
+FROM orders o
+LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL"""
+_LIVE_ORDERS = Statement(f"{_ORDER} WHERE o.status = ANY($statuses::text[])")
+_THESE_ORDERS = Statement(f"{_ORDER} WHERE o.order_id = ANY($order_ids::uuid[])")
+
+_PAYMENT = "SELECT order_id, status, version, created_at, updated_at FROM payments"
+_OPEN_PAYMENTS = Statement(f"""{_PAYMENT}
+WHERE status = ANY($open::text[])
+   OR status = '{PaymentStatus.CAPTURED}' AND updated_at > clock_timestamp() - $window::interval""")
+_THESE_PAYMENTS = Statement(f"{_PAYMENT} WHERE order_id = ANY($order_ids::uuid[])")
+
+_RESERVED = Statement(f"""
+SELECT order_id, status, version, updated_at FROM reservations WHERE status = '{ReservationStatus.RESERVED}'""")
+
+_STOCK = Statement(f"""
+SELECT s.sku, s.on_hand, coalesce(m.moved, 0)::bigint AS moved, s.reserved, coalesce(h.held, 0)::bigint AS held,
+       s.updated_at
+FROM stock s
+LEFT JOIN (SELECT sku, sum(delta) AS moved FROM stock_movements GROUP BY sku) m USING (sku)
+LEFT JOIN (
+    SELECT l.sku, sum(l.quantity) AS held
+    FROM reservations r JOIN reservation_lines l USING (order_id)
+    WHERE r.status = '{ReservationStatus.RESERVED}' GROUP BY l.sku
+) h USING (sku)
+WHERE s.on_hand <> coalesce(m.moved, 0) OR s.reserved <> coalesce(h.held, 0)
+ORDER BY s.sku""")
+
+# The outbox is small; the look-up of its events goes one by one (a plain join may scan all of them).
+_WAITING = Statement("""
+SELECT count(*) AS entries, min(e.recorded_at) AS oldest_at
+FROM outbox o CROSS JOIN LATERAL (
+    SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
+) e
+WHERE e.recorded_at < clock_timestamp() - $older::interval
+  AND NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = o.order_id)""")
+_PARKED = Statement("SELECT order_id, version, error, parked_at FROM parked_orders ORDER BY parked_at")
+
+_PLACED = Statement("""
+SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference, o.currency,
+       (SELECT jsonb_agg(jsonb_build_object('sku', l.sku, 'quantity', l.quantity, 'unit_price', l.unit_price)
+                         ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.order_id) AS lines,
+       coalesce((SELECT c.request_hash FROM commands c
+                 WHERE c.order_id = o.order_id AND c.command_id = 'w:place'), '') AS request_hash,
+       coalesce((SELECT max(substr(c.command_id, 3)::int) FROM commands c
+                 WHERE c.order_id = o.order_id AND c.command_id ~ '^s:[0-9]{1,9}$'), 0) AS raw_signals,
+       p.command_id AS ship_id, p.request_hash AS ship_hash
+FROM orders o
+LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
+WHERE o.order_id = $order_id""")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """All that the database knows of an order; what a workflow needs to take it over, but for the payment token.
+
+    ``raw_signals``: how many commands came without an id. ``ship_id``: a ship whose capture is under way.
+    """
+
+    order: Order
+    status: str
+    version: int
+    created_at: datetime
+    request_hash: str
+    raw_signals: int
+    ship_id: str | None
+    ship_hash: str | None
+
+
+async def now(database: Database) -> datetime:
+    """The database's clock: it dates the rows, so it says how old they are."""
+    row = await database.one(_NOW, {})
+    if row is None:
+        raise RuntimeError("the clock gave no row")
+    moment: datetime = row["now"]
+    return moment
+
+
+async def live_orders(database: Database) -> dict[UUID, OrderFact]:
+    """Every order to which something can still happen."""
+    statuses = [status for status in LIFECYCLE.statuses if not LIFECYCLE.is_final(status)]
+    rows = await database.all(_LIVE_ORDERS, {"statuses": statuses})
+    return {row["order_id"]: OrderFact(**row) for row in rows}
+
+
+async def these_orders(database: Database, order_ids: Collection[UUID]) -> dict[UUID, OrderFact]:
+    """The rows of ``order_ids``, where there are any."""
+    found = {}
+    for chunk in _chunks(order_ids):
+        for row in await database.all(_THESE_ORDERS, {"order_ids": chunk}):
+            found[row["order_id"]] = OrderFact(**row)
+    return found
+
+
+async def open_payments(database: Database, window: timedelta) -> dict[UUID, PaymentFact]:
+    """AUTHORIZED and VOIDING ones, and those CAPTURED within ``window``."""
+    values = {"open": [PaymentStatus.AUTHORIZED, PaymentStatus.VOIDING], "window": window}
+    return {row["order_id"]: PaymentFact(**row) for row in await database.all(_OPEN_PAYMENTS, values)}
+
+
+async def these_payments(database: Database, order_ids: Collection[UUID]) -> dict[UUID, PaymentFact]:
+    """The rows of ``order_ids``, where there are any."""
+    found = {}
+    for chunk in _chunks(order_ids):
+        for row in await database.all(_THESE_PAYMENTS, {"order_ids": chunk}):
+            found[row["order_id"]] = PaymentFact(**row)
+    return found
+
+
+async def live_reservations(database: Database) -> dict[UUID, ReservationFact]:
+    """Those that hold stock."""
+    return {row["order_id"]: ReservationFact(**row) for row in await database.all(_RESERVED, {})}
+
+
+async def stock_that_differs(database: Database) -> list[StockFact]:
+    """SKUs whose figures do not add up, in one snapshot: none in motion is among them."""
+    return [StockFact(**row) for row in await database.all(_STOCK, {})]
+
+
+async def waiting_events(database: Database, older_than: timedelta) -> list[OutboxFact]:
+    """What has waited too long for the relay: one fact, or none."""
+    row = await database.one(_WAITING, {"older": older_than})
+    return [OutboxFact(database.name, row["entries"], row["oldest_at"])] if row and row["entries"] else []
+
+
+async def parked(database: Database) -> list[ParkedFact]:
+    """Orders whose events Kafka refuses."""
+    return [ParkedFact(database.name, **row) for row in await database.all(_PARKED, {})]
+
+
+async def placed_order(database: Database, order_id: UUID) -> PlacedOrder | None:
+    """An order as a new workflow would need it; None: no row."""
+    row = await database.one(_PLACED, {"order_id": order_id})
+    if row is None:
+        return None
+    order = Order(
+        order_id=order_id,
+        customer_id=row["customer_id"],
+        reference=row["reference"],
+        currency=row["currency"],
+        lines=tuple(Line.model_validate(line) for line in row["lines"] or ()),
+    )
+    names = ("status", "version", "created_at", "request_hash", "raw_signals", "ship_id", "ship_hash")
+    return PlacedOrder(order, **{name: row[name] for name in names})
+
+
+def _chunks(order_ids: Collection[UUID]) -> Iterator[list[UUID]]:
+    ordered = sorted(order_ids)
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start : start + _CHUNK]

@@ -1,0 +1,30 @@
+"""Reconciliation by the clock: a Temporal Schedule starts this workflow, and its result is kept in its history."""
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from orderflow.domain.findings import Reconcile, Report
+
+#: A task queue of its own: its worker reads all three databases, which no service does.
+RECONCILIATION_QUEUE: Final = "reconciliation"
+
+
+@workflow.defn
+class ReconcileWorkflow:
+    """One reconciliation."""
+
+    @workflow.run
+    async def run(self, request: Reconcile) -> Report:
+        """Compare everything, repair if asked to. Given up after a few attempts: the next one comes soon."""
+        report: Report = await workflow.execute_activity(
+            "reconcile",
+            request,
+            result_type=Report,
+            start_to_close_timeout=timedelta(minutes=10),
+            retry_policy=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_attempts=3),
+            summary="repair" if request.repair else "report",
+        )
+        return report
