@@ -7,11 +7,11 @@ import asyncpg
 
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 
-# 25006: a standby, after a failover. Classes 08 (connection), 28 (authorization), 3D (no such database), 53 (resources), 57 (operator intervention),
-# 58 (system): nothing is known, try again.
+# Nothing is known, try again: 08 (connection), 25006 (a standby, after a failover), 28 (authorization),
+# 3D (no such database), 53 (resources), 57 (operator intervention), 58 (system).
+_TRY_AGAIN = ("08", "25006", "28", "3D", "53", "57", "58")
 # Somebody else was faster, nothing happened: a unique violation, or class 40 (serialization failure, deadlock).
 _LOST_RACE = ("23505", "40")
-_TRY_AGAIN = ("08", "25006", "28", "3D", "53", "57", "58")
 _BAD_DATA = ("22", "23")
 
 
@@ -31,12 +31,14 @@ def database_errors(database: str) -> Iterator[None]:
         if sqlstate.startswith(_TRY_AGAIN):
             raise Unavailable(database, str(error)) from error
         if sqlstate.startswith(_BAD_DATA):
-            raise Rejection(
-                Problem(slug="invalid", detail=f"The database refuses this: {error}.", status=422)
-            ) from error
+            raise _refused(error) from error
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        # InterfaceError, InternalClientError: a connection that was lost under a query. A wrong argument is a DataError, its subclass.
-        if isinstance(error, asyncpg.DataError):
-            raise
+        if isinstance(error, ValueError):  # asyncpg's own check of an argument, such as a number out of range
+            raise _refused(error) from error
+        # Otherwise a connection that was lost under a query.
         raise Unavailable(database, str(error) or type(error).__name__) from error
+
+
+def _refused(error: Exception) -> Rejection:
+    return Rejection(Problem(slug="invalid", detail=f"The database refuses this: {error}.", status=422))
