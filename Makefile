@@ -5,10 +5,10 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock bench clean
+.PHONY: help setup demo up down test lint format lock histories bench clean
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from requirements.lock (only when something changed)
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -54,6 +54,9 @@ lock: setup ## Resolve pyproject.toml into the lock files again
 	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock $(LOCK) --no-header --no-annotate \
 	    -o requirements.runtime.lock
 	echo hatchling | $(BIN)/uv pip compile - $(LOCK) --no-header --no-annotate -o requirements.build.lock
+
+histories: setup ## Record the order histories that the replay gate lacks (ARGS="happy_path ..." or ARGS=--all: again)
+	@PYTHONPATH=.:events:tests $(BIN)/python -m replay.record $(ARGS)
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)

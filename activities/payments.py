@@ -30,12 +30,15 @@ class PaymentActivities(PaymentSteps):
         order_id, trace = request.order_id, request.trace
         command = _command("authorize", "w:authorize", trace)
         outcome = await self._payments.foresee(order_id, command)
+        if outcome is None and request.payment_token is None:
+            # A workflow that was started again: without a token nothing can be asked, and the void undoes the rest.
+            return StepOutcome(state="refused", reason=Reason.OPERATOR, detail="the payment token is gone")
         if outcome is None:
             answer = await self._gateway.authorize(
                 order_id,
                 request.amount,
                 request.currency,
-                request.payment_token,
+                request.payment_token or "",
                 _key(order_id, command.id),
                 correlation_id=trace.correlation_id or None,
             )
@@ -78,7 +81,7 @@ class PaymentActivities(PaymentSteps):
             if isinstance(answer, Captured):
                 outcome = await self._payments.captured(order_id, command, capture_id=answer.capture_id)
             else:
-                problem = Problem(slug="capture_refused", detail=answer.detail, status=402)
+                problem = Problem(slug="capture_refused", detail=_plain(answer.detail), status=402)
                 outcome = await self._payments.refuse(order_id, command, problem)
         if outcome.state == "done":
             return StepOutcome(state="ok")
@@ -105,6 +108,11 @@ class PaymentActivities(PaymentSteps):
 
 
 _DOOR_SHUT = Problem(slug="door_shut", detail="The order was cancelled before its payment was authorized.", status=409)
+
+
+def _plain(detail: str) -> str:
+    """A gateway's words as a database takes them."""
+    return "".join(letter if letter.isprintable() else " " for letter in detail)[:500]
 
 
 def _command(name: str, command_id: str, trace: Trace) -> Command:

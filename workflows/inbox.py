@@ -87,6 +87,8 @@ def _decode(arguments: Sequence[RawValue]) -> SignalledCommand:
     signalled = workflow.payload_converter().from_payload(arguments[0].payload, SignalledCommand | None)  # type: ignore[arg-type]
     if signalled is None:
         return SignalledCommand()
+    if not isinstance(signalled, SignalledCommand):  # bytes, or a protobuf message: the converter ignores the hint
+        raise ValueError("it is not JSON")
     if signalled.command_id is not None:
         prefix, _, key = signalled.command_id.partition(":")
         if prefix != "c" or not IDEMPOTENCY_KEY.fullmatch(key):

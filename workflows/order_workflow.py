@@ -43,6 +43,8 @@ from workflows.steps import (
 )
 
 _T = TypeVar("_T")
+#: How a step fails that will not be tried again: remote, local.
+_FAILED = (ActivityError, ApplicationError)
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
@@ -94,6 +96,8 @@ class OrderWorkflow:
     async def run(self, start: StartOrder) -> OrderResult:
         """Serve the order until nothing can happen to it any more."""
         if start.carried is None and not await self._place():
+            while self._inbox:  # what was sent meanwhile is answered too
+                await self._carry_out(*self._inbox.take())
             return OrderResult(status=None, version=0)
         self._watch_the_draft()
         while not (self._is_idle() and LIFECYCLE.is_final(self._status)):
@@ -143,7 +147,7 @@ class OrderWorkflow:
             placed = await self._task(
                 workflow.execute_local_activity_method(OrderSteps.place_order, request, summary="place", **LOCAL)
             )
-        except ActivityError as error:
+        except _FAILED as error:
             await self._refuse(command, _problem_of(error))
             return False
         self._expires_at = placed.expires_at
@@ -227,18 +231,23 @@ class OrderWorkflow:
             outcome = await self._task(
                 workflow.execute_local_activity_method(step, request, summary=command.name, **LOCAL)
             )
-        except ActivityError as error:
+        except _FAILED as error:
             return await self._refuse(command, _problem_of(error))
         self._adopt(outcome)
         return outcome
 
     async def _refuse(self, command: Command, problem: Problem) -> Outcome:
         request = RefusedCommand(order_id=self._order.order_id, command=command, problem=problem)
-        outcome = await self._task(
-            workflow.execute_local_activity_method(
-                OrderSteps.refuse_command, request, summary=f"refuse {command.name}", **LOCAL
+        try:
+            outcome = await self._task(
+                workflow.execute_local_activity_method(
+                    OrderSteps.refuse_command, request, summary=f"refuse {command.name}", **LOCAL
+                )
             )
-        )
+        except _FAILED:
+            # Not even its refusal can be written. The order goes on.
+            workflow.logger.exception("the refusal of %s cannot be recorded", command.name)
+            return Outcome(state="refused", refusal=problem)
         self._adopt(outcome)
         return outcome
 
@@ -267,7 +276,7 @@ class OrderWorkflow:
 
     def _secure(self) -> None:
         """Payment and stock, in parallel."""
-        if self._payment is None and self._token is not None:
+        if self._payment is None:
             authorize = AuthorizePayment(
                 order_id=self._order.order_id,
                 amount=self._order.total,
@@ -390,9 +399,9 @@ def _refusal(outcome: StepOutcome | None) -> Reason | None:
     return outcome.reason or Reason.OPERATOR
 
 
-def _problem_of(error: ActivityError) -> Problem:
+def _problem_of(error: ActivityError | ApplicationError) -> Problem:
     """The Rejection that a transition ended with. Anything else is retried without bound and never comes here."""
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError) and cause.details:
         return Problem.model_validate(cause.details[0])
     return Problem(slug="invalid", detail=f"The order's database refused this: {cause}.", status=422)

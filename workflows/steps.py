@@ -6,10 +6,10 @@ an error means "no answer yet", and Temporal tries again.
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from temporalio import activity
 
 from orderflow.domain.commands import Command, Outcome
@@ -70,12 +70,12 @@ class Placed(Model):
 
 
 class AuthorizePayment(Model):
-    """Hold ``amount`` minor units. The token is used here and stored nowhere."""
+    """Hold ``amount`` minor units. The token is used here and stored nowhere; None: it is gone."""
 
     order_id: UUID
     amount: int
     currency: Currency
-    payment_token: str
+    payment_token: str | None
     trace: Trace
 
 
@@ -137,6 +137,10 @@ class Carried(Model):
     was_approved: bool = False
 
 
+#: What a database and an HTTP header take.
+_Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x20-\x7e]*$")]
+
+
 class SignalledCommand(Model):
     """What a signal (``approve``, ``ship``, ``complete``, ``cancel``) carries. Every field may be left out.
 
@@ -145,10 +149,10 @@ class SignalledCommand(Model):
     """
 
     command_id: str | None = None
-    request_hash: str | None = None
-    expected_version: int | None = None
-    correlation_id: str | None = None
-    traceparent: str | None = None
+    request_hash: _Word | None = None
+    expected_version: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    correlation_id: _Word | None = None
+    traceparent: _Word | None = None
     data: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ class ScriptedGateway(PaymentGateway):
         self.state: dict[UUID, str] = {}
         self.calls: list[tuple[str, str]] = []
         self.refuse_capture = False
+        self.words = "The card was blocked."
         self.remembers_voids = True
         self._answers: dict[tuple[str, str], object] = {}
         self._failures: dict[str, int] = defaultdict(int)
@@ -63,7 +64,7 @@ class ScriptedGateway(PaymentGateway):
         answer = self._answers.get(("capture", idempotency_key))
         if not isinstance(answer, Captured | CaptureRefused):
             if self.refuse_capture:
-                answer = CaptureRefused("The card was blocked.")
+                answer = CaptureRefused(self.words)
             else:
                 assert self.state[reference] == "authorized", "captured without a hold, or twice"
                 self.state[reference] = "captured"

@@ -1,11 +1,19 @@
 """The command ``orderflow`` as a person types it, in a process of its own."""
 
 import asyncio
+import contextlib
 import os
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
+
+from api.app import create_app
+from orderflow.settings import Settings
+from orderflow.stack.ports import free_port
+from support.waiting import until
 from support.world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,3 +67,21 @@ class Shop:
     terminal: Terminal
     url: str
     world: World
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[str]:
+    """The API on a port of its own."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
+    # Signals are the test run's.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    serving = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    await until(started)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving

@@ -2,9 +2,11 @@
 
 import pytest
 
-from support.orders import an_order
+from support.orders import a_start, an_order
 from support.waiting import until
 from support.world import World, order_id
+from workflows.order_workflow import OrderWorkflow
+from workflows.steps import ORDERS_QUEUE, SignalledCommand, workflow_id
 
 HAPPY = ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
 
@@ -219,6 +221,9 @@ async def test_signals_without_an_id_are_counted(world: World) -> None:
         ("approve", [{"command_id": 5}]),
         ("approve", [{"command_id": "w:capture"}]),
         ("approve", [{"expected_version": "soon"}]),
+        ("approve", [{"expected_version": 2**40}]),
+        ("approve", [{"correlation_id": "a\x00b"}]),
+        ("approve", [b"\x00\x01"]),
         ("approve", [{}, {}]),
         ("aprove", []),
         ("cancel", [{"data": {"reason": "just because"}}]),
@@ -275,3 +280,45 @@ async def test_a_long_lived_order_continues_as_new_with_all_it_knows(world: Worl
     assert (await handle.result()).status == "COMPLETED"
     assert await world.statuses(handle) == HAPPY
     assert [name for name, _ in world.gateway.calls] == ["authorize", "capture"]
+
+
+async def test_an_order_that_no_database_takes_is_refused_with_all_that_was_asked_of_it(world: World) -> None:
+    """Started by hand, past the API's checks."""
+    bad = an_order(("bread", 2, 10**12))
+    handle = await world.client.start_workflow(
+        OrderWorkflow.run,
+        a_start(bad),
+        id=workflow_id(bad.order_id),
+        task_queue=ORDERS_QUEUE,
+        start_signal="cancel",
+        start_signal_args=[SignalledCommand(command_id="c:1", request_hash="1" * 64)],
+    )
+    result = await handle.result()
+    assert (result.status, result.version) == (None, 0)
+    commands = await world.commands(handle)
+    assert {name: row["refusal"]["status"] for name, row in commands.items()} == {"w:place": 422, "c:1": 409}
+
+
+async def test_an_order_whose_token_is_gone_is_cancelled_and_nothing_stays_held(world: World) -> None:
+    order = an_order(("bread", 2, 150))
+    handle = await world.client.start_workflow(
+        OrderWorkflow.run,
+        a_start(order).model_copy(update={"payment_token": None}),
+        id=workflow_id(order.order_id),
+        task_queue=ORDERS_QUEUE,
+    )
+    await world.ask(handle, "approve")
+    assert (await handle.result()).status == "CANCELLED"
+    assert (await world.events(handle))[-1]["data"]["reason"] == "operator"
+    assert await world.on_hand("bread") == (10, 0)
+    assert world.gateway.state[order.order_id] == "voided"
+
+
+async def test_a_gateways_odd_words_do_not_hold_an_order(world: World) -> None:
+    handle = await _fulfilling(world)
+    world.gateway.refuse_capture = True
+    world.gateway.words = "no\x00 \ud800!"
+    refused = await world.ask(handle, "ship")
+    assert refused["refusal"]["slug"] == "capture_refused"
+    await world.ask(handle, "cancel")
+    assert (await handle.result()).status == "CANCELLED"

@@ -1,0 +1,166 @@
+"""Reconciliation: compares the three databases, Temporal and the gateway's ledger, and repairs what can be.
+
+Two looks, a moment apart: a finding counts if both have it and nothing of it has moved between them. Together with
+the age that everything in it must have, nothing that is merely under way is reported.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from temporalio import activity
+
+from activities.order_runs import OrderRuns
+from activities.repairs import RepairFailed, Repairs
+from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.domain.findings import Facts, Finding, Handled, Limits, Reconcile, Report
+from orderflow.domain.reconciliation import judge, unclear
+from orderflow.gateways.protocol import GatewayLedger
+from orderflow.settings import Settings
+from orderflow.store import reconciliation as reads
+from orderflow.store.database import Database
+
+#: Between the two looks.
+CONFIRM_SECONDS: Final = 3.0
+#: What fits well into a workflow's result.
+MOST_FINDINGS: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+def limits_of(settings: Settings, older_than_seconds: float | None = None) -> Limits:
+    """The settings' limits. ``older_than_seconds`` replaces the general one."""
+    older_than = settings.reconcile_older_than_seconds if older_than_seconds is None else older_than_seconds
+    return Limits(
+        older_than=timedelta(seconds=older_than),
+        stuck=timedelta(seconds=settings.reconcile_stuck_seconds),
+        waiting=timedelta(hours=settings.reconcile_waiting_hours),
+        authorization_age=timedelta(hours=settings.reconcile_authorization_age_hours),
+        outbox=timedelta(seconds=settings.reconcile_outbox_seconds),
+        window=timedelta(hours=settings.reconcile_window_hours),
+    )
+
+
+class Reconciler:
+    """Looks, judges, looks again, and repairs if it is asked to."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        orders: Database,
+        payments: Database,
+        inventory: Database,
+        ledger: GatewayLedger | None,
+        runs: OrderRuns,
+        repairs: Repairs,
+        *,
+        confirm_seconds: float = CONFIRM_SECONDS,
+    ) -> None:
+        """``ledger``: None where the gateway cannot say what it holds; that part is left out then."""
+        self._settings = settings
+        self._orders, self._payments, self._inventory = orders, payments, inventory
+        self._ledger = ledger
+        self._runs = runs
+        self._repairs = repairs
+        self._confirm_seconds = confirm_seconds
+
+    async def run(self, request: Reconcile) -> Report:
+        """One reconciliation. Raises Unavailable when one of the stores cannot be read: half a look tells nothing."""
+        limits = limits_of(self._settings, request.older_than_seconds)
+        facts = await self.look(limits)
+        findings = judge(facts, limits)
+        if findings:
+            await asyncio.sleep(self._confirm_seconds)
+            facts = await self.look(limits)
+            before = {finding.key for finding in findings}
+            findings = [finding for finding in judge(facts, limits) if finding.key in before]
+        handled = [await self._handle(finding, request.repair) for finding in findings]
+        live = sum(run.state == "running" for run in facts.runs.values())
+        return Report(
+            looked_at=facts.now,
+            older_than_seconds=limits.older_than.total_seconds(),
+            repair=request.repair,
+            live_orders=live,
+            counts=dict(Counter(finding.kind.value for finding in findings)),
+            findings=tuple(handled),
+        )
+
+    async def look(self, limits: Limits) -> Facts:
+        """Read everything once."""
+        now = await reads.now(self._orders)
+        runs = await self._runs.running()
+        broken = await self._runs.broken(datetime.now(UTC) - limits.window)
+        orders = await reads.live_orders(self._orders)
+        payments = await reads.open_payments(self._payments, limits.window)
+        reservations = await reads.live_reservations(self._inventory)
+        money = None
+        if self._ledger is not None:
+            money = {fact.reference: fact for fact in await self._ledger.money(now - limits.window)}
+        known = runs.keys() | payments.keys() | reservations.keys() | (money or {}).keys()
+        orders |= await reads.these_orders(self._orders, (known | broken) - orders.keys())
+        # Again, now that the others are read: a payment of this moment must not look like one that is missing.
+        payments |= await reads.these_payments(self._payments, (money or {}).keys() - payments.keys())
+        facts = Facts(
+            now=now,
+            orders=orders,
+            payments=payments,
+            reservations=reservations,
+            runs=runs | {order_id: await self._runs.look(order_id) for order_id in broken - orders.keys()},
+            money=money,
+            stock=await reads.stock_that_differs(self._inventory),
+            outbox=[fact for database in self._all() for fact in await reads.waiting_events(database, limits.outbox)],
+            parked=[fact for database in self._all() for fact in await reads.parked(database)],
+        )
+        return await self._cleared_up(facts, limits)
+
+    async def _cleared_up(self, facts: Facts, limits: Limits) -> Facts:
+        ended, doing = unclear(facts, limits)
+        runs = dict(facts.runs)
+        for order_id in ended:
+            runs[order_id] = await self._runs.look(order_id)
+        for order_id in doing:
+            runs[order_id] = await self._runs.ask(order_id, runs[order_id])
+        return replace(facts, runs=runs)
+
+    async def _handle(self, finding: Finding, repair: bool) -> Handled:
+        handled = await self._repaired(finding) if repair and finding.repair else self._reported(finding)
+        log.warning(
+            "finding",
+            kind=finding.kind.value,
+            subject=finding.subject,
+            since=finding.since.isoformat(),
+            evidence=finding.evidence,
+            repair=finding.repair and finding.repair.value,
+            outcome=handled.outcome,
+            detail=handled.detail,
+        )
+        return handled
+
+    async def _repaired(self, finding: Finding) -> Handled:
+        try:
+            await self._repairs.repair(finding)
+        except (RepairFailed, Rejection, Unavailable) as error:
+            return Handled(finding=finding, outcome="failed", detail=str(error))
+        return Handled(finding=finding, outcome="repaired")
+
+    def _reported(self, finding: Finding) -> Handled:
+        return Handled(finding=finding, outcome="reported", detail=finding.why_not or "")
+
+    def _all(self) -> tuple[Database, ...]:
+        return self._orders, self._payments, self._inventory
+
+
+class ReconciliationActivities:
+    """Reconciliation as a step of ``ReconcileWorkflow``."""
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+
+    @activity.defn
+    async def reconcile(self, request: Reconcile) -> Report:
+        """One reconciliation; of very many findings the first are told, and all are counted."""
+        report = await self._reconciler.run(request)
+        return report.model_copy(update={"findings": report.findings[:MOST_FINDINGS]})

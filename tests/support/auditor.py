@@ -1,0 +1,132 @@
+"""A reconciler for a world, and what it found."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from activities.inventory import InventoryActivities
+from activities.order_runs import OrderRuns
+from activities.payments import PaymentActivities
+from activities.reconciliation import Reconciler
+from activities.repairs import Repairs
+from orderflow.domain.findings import Handled, Kind, MoneyFact, Reconcile
+from orderflow.gateways.protocol import GatewayLedger
+from orderflow.settings import Settings
+from orderflow.store.database import Statement
+from orderflow.store.payments import Payments
+from orderflow.store.reservations import Reservations
+from support.scripted_gateway import ScriptedGateway
+from support.stack import Databases
+from support.waiting import until
+from support.world import Handle, World, order_id
+
+_REPAIRS = Statement("SELECT command_id, refusal FROM commands WHERE command_id LIKE 'r:%' AND refusal IS NOT NULL")
+
+
+class ScriptedLedger(GatewayLedger):
+    """What the scripted gateway holds; it has all been so for an hour."""
+
+    def __init__(self, gateway: ScriptedGateway) -> None:
+        self._gateway = gateway
+
+    async def money(self, captured_since: datetime) -> list[MoneyFact]:
+        since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+        return [
+            MoneyFact(reference, "authorized" if state == "authorized" else "captured", 300, "USD", since)
+            for reference, state in self._gateway.state.items()
+            if state in ("authorized", "captured")
+        ]
+
+
+class Auditor:
+    """Reconciles a world."""
+
+    def __init__(self, world: World, databases: Databases) -> None:
+        self.world = world
+        self._databases = databases
+        self._runs = OrderRuns(world.client)
+        self.repairs = Repairs(
+            world.orders,
+            world.payments,
+            PaymentActivities(Payments(world.payments), world.gateway),
+            InventoryActivities(Reservations(world.inventory)),
+            world.gateway,
+            self._runs,
+            timedelta(days=1),
+        )
+
+    def reconciler(self, **settings: Any) -> Reconciler:
+        """A reconciler that finds everything older than nothing, unless ``settings`` say otherwise."""
+        world = self.world
+        return Reconciler(
+            Settings(**{"reconcile_older_than_seconds": 0.0, **settings}),
+            world.orders,
+            world.payments,
+            world.inventory,
+            ScriptedLedger(world.gateway),
+            self._runs,
+            self.repairs,
+            confirm_seconds=0.2,
+        )
+
+    async def findings(self, *, repair: bool = False, **settings: Any) -> list[Handled]:
+        """One reconciliation."""
+        return list((await self.reconciler(**settings).run(Reconcile(repair=repair))).findings)
+
+    async def kinds(self, **settings: Any) -> set[Kind]:
+        """What one reconciliation finds."""
+        return {handled.finding.kind for handled in await self.findings(**settings)}
+
+    async def finds(self, *kinds: Kind, **settings: Any) -> list[Handled]:
+        """Wait until exactly ``kinds`` are found: Temporal's list of workflows may be a moment late."""
+        found: list[Handled] = []
+
+        async def they_are_there() -> bool:
+            found[:] = await self.findings(**settings)
+            return {handled.finding.kind for handled in found} == set(kinds)
+
+        try:
+            await until(they_are_there)
+        except TimeoutError:
+            raise AssertionError(f"found {found}") from None
+        return found
+
+    async def repaired(self, *kinds: Kind) -> None:
+        """Find and repair ``kinds``; repair what was found once more; then nothing is left to be found.
+
+        What the second repair changed would show in the order's history, which the tests compare in full.
+        """
+        await self.finds(*kinds)
+        reconciler = self.reconciler()
+        handled = (await reconciler.run(Reconcile(repair=True))).findings
+        assert {h.outcome for h in handled} == {"repaired"}, handled
+        recorded = await self.records()
+        for finding in (h.finding for h in handled):
+            assert any(f"{finding.kind}: " in reason for reason in recorded.values()), recorded
+            await self.repairs.repair(finding)
+        await self.finds()
+        assert await self.findings(repair=True) == []
+        assert await self.records() == recorded
+
+    async def records(self) -> dict[str, str]:
+        """The repairs that are recorded: id and reason."""
+        rows = await self.world.orders.all(_REPAIRS, {})
+        return {row["command_id"]: row["refusal"]["detail"] for row in rows}
+
+    async def around_the_rule(self, service: str, sql: str, *values: Any) -> None:
+        """Write as no process of ours can: without triggers and foreign keys."""
+        connection = await asyncpg.connect(self._databases.as_admin(service))  # type: ignore[arg-type]
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(sql, *values)
+        finally:
+            await connection.close()
+
+    async def fulfilling(self) -> tuple[Handle, UUID]:
+        """An order that waits to be shipped."""
+        handle = await self.world.place()
+        await self.world.ask(handle, "approve")
+        await self.world.reaches(handle, "FULFILLING")
+        return handle, order_id(handle)
