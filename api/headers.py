@@ -2,6 +2,8 @@
 
 A header that steers (``Idempotency-Key``, ``If-Match``) and breaks its rule is refused: guessing would be worse.
 ``Prefer`` and ``traceparent`` are ignored where they cannot be understood, as RFC 7240 and W3C Trace Context say.
+
+The functions are coroutines although they wait for nothing: FastAPI runs plain ones in a thread pool.
 """
 
 import re
@@ -38,7 +40,7 @@ class Trace:
     traceparent: str | None
 
 
-def idempotency_key(
+async def idempotency_key(
     request: Request,
     _: Annotated[
         str | None,
@@ -59,7 +61,7 @@ def idempotency_key(
     return sent[0]
 
 
-def expected_version(
+async def expected_version(
     request: Request,
     _: Annotated[
         str | None,
@@ -81,7 +83,7 @@ def expected_version(
     return int(match[1])
 
 
-def wait(
+async def wait(
     request: Request,
     _: Annotated[
         str | None,
@@ -104,7 +106,7 @@ def wait(
     return Wait(None, None)
 
 
-def trace(
+async def trace(
     request: Request,
     _: Annotated[
         str | None,

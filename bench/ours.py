@@ -13,6 +13,9 @@ from bench.measure import Lap, Stopwatch
 
 #: More than all orders of a bench can take.
 ON_HAND: Final = 100_000_000
+STOCK_CLERKS: Final = 8
+#: Less than the API keeps a connection, so that it never closes one that is just used.
+KEEP_ALIVE_SECONDS: Final = 4.0
 #: The pause before FULFILLING is asked for again: half of what was waited so far, within these seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
 #: The last event of each service for an order that was completed.
@@ -26,20 +29,22 @@ PATIENCE_SECONDS: Final = 60.0
 
 def client(url: str, connections: int) -> httpx.AsyncClient:
     """A client that keeps ``connections`` connections alive."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=300)
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE_SECONDS
+    )
     return httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE_SECONDS, headers={"Prefer": "wait=60"})
 
 
 async def stock(http: httpx.AsyncClient, baskets: Iterable[Basket]) -> int:
     """Put every product of ``baskets`` into the warehouse. Returns how many products there are."""
     skus = {line.sku for basket in baskets for line in basket.lines}
+    left = iter(skus)
 
-    async def put(sku: str) -> None:
-        _checked(await http.put(f"/inventory/{sku}", json={"on_hand": ON_HAND}), 200, 201)
+    async def put() -> None:
+        for sku in left:
+            _checked(await http.put(f"/inventory/{sku}", json={"on_hand": ON_HAND}), 200, 201)
 
-    async with asyncio.TaskGroup() as tasks:
-        for sku in skus:
-            tasks.create_task(put(sku))
+    await asyncio.gather(*(put() for _ in range(STOCK_CLERKS)))
     return len(skus)
 
 
@@ -88,7 +93,13 @@ async def _wait_fulfilling(http: httpx.AsyncClient, here: str) -> None:
 
 
 async def _post(http: httpx.AsyncClient, path: str, status: int, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    return _checked(await http.post(path, json=body or {}, headers={"Idempotency-Key": str(uuid4())}), status)
+    """Send it, and again with the same key as long as the API is not sure (503), as it asks its clients to do."""
+    watch, key = Stopwatch(), str(uuid4())
+    while True:
+        response = await http.post(path, json=body or {}, headers={"Idempotency-Key": key})
+        if response.status_code != 503 or watch.seconds() > PATIENCE_SECONDS:
+            return _checked(response, status)
+        await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
 
 
 def _checked(response: httpx.Response, *statuses: int) -> dict[str, Any]:

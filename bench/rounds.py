@@ -92,16 +92,19 @@ class Track:
 
 
 async def drive(live: Live, baskets: Iterator[Basket], in_flight: int) -> list[Lap]:
-    """Let ``in_flight`` clients live through ``baskets``, each one after the other."""
+    """Let ``in_flight`` clients live through ``baskets``, each one after the other. Raises the first error."""
     laps: list[Lap] = []
 
     async def one_client() -> None:
         for basket in baskets:
             laps.append(await live(basket))
 
-    async with asyncio.TaskGroup() as clients:
-        for _ in range(in_flight):
-            clients.create_task(one_client())
+    clients = [asyncio.create_task(one_client()) for _ in range(in_flight)]
+    try:
+        await asyncio.gather(*clients)
+    finally:
+        for client in clients:
+            client.cancel()
     return laps
 
 

@@ -203,6 +203,8 @@ def api() -> None:
         access_log=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=10,
+        # Longer than clients keep an idle connection: else a request can meet a connection that is just closed.
+        timeout_keep_alive=75,
     )
 
 

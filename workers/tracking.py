@@ -1,11 +1,13 @@
 """The tracking consumer: the stream becomes ``order_state_tracking`` in the orders database.
 
 It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``.
+Its dead letters: ``python -m orderflow_events redrive --group order-tracking --effect workers.tracking:track``.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 
@@ -13,7 +15,7 @@ from orderflow.kafka import check_topic, connection_options
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
-from orderflow_events.consumer import IdempotentConsumer
+from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 from orderflow_events.pauses import Backoff, pause
@@ -55,6 +57,20 @@ def log_gap(gap: Gap) -> None:
     )
 
 
+def log_dead_letter(letter: DeadLetter) -> None:
+    """An event could not be tracked: its order's tracking stands still until the redrive."""
+    log.error(
+        "dead_letter",
+        dead_letter_id=letter.id,
+        order_id=letter.subject,
+        kind=letter.kind,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        partition=letter.partition,
+        offset=letter.offset,
+    )
+
+
 def make_consumer(settings: Settings, database: Database, report: Callable[[str], None]) -> IdempotentConsumer:
     """A member of the tracking group that writes to ``database``."""
 
@@ -71,7 +87,10 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[str]
         connect=connect,
         effect=track,
         pacing_seconds=settings.tracking_pacing_seconds,
+        idle_seconds=settings.tracking_idle_seconds,
+        pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
         on_gap=log_gap,
+        on_dead_letter=log_dead_letter,
         on_state=report,
     )
 

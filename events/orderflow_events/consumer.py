@@ -6,45 +6,53 @@ The contract:
   your effect runs on them on the same connection, both commit or neither; then the offsets are committed to Kafka.
   A crash in between repeats records, and the inbox skips them.
 - First occurrences come in version order per source and order; across sources any order may be seen.
-  A missing version is reported (``on_gap``) and the event is applied all the same.
-- A failing effect or an unreachable database is tried again, with growing pauses, and nothing behind it is skipped.
+  A missing version is reported (``on_gap``) and the event is applied all the same, or (``strict_gaps``) the consumer
+  stops there.
+- An unreachable database is waited for, without bound. An event whose effect fails by itself is tried a bounded number
+  of times (``Retries``); then it becomes a dead letter: a row in ``dead_letters``, then a record in the topic
+  ``<topic>.dlq.<group>``, then the offset commit. So does a record that cannot be decoded.
+- Once an event of an order is a dead letter, the order's later events follow it, until ``redrive`` has applied them
+  all: nothing of an order is overtaken.
+- Dead letters have a limit. At the limit the consumer stops at the failing event, says why, and goes on when the event
+  succeeds, or when dead letters were redriven or discarded.
 - Before its partitions go to another member, a batch under way is finished; if that member starts earlier all the
   same, the inbox makes one of the two wait and then skip.
-- A record that cannot be decoded is reported (``on_invalid``) and passed over: it could never be applied.
 - Nothing that Kafka or Postgres do ends ``run``; only ``stopping`` does.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from orderflow_events.envelope import Envelope, EnvelopeError, decode
-from orderflow_events.inbox import Connection, Gap, claim
+from orderflow_events.applying import Applier, Connect, Effect, each
+from orderflow_events.dead_letter_topic import DeadLetterTopic
+from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.failures import Retries, Transient, is_transient, sentence
+from orderflow_events.inbox import Connection, Gap, Pruning, prune
 from orderflow_events.pauses import Backoff, pause
 
-__all__ = ["Connect", "Connection", "Effect", "Gap", "IdempotentConsumer", "each"]
+__all__ = [
+    "Connect",
+    "Connection",
+    "DeadLetter",
+    "Effect",
+    "Gap",
+    "IdempotentConsumer",
+    "Pruning",
+    "Retries",
+    "each",
+    "is_transient",
+]
 
-#: What a batch of new events does, inside the transaction that the connection is in.
-Effect = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]
-#: Lends a connection, such as ``pool.acquire``.
-Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+#: How long one look takes where looks are paused in between.
+_LOOK_MILLISECONDS = 3
 
 log = logging.getLogger(__name__)
-
-
-def each(effect: Callable[[Connection, Envelope], Awaitable[None]]) -> Effect:
-    """An effect of one event as an effect of a batch."""
-
-    async def apply(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-        for envelope in envelopes:
-            await effect(connection, envelope)
-
-    return apply
 
 
 def log_gap(gap: Gap) -> None:
@@ -53,9 +61,8 @@ def log_gap(gap: Gap) -> None:
     log.warning("gap before %s: versions %d to %d are missing", event.id, gap.last_seen + 1, event.version - 1)
 
 
-def log_invalid(record: ConsumerRecord, error: EnvelopeError) -> None:
-    """The default ``on_invalid``."""
-    log.error("passed over %s[%d]@%d: %s", record.topic, record.partition, record.offset, error)
+def ignore_dead_letter(letter: DeadLetter) -> None:
+    """The default ``on_dead_letter``: the kit has logged it."""
 
 
 def ignore_state(state: str) -> None:
@@ -67,9 +74,14 @@ class IdempotentConsumer:
 
     ``kafka`` holds aiokafka's connection options (``bootstrap_servers`` ...), and ``group_instance_id`` if this member
     is to get its partitions back at once after a restart. ``pacing_seconds`` is the least time between two batches: the
-    first event goes at once, and under load a batch grows instead of the number of transactions. ``on_state`` is told
-    ``"ok"`` once the group has given this member its partitions, else what is wrong.
-    The hooks ``on_gap`` and ``on_invalid`` run after the commit, at most once each.
+    first event goes at once, and under load a batch grows instead of the number of transactions. ``idle_seconds`` is
+    for a broker that answers an empty fetch at once instead of holding it, as Kafka does: the pause between two looks.
+    ``transient`` tells errors of the effect that say nothing about the event. ``pruning`` says how long the inbox
+    remembers; None: for ever.
+
+    ``on_state`` is told ``"ok"`` once the group has given this member its partitions, else what is wrong.
+    The hooks ``on_gap`` and ``on_dead_letter`` (not called for those that only follow) run after the commit, at most
+    once each.
     """
 
     def __init__(
@@ -81,22 +93,38 @@ class IdempotentConsumer:
         connect: Connect,
         effect: Effect,
         pacing_seconds: float = 0.0,
+        idle_seconds: float = 0.0,
         max_records: int = 1000,
+        retries: Retries = Retries(),  # noqa: B008 (frozen)
+        strict_gaps: bool = False,
+        transient: Transient = is_transient,
+        pruning: Pruning | None = None,
         on_gap: Callable[[Gap], None] = log_gap,
-        on_invalid: Callable[[ConsumerRecord, EnvelopeError], None] = log_invalid,
+        on_dead_letter: Callable[[DeadLetter], None] = ignore_dead_letter,
         on_state: Callable[[str], None] = ignore_state,
     ) -> None:
         self._kafka = dict(kafka)
         self._topic = topic
         self._group = group
         self._connect = connect
-        self._effect = effect
         self._pacing_seconds = pacing_seconds
+        self._idle_seconds = idle_seconds
         self._max_records = max_records
-        self._on_gap = on_gap
-        self._on_invalid = on_invalid
+        self._pruning = pruning
         self._on_state = on_state
         self._applying = asyncio.Lock()
+        self._dead_letters = DeadLetterTopic(kafka, topic, group, on_state)
+        self._applier = Applier(
+            group=group,
+            connect=connect,
+            effect=effect,
+            retries=retries,
+            strict_gaps=strict_gaps,
+            transient=transient,
+            on_gap=on_gap,
+            on_dead_letter=on_dead_letter,
+            on_state=on_state,
+        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Consume until ``stopping`` is set; then finish the batch under way, commit its offsets, leave the group.
@@ -104,19 +132,20 @@ class IdempotentConsumer:
         If the database is away at that moment the batch is given up: it comes again.
         """
         backoff = Backoff()
-        while not stopping.is_set():
-            consumer = self._make()
-            try:
-                await consumer.start()
-                consumer.subscribe([self._topic], listener=_Rebalance(self))
-                await self._consume(consumer, stopping, backoff)
-            except Exception as error:
-                # Kafka away, not authorized, a bug: a new consumer starts from what is committed.
-                self._on_state(f"{type(error).__name__}: {error}")
-                log.warning("consumer of %s starts again", self._topic, exc_info=error)
-            finally:
-                await _close(consumer)
-            await pause(backoff.next(), stopping)
+        async with self._pruned(stopping), contextlib.aclosing(self._dead_letters):
+            while not stopping.is_set():
+                consumer = self._make()
+                try:
+                    await consumer.start()
+                    consumer.subscribe([self._topic], listener=_Rebalance(self))
+                    await self._consume(consumer, stopping, backoff)
+                except Exception as error:
+                    # Kafka away, not authorized, a bug: a new consumer starts from what is committed.
+                    self._on_state(sentence(error))
+                    log.warning("consumer of %s starts again", self._topic, exc_info=error)
+                finally:
+                    await _close(consumer)
+                await pause(backoff.next(), stopping)
 
     def _make(self) -> AIOKafkaConsumer:
         self._on_state("waiting for an assignment")
@@ -132,43 +161,57 @@ class IdempotentConsumer:
     async def _consume(self, consumer: AIOKafkaConsumer, stopping: asyncio.Event, backoff: Backoff) -> None:
         clock = asyncio.get_running_loop().time
         while not stopping.is_set():
-            batches = await _unless(stopping, consumer.getmany(timeout_ms=1_000))
+            batches = await self._read(consumer, stopping)
             if not batches:
                 continue
             next_round = clock() + self._pacing_seconds
             async with self._applying:
-                if await self._apply([record for records in batches.values() for record in records], stopping):
+                done = await self._work([record for records in batches.values() for record in records], stopping)
+                if done:
                     backoff.reset()
                     await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in batches.items()})
             await pause(next_round - clock(), stopping)
 
-    async def _apply(self, records: Sequence[ConsumerRecord], stopping: asyncio.Event) -> bool:
-        """One transaction, as often as it takes. False: stopped before it could be done."""
-        envelopes: list[Envelope] = []
-        for record in records:
+    async def _read(
+        self, consumer: AIOKafkaConsumer, stopping: asyncio.Event
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        if not self._idle_seconds:
+            return await _unless(stopping, consumer.getmany(timeout_ms=1_000))
+        # The client fetches again as soon as it has an answer, unless its partitions are paused.
+        consumer.resume(*consumer.assignment())
+        batches = await _unless(stopping, consumer.getmany(timeout_ms=_LOOK_MILLISECONDS))
+        consumer.pause(*consumer.assignment())
+        if not batches:
+            await pause(self._idle_seconds, stopping)
+        return batches
+
+    async def _work(self, records: list[ConsumerRecord], stopping: asyncio.Event) -> bool:
+        """Have every record in the database, then the dead letters in their topic. False: stopped before that."""
+        letters = await self._applier.apply(records, stopping)
+        return letters is not None and await self._dead_letters.send(letters, stopping)
+
+    @contextlib.asynccontextmanager
+    async def _pruned(self, stopping: asyncio.Event) -> AsyncIterator[None]:
+        """The inbox is pruned meanwhile."""
+        pruner = asyncio.create_task(self._prune(stopping, self._pruning)) if self._pruning else None
+        try:
+            yield
+        finally:
+            if pruner:
+                pruner.cancel()
+                await asyncio.gather(pruner, return_exceptions=True)
+
+    async def _prune(self, stopping: asyncio.Event, pruning: Pruning) -> None:
+        while not stopping.is_set():
             try:
-                envelopes.append(decode(record.headers, record.key, record.value))
-            except EnvelopeError as error:
-                self._on_invalid(record, error)
-        backoff = Backoff()
-        while envelopes:
-            try:
-                async with self._connect() as connection, connection.transaction():
-                    fresh, gaps = await claim(connection, self._group, envelopes)
-                    if fresh:
-                        await self._effect(connection, fresh)
-            except Exception as error:
-                # The database is away, a deadlock, a bug in the effect: nothing was applied, and nothing is skipped.
-                self._on_state(f"cannot apply: {type(error).__name__}: {error}")
-                log.warning("a batch of %d events is tried again", len(envelopes), exc_info=error)
-                if await pause(backoff.next(), stopping):
-                    return False
-            else:
-                self._on_state("ok")
-                for gap in gaps:
-                    self._on_gap(gap)
-                break
-        return True
+                deleted = at_most = 10_000
+                while deleted == at_most:
+                    async with self._connect() as connection:
+                        older_than = pruning.retention + pruning.margin
+                        deleted = await prune(connection, self._group, older_than, at_most=at_most)
+            except Exception as error:  # what is left is pruned in the next round
+                log.warning("the inbox of %s is not pruned: %s", self._group, sentence(error))
+            await pause(pruning.every.total_seconds(), stopping)
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         try:

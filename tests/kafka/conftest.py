@@ -33,11 +33,12 @@ async def lab_on(broker: str, databases: Databases) -> AsyncIterator[Lab]:
     await ensure_topic(settings)
     producer = make_producer(settings)
     await producer.start()
-    async with asyncpg.create_pool(databases.as_admin("orders"), min_size=1) as pool:
+    dsn = databases.as_admin("orders")
+    async with asyncpg.create_pool(dsn, min_size=1) as pool:
         await pool.execute(
             "CREATE TABLE effects (n bigserial, source text, order_id uuid, version int, at timestamptz DEFAULT now())"
         )
-        yield Lab(settings, pool, producer)
+        yield Lab(settings, dsn, pool, producer)
         await producer.stop()
 
 

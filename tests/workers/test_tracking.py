@@ -11,13 +11,14 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orderflow.kafka import ensure_topic
+from orderflow.kafka import ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS, TrackedPart
-from orderflow_events.envelope import decode, encode
+from orderflow_events.envelope import Record, decode, encode
 from orderflow_events.inbox import claim
+from orderflow_events.redrive import redrive
 from support.relays import running_relay
 from support.stack import Databases
 from support.stream import insert_event
@@ -76,6 +77,22 @@ def envelopes(order: UUID, story: dict[str, list[Event]]) -> list[Any]:
         for version, (event_type, status, data) in enumerate(events, start=1)
     ]
     return [decode(r.headers, r.key, r.value) for r in records]
+
+
+def record_of(order: UUID, version: int) -> Record:
+    """The record of an order's event."""
+    event_type, status, data = COMPLETED[ORDERS][version - 1]
+    return encode(
+        source=ORDERS,
+        type=event_type,
+        order_id=order,
+        version=version,
+        status=status,
+        recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
+        correlation_id="corr-1",
+        traceparent=None,
+        data=data,
+    )
 
 
 async def apply(connection: Orders, batches: Sequence[Sequence[Any]], *, inbox: bool) -> None:
@@ -218,3 +235,45 @@ async def test_the_tracking_waits_for_its_topic_and_says_so(settings: Settings) 
     await until(ready, seconds=30)
     stopping.set()
     await asyncio.wait_for(serving, 10)
+
+
+async def test_what_cannot_be_tracked_is_set_aside_and_redriven_by_the_services_own_role(
+    settings: Settings, orders: Orders, orders_database: Database
+) -> None:
+    settings = settings.model_copy(update={"tracking_group": f"tracking-{uuid4().hex[:8]}"})
+    broken, whole = uuid4(), uuid4()
+
+    class Health:
+        def set(self, part: str, state: str) -> None: ...
+
+    async def tracked_and_held() -> bool:
+        held = await orders.fetchval("SELECT count(*) FROM dead_letters WHERE consumer_group = $1", group)
+        return held == 2 and await tracking.read(orders_database, whole) is not None
+
+    group = settings.tracking_group
+    producer = make_producer(settings)
+    await producer.start()
+    for order in (broken, whole):
+        for version in (1, 2):
+            record = record_of(order, version)
+            headers = [h for h in record.headers if (order, version) != (broken, 1) or h[0] != "ce_time"]
+            await producer.send_and_wait(settings.kafka_topic, record.value, key=record.key, headers=headers)
+    await producer.stop()
+    stopping = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, stopping, Health()))
+    await until(tracked_and_held, seconds=30)
+    stopping.set()
+    await asyncio.wait_for(serving, 10)
+    assert await tracking.read(orders_database, broken) is None
+
+    # What is wrong with the record is put right; a new release that can read it would do the same.
+    await orders.execute(
+        """UPDATE dead_letters SET header_names = header_names || 'ce_time'::text,
+                  header_values = header_values || '2026-11-23T00:00:00Z'::bytea WHERE kind = 'undecodable'"""
+    )
+    pool = await orders_database.pool()
+    result = await redrive(connect=pool.acquire, group=group, effect=worker.track)
+    assert (result.applied, result.failed) == (2, [])
+    row = await tracking.read(orders_database, broken)
+    assert row is not None
+    assert row.order == TrackedPart("APPROVED", 2, None)

@@ -1,0 +1,197 @@
+"""A batch of records becomes effects in the database, or dead letters: what one member does between two offset commits.
+
+A batch is one transaction. When something in it fails, its records go one by one, in their order, each in a
+transaction of its own, so that only what is broken is tried again and in the end set aside.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from aiokafka import ConsumerRecord
+
+from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, causes_since, held, set_aside
+from orderflow_events.envelope import Envelope
+from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
+from orderflow_events.inbox import Connection, Gap, applied, claim
+from orderflow_events.pauses import Backoff, pause
+
+#: What a batch of new events does, inside the transaction that the connection is in.
+Effect: TypeAlias = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]
+#: Lends a connection, such as ``pool.acquire``.
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+
+log = logging.getLogger(__name__)
+
+
+def each(effect: Callable[[Connection, Envelope], Awaitable[None]]) -> Effect:
+    """An effect of one event as an effect of a batch."""
+
+    async def apply(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            await effect(connection, envelope)
+
+    return apply
+
+
+@asynccontextmanager
+async def transaction(connect: Connect, transient: Transient) -> AsyncIterator[Connection]:
+    """A transaction on a borrowed connection. Raises Interruption for every error that is not the body's own."""
+    own: Exception | None = None
+    try:
+        async with connect() as connection:
+            began = False
+            try:
+                async with connection.transaction():
+                    began = True
+                    yield connection
+            except Exception as error:
+                if began and not connection.is_closed() and not transient(error):
+                    own = error
+                raise
+    except Exception as error:
+        if error is own:
+            raise
+        raise Interruption(sentence(error)) from error
+
+
+class Applier:
+    """Applies batches for one group. The hooks are the consumer's."""
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        connect: Connect,
+        effect: Effect,
+        retries: Retries,
+        strict_gaps: bool,
+        transient: Transient,
+        on_gap: Callable[[Gap], None],
+        on_dead_letter: Callable[[DeadLetter], None],
+        on_state: Callable[[str], None],
+    ) -> None:
+        self._group = group
+        self._connect = connect
+        self._effect = effect
+        self._retries = retries
+        self._strict_gaps = strict_gaps
+        self._transient = transient
+        self._on_gap = on_gap
+        self._on_dead_letter = on_dead_letter
+        self._on_state = on_state
+
+    async def apply(self, records: Sequence[ConsumerRecord], stopping: asyncio.Event) -> Sequence[DeadLetter] | None:
+        """Apply or set aside every one of ``records``, as often as it takes.
+
+        Returns those that stand among the dead letters now, in order: they are not in the dead-letter topic yet, or may
+        not be. None: ``stopping`` was set before all was done.
+        """
+        arrivals = [Arrival.of(record) for record in records]
+        backoff = Backoff()
+        while True:
+            try:
+                letters = await self._together(arrivals)
+            except Interruption as error:
+                self._say(error)
+                if await pause(backoff.next(), stopping):
+                    return None
+            except Exception as error:
+                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=error)
+                break
+            else:
+                self._on_state("ok")
+                return letters
+        letters = []
+        for arrival in arrivals:
+            done = await self._alone(arrival, stopping)
+            if done is None:
+                return None
+            letters += done
+        self._on_state("ok")
+        return letters
+
+    async def _together(self, arrivals: Sequence[Arrival]) -> list[DeadLetter]:
+        """One transaction: what is new takes effect, and what belongs to a held order is set aside."""
+        async with transaction(self._connect, self._transient) as connection:
+            on_hold = await held(connection, self._group, {a.subject for a in arrivals if a.subject})
+            free = [a for a in arrivals if a.subject not in on_hold]
+            for arrival in free:
+                if arrival.error:
+                    raise arrival.error
+            fresh, gaps = await claim(connection, self._group, [a.envelope for a in free if a.envelope])
+            if gaps and self._strict_gaps:
+                gap = gaps[0]
+                raise Stopped(f"stopped at a gap: {gap.envelope.id} came, and of its order only up to {gap.last_seen}")
+            if fresh:
+                await self._effect(connection, fresh)
+            letters = await self._follow(connection, [a for a in arrivals if a.subject in on_hold])
+        for gap in gaps:
+            self._on_gap(gap)
+        return letters
+
+    async def _follow(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[DeadLetter]:
+        if not arrivals:
+            return []
+        done = await applied(connection, self._group, [a.envelope for a in arrivals if a.envelope])
+        letters = []
+        for arrival in arrivals:
+            event = arrival.envelope
+            if event and (event.source, str(event.order_id), event.version) in done:
+                continue
+            kind: Kind = "follows" if event else "undecodable"
+            failure = Failure("an earlier event of its order is a dead letter")
+            if arrival.error:
+                failure = Failure()
+                failure.add(arrival.error)
+            letters.append(await set_aside(connection, self._group, arrival, kind, failure))
+        return letters
+
+    async def _alone(self, arrival: Arrival, stopping: asyncio.Event) -> list[DeadLetter] | None:
+        failure = Failure()
+        retries = self._retries
+        pauses = Backoff(retries.first_pause_seconds, retries.longest_pause_seconds)
+        since = None
+        while True:
+            try:
+                return await self._together([arrival])
+            except (Interruption, Stopped) as error:
+                self._say(error)
+            except Exception as error:
+                failure.add(error)
+                self._say(error)
+                if arrival.error or failure.attempts >= retries.attempts:
+                    # The window's beginning stays: a stopped consumer does not go on because time has passed.
+                    since = since or datetime.now(UTC) - retries.window
+                    letter = await self._give_up(arrival, failure, since)
+                    if letter:
+                        return [letter]
+            if await pause(pauses.next(), stopping):
+                return None
+
+    async def _give_up(self, arrival: Arrival, failure: Failure, since: datetime) -> DeadLetter | None:
+        """Set a record aside, unless the limit forbids it or the database is away (None)."""
+        kind: Kind = "failed" if arrival.envelope else "undecodable"
+        try:
+            async with transaction(self._connect, self._transient) as connection:
+                letter = await set_aside(connection, self._group, arrival, kind, failure)
+                if await causes_since(connection, self._group, since) > self._retries.limit:
+                    name = arrival.envelope.id if arrival.envelope else f"offset {arrival.record.offset}"
+                    raise Stopped(  # and what was set aside here is rolled back
+                        f"stopped: {self._retries.limit} dead letters since {since:%Y-%m-%d %H:%M:%S} UTC are the "
+                        f"limit, and {name} fails: {failure.reason}"
+                    )
+        except Exception as error:  # nothing is lost: the event is tried again
+            self._say(error)
+            return None
+        log.error("set aside after %d attempts: %s: %s", letter.attempts, letter, letter.reason)
+        self._on_dead_letter(letter)
+        return letter
+
+    def _say(self, error: Exception) -> None:
+        state = str(error) if isinstance(error, Stopped) else f"cannot apply: {sentence(error)}"
+        self._on_state(state)
+        log.warning("%s", state, exc_info=None if isinstance(error, Stopped) else error)
