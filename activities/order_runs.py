@@ -31,7 +31,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.findings import RunFact
+from orderflow.domain.facts import RunFact
 from workflows.steps import CUSTOMER_ID, ORDER_STATUS, ORDERS_QUEUE, SignalledCommand, StartOrder, workflow_id
 
 WORKFLOW: Final = "OrderWorkflow"

@@ -15,9 +15,11 @@ from temporalio import activity
 
 from activities.order_runs import OrderRuns
 from activities.repairs import RepairFailed, Repairs
+from orderflow.domain.cases import unclear
 from orderflow.domain.errors import Rejection, Unavailable
-from orderflow.domain.findings import Facts, Finding, Handled, Limits, Reconcile, Report
-from orderflow.domain.reconciliation import judge, unclear
+from orderflow.domain.facts import Facts, Limits
+from orderflow.domain.findings import Finding, Handled, Reconcile, Report
+from orderflow.domain.reconciliation import judge
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads

@@ -79,16 +79,14 @@ class Repairs:
 
     async def _restart(self, order_id: UUID, finding: Finding) -> None:
         reason = _reason(finding)
-        placed = await reads.placed_order(self._database, order_id)
         try:
+            # Should the row have moved meanwhile, its last task finds that out; else ROW_AHEAD_OF_WORKFLOW does.
             await self._runs.reset(order_id, reason)
         except NothingToReset as error:
+            placed = await reads.placed_order(self._database, order_id)
             if placed is None:
                 raise RepairFailed(f"{error}, and there is no row") from error
             await self._start_anew(placed, finding, reason)
-            return
-        if placed is not None:
-            await self._runs.signal(order_id, "complete", _look(placed.version, finding))
 
     async def _start_anew(self, placed: reads.PlacedOrder, finding: Finding, reason: str) -> None:
         """A new run under the same id, which adopts the row.

@@ -6,18 +6,22 @@ One call is one request, bounded as a whole; nothing is repeated here, the calle
 import asyncio
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
 import httpx
+from pydantic import TypeAdapter, ValidationError
 
 from orderflow.domain.errors import Unavailable
+from orderflow.domain.facts import MoneyFact
 from orderflow.gateways.protocol import (
     Authorized,
     Captured,
     CaptureRefused,
     Declined,
     DeclineReason,
+    GatewayLedger,
     PaymentGateway,
     Shut,
     Voided,
@@ -28,6 +32,7 @@ _DECLINE_REASONS: dict[str, DeclineReason] = {reason: reason for reason in get_a
 #: 4xx that say nothing about the request: it came too slowly, or too often.
 _TRY_AGAIN = frozenset({408, 429})
 _MOST_OF_A_BODY = 500
+_MONEY = TypeAdapter(list[MoneyFact])
 
 
 def gateway_client(url: str, timeout_seconds: float, *, connections: int = 64) -> httpx.AsyncClient:
@@ -65,8 +70,8 @@ class _Answer:
         return value
 
 
-class HttpPaymentGateway(PaymentGateway):
-    """``PaymentGateway`` over HTTP. The client's read time-out bounds each request as a whole."""
+class HttpPaymentGateway(PaymentGateway, GatewayLedger):
+    """``PaymentGateway`` and ``GatewayLedger`` over HTTP. The client's read time-out bounds each request as a whole."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -128,6 +133,22 @@ class HttpPaymentGateway(PaymentGateway):
             raise _unexpected("refund", reference, refund)
         refund.require("refund_id")
         return Voided(refunded=True)
+
+    async def money(self, captured_since: datetime) -> list[MoneyFact]:
+        """See ``GatewayLedger.money``."""
+        params = {"captured_since": captured_since.isoformat()}
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._client.get("/v1/money", params=params, follow_redirects=False)
+            if response.status_code != 200:
+                raise Unavailable(_GATEWAY, f"answered the question for its ledger with {response.status_code}")
+            return _MONEY.validate_python(response.json()["payments"])
+        except TimeoutError:
+            raise Unavailable(_GATEWAY, f"no ledger within {self._timeout_seconds} s") from None
+        except httpx.RequestError as error:
+            raise Unavailable(_GATEWAY, f"no ledger: {type(error).__name__}") from None
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(_GATEWAY, f"gave a ledger that cannot be read: {type(error).__name__}") from None
 
     async def _call(
         self,

@@ -13,8 +13,11 @@ Whoever implements ``PaymentGateway`` promises:
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
+
+from orderflow.domain.facts import MoneyFact
 
 DeclineReason = Literal["payment_declined", "insufficient_funds"]
 
@@ -89,5 +92,16 @@ class PaymentGateway(Protocol):
 
         What is held is released, what was captured is refunded (with an idempotency key of its own), and an unknown
         reference is remembered, so that an authorization that comes later is ``Shut``.
+        """
+        ...
+
+
+class GatewayLedger(Protocol):
+    """A gateway that can say what it holds. Not every one can; reconciliation does without, and says so."""
+
+    async def money(self, captured_since: datetime) -> list[MoneyFact]:
+        """Every reference with a live hold, and those whose capture stands and is not older than ``captured_since``.
+
+        Raises ``Unavailable``.
         """
         ...

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from orderflow.domain.findings import OrderFact, OutboxFact, ParkedFact, PaymentFact, ReservationFact, StockFact
+from orderflow.domain.facts import OrderFact, OutboxFact, ParkedFact, PaymentFact, ReservationFact, StockFact
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import LIFECYCLE, Line, Order
 from orderflow.domain.payments import PaymentStatus

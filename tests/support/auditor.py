@@ -11,7 +11,8 @@ from activities.order_runs import OrderRuns
 from activities.payments import PaymentActivities
 from activities.reconciliation import Reconciler
 from activities.repairs import Repairs
-from orderflow.domain.findings import Handled, Kind, MoneyFact, Reconcile
+from orderflow.domain.facts import MoneyFact
+from orderflow.domain.findings import Handled, Kind, Reconcile
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store.database import Statement

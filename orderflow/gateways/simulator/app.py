@@ -20,7 +20,13 @@ from starlette.routing import Route
 from orderflow.gateways.simulator.decisions import Behaviour, Decisions
 from orderflow.gateways.simulator.faults import Breakage
 from orderflow.gateways.simulator.ledger import Call, Ledger, Operation
-from orderflow.gateways.simulator.requests import InvalidRequest, read_call, read_faults, read_reference
+from orderflow.gateways.simulator.requests import (
+    InvalidRequest,
+    read_call,
+    read_captured_since,
+    read_faults,
+    read_reference,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +51,7 @@ class Gateway:
                 *operations,
                 Route("/v1/payments/{reference}", self.show),
                 Route("/v1/ledger", self.show_ledger),
+                Route("/v1/money", self.show_money),
                 Route("/v1/faults", self.show_faults),
                 Route("/v1/faults", self.put_faults, methods=["PUT"]),
                 Route("/health", self.health),
@@ -90,6 +97,10 @@ class Gateway:
     async def show_ledger(self, request: Request) -> Response:
         """Every entry: for checks, so all of it at once."""
         return JSONResponse({"payments": self._ledger.entries()})
+
+    async def show_money(self, request: Request) -> Response:
+        """What is held, and what was taken since ``captured_since``: for reconciliation."""
+        return JSONResponse({"payments": self._ledger.money(read_captured_since(request))})
 
     async def show_faults(self, request: Request) -> Response:
         """The faults in force."""

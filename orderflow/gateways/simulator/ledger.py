@@ -192,6 +192,27 @@ class Ledger:
             entries.append({**dict(row), **figures, "calls": calls.get(row["reference"], [])})
         return entries
 
+    def money(self, captured_since: datetime | None = None) -> list[dict[str, Any]]:
+        """References with a live hold, and those whose capture stands and is not older than ``captured_since``.
+
+        By what moved, whatever ``payments.status`` believes. Amounts in minor units; ``since``: the last movement.
+        """
+        sql = """
+            SELECT reference, currency, since,
+                   CASE WHEN held > 0 THEN 'authorized' ELSE 'captured' END AS status,
+                   CASE WHEN held > 0 THEN held ELSE taken END AS amount
+            FROM (
+                SELECT reference, max(moved_at) AS since,
+                       sum(CASE kind WHEN 'hold' THEN amount WHEN 'refund' THEN 0 ELSE -amount END) AS held,
+                       sum(CASE kind WHEN 'capture' THEN amount WHEN 'refund' THEN -amount ELSE 0 END) AS taken
+                FROM movements GROUP BY reference
+            ) JOIN payments USING (reference)
+            WHERE held > 0 OR (taken > 0 AND since >= ?)
+            ORDER BY reference"""
+        # Times are text of one form, so they compare as text.
+        earliest = "" if captured_since is None else _text(captured_since)
+        return [dict(row) for row in self._execute(sql, earliest)]
+
     def _authorize(self, call: Call, payment: sqlite3.Row | None) -> Answer:
         hold = call.hold
         if hold is None:
@@ -309,4 +330,8 @@ def _refusal(status: int, code: str, detail: str) -> Answer:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _text(datetime.now(UTC))
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

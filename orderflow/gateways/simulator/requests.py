@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +80,20 @@ def read_reference(request: Request) -> str:
     if canonical != text:
         raise InvalidRequest(FieldError("reference", "uuid", "must be a UUID in its 36-character form"))
     return text
+
+
+def read_captured_since(request: Request) -> datetime | None:
+    """The moment of the query's ``captured_since``; None: from the beginning. Raises InvalidRequest."""
+    text = request.query_params.get("captured_since")
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidRequest(FieldError("captured_since", "date-time", "must be an ISO 8601 time with its offset"))
+    return moment
 
 
 async def read_faults(request: Request) -> Faults:

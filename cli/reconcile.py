@@ -1,0 +1,104 @@
+"""``orderflow reconcile``: what does not fit together, and, with ``--repair``, its safe repairs.
+
+It reads the stores itself, so that it also answers while every worker is down. Exit codes: 0 nothing is left, 1 there
+are findings that were not repaired, 2 wrong usage, 3 a store does not answer.
+"""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.calls import REFUSED, UNREACHABLE
+from cli.terminal import err, fail, out, running_settings
+
+if TYPE_CHECKING:
+    from orderflow.domain.findings import Handled, Report
+    from orderflow.settings import Settings
+
+_OUTCOMES = {"repaired": "[green]repaired[/]", "failed": "[red]failed[/]", "reported": "reported"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("reconcile")(reconcile)
+
+
+def reconcile(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Do the safe repairs. Without it nothing is changed.")
+    ] = False,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", min=0, metavar="SECONDS", help="Only what has been so for longer (60)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")] = False,
+) -> None:
+    """Compare the databases, Temporal and the payment gateway's ledger."""
+    from orderflow.domain.errors import Unavailable
+
+    try:
+        report = asyncio.run(_reconcile(running_settings(), repair, older_than))
+    except Unavailable as error:
+        fail(f"{error.dependency} does not answer: {error.detail}", UNREACHABLE)
+    except RuntimeError as error:
+        if "connect" not in str(error):
+            raise
+        fail(f"Temporal does not answer: {error}", UNREACHABLE)
+    if as_json:
+        typer.echo(json.dumps(report.model_dump(mode="json"), ensure_ascii=False))
+    else:
+        _print(report)
+    if report.left:
+        raise typer.Exit(REFUSED)
+
+
+async def _reconcile(settings: "Settings", repair: bool, older_than: float | None) -> "Report":
+    import logging
+    from datetime import timedelta
+
+    import structlog
+
+    from orderflow.domain.findings import Reconcile
+    from orderflow.temporal import connect
+    from workers.reconciliation import open_stores
+
+    # The report says it all; log lines are for the worker.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    client = await connect(settings, answer_within=timedelta(seconds=10))
+    async with open_stores(settings) as stores:
+        return await stores.reconciler(settings, client).run(Reconcile(repair=repair, older_than_seconds=older_than))
+
+
+def _print(report: "Report") -> None:
+    from orderflow.domain.findings import ABOUT
+
+    for handled in report.findings:
+        _print_finding(handled)
+    for kind in dict.fromkeys(handled.finding.kind for handled in report.findings):
+        err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].remedy}", markup=False)
+    found, left = len(report.findings), report.left
+    said = f"{report.live_orders} open orders at {report.looked_at:%Y-%m-%d %H:%M:%SZ}: "
+    if not found:
+        out.print(f"{said}[green]everything fits together[/]")
+        return
+    repairable = sum(
+        handled.finding.repair is not None and handled.outcome != "repaired" for handled in report.findings
+    )
+    hint = "; `orderflow reconcile --repair` repairs " + str(repairable) if repairable and not report.repair else ""
+    out.print(f"{said}{found} finding{'s' if found != 1 else ''}, {found - left} repaired{hint}")
+
+
+def _print_finding(handled: "Handled") -> None:
+    from rich.markup import escape
+
+    finding = handled.finding
+    evidence = ", ".join(f"{name} {value}" for name, value in finding.evidence.items() if value is not None)
+    what = f" by {finding.repair}" if finding.repair else ""
+    why = f" ({escape(handled.detail)})" if handled.detail else ""
+    out.print(
+        f"[bold]{finding.kind}[/]  {escape(finding.subject)}  since {finding.since:%Y-%m-%d %H:%M:%SZ}\n"
+        f"  {escape(evidence)}\n  {_OUTCOMES[handled.outcome]}{what if handled.outcome != 'reported' else ''}{why}",
+        soft_wrap=True,
+    )

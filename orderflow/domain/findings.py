@@ -1,0 +1,197 @@
+"""What reconciliation may find, and what it may do about it: plain data.
+
+A finding is a contradiction between facts that has stood for a while. ``ABOUT`` is the list of kinds; the report and
+``docs/reconciliation.md`` follow it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from orderflow.domain.model import Model
+
+
+class Kind(StrEnum):
+    """What can be wrong."""
+
+    WORKFLOW_GONE = "workflow_gone"
+    ORDER_LOST = "order_lost"
+    FINAL_ROW_OPEN_WORKFLOW = "final_row_open_workflow"
+    ROW_AHEAD_OF_WORKFLOW = "row_ahead_of_workflow"
+    ROW_BEHIND_WORKFLOW = "row_behind_workflow"
+    CAPTURED_NOT_SHIPPED = "captured_not_shipped"
+    VOIDING_LONG = "voiding_long"
+    AUTHORIZATION_WITHOUT_ORDER = "authorization_without_order"
+    SHIPPED_NOT_CAPTURED = "shipped_not_captured"
+    AUTHORIZATION_LAPSING = "authorization_lapsing"
+    MONEY_WITHOUT_PAYMENT = "money_without_payment"
+    MONEY_AGAINST_PAYMENT = "money_against_payment"
+    HOLD_MISSING = "hold_missing"
+    RESERVATION_WITHOUT_ORDER = "reservation_without_order"
+    SHIPPED_NOT_COMMITTED = "shipped_not_committed"
+    STOCK_DIFFERS = "stock_differs"
+    RESERVED_DIFFERS = "reserved_differs"
+    WAITS_LONG = "waits_long"
+    OUTBOX_WAITS = "outbox_waits"
+    ORDER_PARKED = "order_parked"
+
+
+class Repair(StrEnum):
+    """What may be done about it. Each can be done any number of times."""
+
+    RESTART = "restart"
+    NUDGE = "nudge"
+    VOID = "void"
+    VOID_AT_GATEWAY = "void_at_gateway"
+    RELEASE = "release"
+    COMMIT = "commit"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A kind in words: what it means, and what is done about it or why nothing is."""
+
+    meaning: str
+    remedy: str
+
+
+ABOUT: Final[Mapping[Kind, About]] = {
+    Kind.WORKFLOW_GONE: About(
+        "The order's row is not final, and no workflow runs it.",
+        "restart: Temporal resets the closed run, its signals included. Where Temporal remembers nothing, a new run "
+        "adopts the row; an order that still had to be paid is cancelled first, as its payment token is gone.",
+    ),
+    Kind.ORDER_LOST: About(
+        "An order was accepted and its workflow was closed before there was a row.",
+        "restart: Temporal resets the closed run, which places the order.",
+    ),
+    Kind.FINAL_ROW_OPEN_WORKFLOW: About(
+        "The order's row is final, and its workflow still runs.",
+        "nudge, if the workflow has nothing under way: it looks at the row and ends. Report only while a step runs: "
+        "that service is away or slow, and the step is repeated by itself.",
+    ),
+    Kind.ROW_AHEAD_OF_WORKFLOW: About(
+        "The order's row moved on and its workflow did not notice.",
+        "nudge: a signal that is refused and makes the workflow adopt the row.",
+    ),
+    Kind.ROW_BEHIND_WORKFLOW: About(
+        "The workflow saw a later status than the row has: the database lost a commit.",
+        "Report only: what was lost cannot be made up. Compare with the stream and restore it.",
+    ),
+    Kind.CAPTURED_NOT_SHIPPED: About(
+        "The money was taken and the order is not SHIPPED.",
+        "restart, if its workflow is gone: it goes forward to SHIPPED. Report only where the workflow runs (it is at "
+        "it) and for a CANCELLED order: whether to refund is for people to say.",
+    ),
+    Kind.VOIDING_LONG: About(
+        "A void was begun and the gateway has not confirmed it.",
+        "void, if the workflow is gone. Report only while it runs: it repeats the void by itself.",
+    ),
+    Kind.AUTHORIZATION_WITHOUT_ORDER: About(
+        "Money is held for an order that is CANCELLED or not there, and no workflow gives it back.",
+        "void, if the order is CANCELLED. Report only without a row: nothing says that it was cancelled.",
+    ),
+    Kind.SHIPPED_NOT_CAPTURED: About(
+        "The order is SHIPPED or COMPLETED and its payment is only held.",
+        "Report only: no command of a customer stands behind a capture.",
+    ),
+    Kind.AUTHORIZATION_LAPSING: About(
+        "An authorization is so old that the card's issuer may soon drop it.",
+        "Report only: ship or cancel the order; a new authorization needs the customer.",
+    ),
+    Kind.MONEY_WITHOUT_PAYMENT: About(
+        "The gateway holds or took money for a reference that has no payments row.",
+        "void, if the order is CANCELLED and its workflow is gone. Report only where the order lives (its workflow "
+        "records the answer when it repeats the call) and for a reference that is no order of ours.",
+    ),
+    Kind.MONEY_AGAINST_PAYMENT: About(
+        "The gateway holds or took money although the payments row says VOIDED or DECLINED, or the two disagree "
+        "about the capture.",
+        "void_at_gateway, under a new idempotency key, where the row says VOIDED or DECLINED. Report only otherwise.",
+    ),
+    Kind.HOLD_MISSING: About(
+        "The payments row says AUTHORIZED and the gateway holds nothing: it lapsed, or somebody released it there.",
+        "Report only: the capture will be refused; a new authorization needs the customer.",
+    ),
+    Kind.RESERVATION_WITHOUT_ORDER: About(
+        "Stock is reserved for an order that is CANCELLED or not there, and no workflow gives it back.",
+        "release, if the order is CANCELLED. Report only without a row: nothing says that it was cancelled.",
+    ),
+    Kind.SHIPPED_NOT_COMMITTED: About(
+        "The order is SHIPPED or COMPLETED and its stock is still only reserved.",
+        "commit, if the order's workflow has ended. Report only while it runs: it repeats the commit by itself.",
+    ),
+    Kind.STOCK_DIFFERS: About(
+        "A SKU's stock on hand is not the sum of its movements.",
+        "Report only: only a count in the warehouse tells which of the two is right.",
+    ),
+    Kind.RESERVED_DIFFERS: About(
+        "A SKU's reserved stock is not the sum of its live reservations.",
+        "Report only: the write rule cannot cause it, so somebody wrote around it; find out who first.",
+    ),
+    Kind.WAITS_LONG: About(
+        "An order has waited longer than a setting where it stands.",
+        "Report only: it goes on by itself when what it waits for is back, or somebody ships or completes it.",
+    ),
+    Kind.OUTBOX_WAITS: About(
+        "Events have waited longer than a setting for the relay.",
+        "Report only: start the relay, or see why Kafka does not take them; it catches up by itself.",
+    ),
+    Kind.ORDER_PARKED: About(
+        "Kafka refuses an event of an order even when it is sent alone; its later events wait.",
+        "Report only: see the error, change the topic's limits, and unpark the order.",
+    ),
+}
+
+
+class Finding(Model):
+    """One contradiction. ``subject``: the order's id, or a SKU, or a database. ``repair`` is None: report only."""
+
+    kind: Kind
+    subject: str
+    order_id: UUID | None = None
+    since: datetime
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    repair: Repair | None = None
+    why_not: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """The same in two looks: the same contradiction, and nothing of it has moved meanwhile."""
+        return self.kind, self.subject, self.since
+
+
+class Handled(Model):
+    """A finding and what was done: repaired, failed (``detail`` says why; try again), or reported."""
+
+    finding: Finding
+    outcome: Literal["repaired", "failed", "reported"]
+    detail: str = ""
+
+
+class Reconcile(Model):
+    """What a reconciliation is asked to do. ``older_than_seconds``: instead of the setting."""
+
+    repair: bool = False
+    older_than_seconds: float | None = None
+
+
+class Report(Model):
+    """What one reconciliation found. ``counts`` by kind, of all; ``findings``: at most as many as the caller wants."""
+
+    looked_at: datetime
+    older_than_seconds: float
+    repair: bool
+    live_orders: int
+    counts: dict[str, int]
+    findings: tuple[Handled, ...]
+
+    @property
+    def left(self) -> int:
+        """How many findings are not repaired (among those listed)."""
+        return sum(handled.outcome != "repaired" for handled in self.findings)

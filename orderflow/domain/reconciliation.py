@@ -1,0 +1,215 @@
+"""From facts to findings. Pure: what is read when, and what is done about it, stands in ``activities/``.
+
+Only what has stood for ``Limits.older_than`` counts: every row and run that a finding rests on must be that old, so
+that nothing in motion is reported.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from orderflow.domain.cases import Case, cases
+from orderflow.domain.facts import Facts, Limits
+from orderflow.domain.findings import Finding, Kind, Repair
+from orderflow.domain.orders import LIFECYCLE, OrderStatus
+from orderflow.domain.payments import PaymentStatus
+
+_AT_IT: Final = "the order's workflow runs and repeats it by itself"
+_NO_ROW: Final = "there is no order's row that says CANCELLED"
+_GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
+
+
+def judge(facts: Facts, limits: Limits) -> list[Finding]:
+    """Everything that is wrong, in the order of the kinds."""
+    found = [finding for case in cases(facts, limits) for rule in _RULES for finding in rule(case)]
+    found += _of_stock(facts)
+    found += _of_events(facts)
+    order = list(Kind)
+    return sorted(found, key=lambda finding: (order.index(finding.kind), finding.since, finding.subject))
+
+
+# --- Rules: each looks at one order ---
+
+
+def _workflow(case: Case) -> Iterator[Finding]:
+    order, run = case.order, case.run
+    if order is None:
+        if run.state == "closed" and run.ended != "COMPLETED" and case.stands(run.since):
+            yield case.finding(Kind.ORDER_LOST, run.since, repair=Repair.RESTART, run_id=run.run_id)
+        return
+    if not case.stands(order.updated_at, run.since):
+        return
+    if not case.live:
+        if case.runs:
+            idle = run.busy == () or run.status != order.status
+            yield case.finding(
+                Kind.FINAL_ROW_OPEN_WORKFLOW,
+                order.updated_at,
+                repair=Repair.NUDGE if idle else None,
+                why_not=f"under way: {', '.join(run.busy)}" if run.busy else "no worker answers for it",
+            )
+    elif run.ended == "COMPLETED":
+        yield case.finding(Kind.ROW_BEHIND_WORKFLOW, order.updated_at, why_not="its workflow has ended")
+    elif not case.runs:
+        yield case.finding(
+            Kind.WORKFLOW_GONE, order.updated_at, run.since, repair=Repair.RESTART, pending_ship=order.pending_ship
+        )
+    elif run.status not in (None, order.status) and run.version != order.version:
+        behind = run.version > order.version if run.version is not None else _leads(order.status, str(run.status))
+        yield case.finding(
+            Kind.ROW_BEHIND_WORKFLOW if behind else Kind.ROW_AHEAD_OF_WORKFLOW,
+            order.updated_at,
+            repair=None if behind else Repair.NUDGE,
+            why_not="what the database lost cannot be made up",
+        )
+
+
+def _payment(case: Case) -> Iterator[Finding]:
+    payment, order = case.payment, case.order
+    since = (case.payment_at, case.order_at)
+    if payment is None or not case.stands(*since):
+        return
+    match payment.status:
+        case PaymentStatus.VOIDING:
+            repair = None if case.runs else Repair.VOID
+            yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=_AT_IT)
+        case PaymentStatus.CAPTURED if order is None or order.status not in _GONE:
+            repair = Repair.RESTART if case.live and not case.runs else None
+            why_not = _AT_IT if case.live else "whether to refund it is for people to say"
+            yield case.finding(Kind.CAPTURED_NOT_SHIPPED, *since, repair=repair, why_not=why_not)
+        case PaymentStatus.AUTHORIZED if order is not None and order.status in _GONE:
+            yield case.finding(Kind.SHIPPED_NOT_CAPTURED, *since, why_not="nobody asked for this capture")
+        case PaymentStatus.AUTHORIZED if case.live:
+            if case.stands(payment.created_at, longer_than=case.limits.authorization_age):
+                yield case.finding(
+                    Kind.AUTHORIZATION_LAPSING,
+                    payment.created_at,
+                    why_not="a new authorization needs the customer",
+                    authorized_at=payment.created_at.isoformat(),
+                )
+        case PaymentStatus.AUTHORIZED if not case.runs and case.stands(case.run.since):
+            repair = Repair.VOID if case.cancelled else None
+            yield case.finding(Kind.AUTHORIZATION_WITHOUT_ORDER, *since, case.run.since, repair=repair, why_not=_NO_ROW)
+
+
+def _money(case: Case) -> Iterator[Finding]:
+    payment, money, order = case.payment, case.money, case.order
+    if not case.money_is_known:
+        return
+    moments = (money.since if money else None, case.payment_at, case.order_at)
+    if not case.stands(*moments):
+        return
+    if money is None:
+        if payment is not None and payment.status == PaymentStatus.AUTHORIZED:
+            yield case.finding(Kind.HOLD_MISSING, *moments, why_not="a new authorization needs the customer")
+        return
+    if payment is None:
+        if case.runs and not case.live:
+            return  # its workflow shuts the doors; FINAL_ROW_OPEN_WORKFLOW says if that takes long
+        ours = order is not None or case.run.state != "missing"
+        yield case.finding(
+            Kind.MONEY_WITHOUT_PAYMENT,
+            *moments,
+            repair=Repair.VOID if case.cancelled else None,
+            why_not="the order's workflow records it when it repeats the call" if ours else "no order of ours",
+        )
+    elif payment.status in (PaymentStatus.VOIDED, PaymentStatus.DECLINED):
+        yield case.finding(Kind.MONEY_AGAINST_PAYMENT, *moments, repair=Repair.VOID_AT_GATEWAY)
+    elif (payment.status, money.status) in (
+        (PaymentStatus.AUTHORIZED, "captured"),
+        (PaymentStatus.CAPTURED, "authorized"),
+    ):
+        why_not = _AT_IT if case.runs else "the two must be compared by people"
+        yield case.finding(Kind.MONEY_AGAINST_PAYMENT, *moments, why_not=why_not)
+
+
+def _reservation(case: Case) -> Iterator[Finding]:
+    held, order = case.reservation, case.order
+    if held is None or not case.stands(held.updated_at, case.order_at):
+        return
+    since = (held.updated_at, case.order_at)
+    if order is not None and order.status in _GONE:
+        # SHIPPED without a workflow is WORKFLOW_GONE: the workflow commits when it is started again.
+        if case.runs or not case.live:
+            repair = None if case.runs else Repair.COMMIT
+            yield case.finding(Kind.SHIPPED_NOT_COMMITTED, *since, repair=repair, why_not=_AT_IT)
+    elif not case.live and not case.runs and case.stands(case.run.since):
+        repair = Repair.RELEASE if case.cancelled else None
+        yield case.finding(Kind.RESERVATION_WITHOUT_ORDER, *since, case.run.since, repair=repair, why_not=_NO_ROW)
+
+
+def _waiting(case: Case) -> Iterator[Finding]:
+    order, limits = case.order, case.limits
+    if not case.runs:
+        return
+    if order is None:
+        since, limit, waits_for, why_not = case.run.since, limits.stuck, "its placing", "no row yet"
+    elif order.pending_since is not None:
+        since, limit, waits_for, why_not = order.pending_since, limits.stuck, "its capture", _AT_IT
+    else:
+        since = order.updated_at
+        match order.status:
+            case OrderStatus.APPROVED:
+                limit, waits_for, why_not = limits.stuck, "payment and stock", _AT_IT
+            case OrderStatus.FULFILLING:
+                limit, waits_for, why_not = limits.waiting, "its ship", "it is for people to ship it"
+            case OrderStatus.SHIPPED:
+                limit, waits_for, why_not = limits.waiting, "its complete", "it is for people to complete it"
+            case _:
+                return
+    if since is not None and case.stands(since, longer_than=limit):
+        yield case.finding(Kind.WAITS_LONG, since, why_not=why_not, waits_for=waits_for)
+
+
+_RULES: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
+    _workflow,
+    _payment,
+    _money,
+    _reservation,
+    _waiting,
+)
+
+
+def _leads(earlier: str, later: str) -> bool:
+    """Whether an order can come from one status to the other."""
+    seen, reached = set(), {earlier}
+    while reached:
+        status = reached.pop()
+        seen.add(status)
+        reached |= {t.to for t in LIFECYCLE.transitions if status in t.from_} - seen
+    return later in seen - {earlier}
+
+
+# --- Rules about stock and events: each database was read in one snapshot ---
+
+
+def _of_stock(facts: Facts) -> Iterator[Finding]:
+    for stock in facts.stock:
+        about = {"subject": stock.sku, "since": stock.updated_at}
+        if stock.on_hand != stock.moved:
+            evidence = {"on_hand": stock.on_hand, "movements": stock.moved}
+            why_not = "only a count in the warehouse tells which is right"
+            yield Finding(kind=Kind.STOCK_DIFFERS, evidence=evidence, why_not=why_not, **about)
+        if stock.reserved != stock.held:
+            evidence = {"reserved": stock.reserved, "reservations": stock.held}
+            why_not = "somebody wrote around the write rule: find out who first"
+            yield Finding(kind=Kind.RESERVED_DIFFERS, evidence=evidence, why_not=why_not, **about)
+
+
+def _of_events(facts: Facts) -> Iterator[Finding]:
+    for waiting in facts.outbox:
+        yield Finding(
+            kind=Kind.OUTBOX_WAITS,
+            subject=waiting.database,
+            since=waiting.oldest_at,
+            evidence={"entries": waiting.entries},
+            why_not="the relay catches up by itself",
+        )
+    for parked in facts.parked:
+        yield Finding(
+            kind=Kind.ORDER_PARKED,
+            subject=f"{parked.database}/{parked.order_id}",
+            order_id=parked.order_id,
+            since=parked.parked_at,
+            evidence={"version": parked.version, "error": parked.error},
+            why_not="somebody must see why Kafka refuses it",
+        )
