@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import events, orders, stack, stock
+from cli import events, orders, reconcile, stack, stock
 from cli.demo import command as demo
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 stack.register(app)
 demo.register(app)
+reconcile.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orderflow.stack.processes import Event
     from orderflow.stack.stack import EmbeddedStack
 
-ROLES = ("orders", "payments", "inventory", "relay", "tracking")
+ROLES = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 WHAT = {
     "postgres": "PostgreSQL",
     "temporal": "Temporal and its Web UI",
@@ -209,7 +209,7 @@ def api() -> None:
 
 
 def worker(
-    roles: Annotated[list[str], typer.Argument(help="orders, payments, inventory, relay, tracking; one or several.")],
+    roles: Annotated[list[str], typer.Argument(help=f"{', '.join(ROLES)}; one or several.")],
 ) -> None:
     """Run one or several workers in this process."""
     for role in roles:

@@ -12,7 +12,7 @@ from orderflow.settings import Settings
 from orderflow.telemetry import configure_logging
 from workers.health import Health, serve_health
 
-ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking")
+ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 
 Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
 

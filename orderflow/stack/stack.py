@@ -255,7 +255,7 @@ class EmbeddedStack:
             workers = [self._worker(service, service) for service in SERVICES]
         else:
             workers = [self._worker("workers", *SERVICES)]
-        return [gateway, *workers, self._worker("relay", "relay", "tracking"), api]
+        return [gateway, *workers, self._worker("relay", "relay", "tracking", "reconciliation"), api]
 
     def _worker(self, name: str, *roles: str) -> Spec:
         port = self.ports[name]

@@ -61,7 +61,7 @@ def test_the_file_is_valid_by_the_compose_schema() -> None:
 
 
 def test_all_processes_are_there() -> None:
-    workers = {"worker-orders", "worker-payments", "worker-inventory", "relay", "tracking"}
+    workers = {"worker-orders", "worker-payments", "worker-inventory", "relay", "tracking", "reconciliation"}
     assert set(OURS) == {"setup", "api", "gateway"} | workers
 
 
@@ -97,6 +97,7 @@ def test_a_process_gets_only_the_databases_it_works_on(service: str) -> None:
         "tracking": {"orders"},
         "api": {"orders", "inventory"},
         "relay": {"orders", "payments", "inventory"},
+        "reconciliation": {"orders", "payments", "inventory"},
         "setup": {"orders", "payments", "inventory"},
     }
     given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}

@@ -76,13 +76,13 @@ class PostgresServer:
             )
 
     async def fresh_databases(self) -> Databases:
-        """Copy the three templates (about 0.1 s)."""
+        """Copy the three templates. FILE_COPY: twice as fast as by WAL where nothing waits for the disk."""
         suffix = uuid.uuid4().hex[:12]
         admin = await asyncpg.connect(self.admin)
         try:
             for service in bootstrap.SERVICES:
                 name = f"{service}_{suffix}"
-                await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_{service}")
+                await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_{service} STRATEGY FILE_COPY")
                 await bootstrap.restrict_database(admin, name, service)
         finally:
             await admin.close()
