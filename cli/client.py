@@ -146,9 +146,10 @@ class ApiClient:
         while True:
             try:
                 return await self._once(method, path, headers, timeout_seconds, **rest)
-            except (Refused, Unreachable) as error:
-                if isinstance(error, Refused) and not error.unavailable:
+            except Refused as error:
+                if not error.unavailable or time.monotonic() + pause > deadline:
                     raise
+            except Unreachable:
                 if not self._answered or time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)

@@ -4,6 +4,7 @@
 with the reason why not.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from orderflow.settings import Settings
 from orderflow_events.envelope import Envelope, EnvelopeError, decode
 
 POLL_MILLISECONDS: Final = 500
+LOOK_MILLISECONDS: Final = 5
+PAUSE_SECONDS: Final = 0.05
 BATCH: Final = 2000
 REQUEST_MILLISECONDS: Final = 10_000
 
@@ -65,11 +68,18 @@ async def follow(settings: Settings, *, from_beginning: bool) -> AsyncIterator[l
             for partition in consumer.assignment():
                 await consumer.position(partition)
         yield []
+        partitions = consumer.assignment()
         while True:
-            batches = await consumer.getmany(timeout_ms=POLL_MILLISECONDS, max_records=BATCH)
+            batches = await consumer.getmany(timeout_ms=LOOK_MILLISECONDS, max_records=BATCH)
             records = [_seen(record) for batch in batches.values() for record in batch]
             if records:
                 yield records
+                continue
+            # aiokafka asks again as soon as it has an answer, and a broker that does not wait for records before it
+            # answers (noida-db) would be asked 800 times a second.
+            consumer.pause(*partitions)
+            await asyncio.sleep(PAUSE_SECONDS)
+            consumer.resume(*partitions)
 
 
 @contextlib.asynccontextmanager

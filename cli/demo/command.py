@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from dataclasses import asdict, dataclass, field
@@ -55,6 +56,8 @@ class Run:
     figures: "Figures | None" = None
     lines: "list[Line]" = field(default_factory=list)
     first_seconds: float | None = None
+    #: Whether the machine had anything else to do while orders were measured one at a time.
+    load: float = 0.0
 
 
 def register(app: typer.Typer) -> None:
@@ -177,6 +180,7 @@ async def _trade(
             run.first_seconds = (run.idle[0].decided_at or time.time()) - typed_at
             teller.say(f"the first order was FULFILLING {run.first_seconds:.1f} s after the command was typed")
             run.idle += await shop.one_at_a_time(plan.idle[1:])
+            run.load = os.getloadavg()[0]
         what = f"{options.concurrency} at once"
         async with teller.following(watch, what, len(plan.idle) + len(plan.crowd)):
             run.crowd = await shop.crowd(plan.crowd, at_once=options.concurrency, per_second=options.rate)
@@ -202,7 +206,7 @@ async def _report(stack: "EmbeddedStack", options: Options, run: Run) -> None:
     from cli.demo import report
 
     if run.figures is not None:
-        report.print_figures(out, run.figures, at_once=options.concurrency)
+        report.print_figures(out, run.figures, at_once=options.concurrency, load=run.load)
     report.print_check(out, run.lines)
     async with _client(stack, 2) as api:
         web_ui = ""
@@ -256,6 +260,7 @@ def _document(run: Run, stack: "EmbeddedStack") -> dict[str, Any]:
         "check": [{**asdict(line), "ok": line.ok} for line in run.lines],
         "figures": run.figures.to_data() if run.figures else None,
         "first_fulfilling_seconds": run.first_seconds,
+        "load_average": run.load,
         "links": stack.links,
     }
 

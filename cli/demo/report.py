@@ -1,5 +1,6 @@
 """What a run came to, for people."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ from cli.pages import status_text, timeline
 IDLE_TARGET_MILLISECONDS: Final = 100
 
 
-def print_figures(console: Console, figures: Figures, *, at_once: int) -> None:
-    """Orders by status, throughput, latencies, events."""
+def print_figures(console: Console, figures: Figures, *, at_once: int, load: float) -> None:
+    """Orders by status, throughput, latencies, events. ``load``: the load average while orders were measured alone."""
     table = Table(Column("orders", justify="right"), "status", "reason", box=box.SIMPLE)
     for (status, reason), count in figures.by_status.items():
         table.add_row(str(count), status_text(status), reason or "")
@@ -38,7 +39,7 @@ def print_figures(console: Console, figures: Figures, *, at_once: int) -> None:
         verdict = "below" if idle.p50 < IDLE_TARGET_MILLISECONDS else "NOT below"
         console.print(
             f"idle approve → FULFILLING: p50 {idle.p50:.0f} ms, {verdict} the {IDLE_TARGET_MILLISECONDS} ms aimed at "
-            "(approve request sent → GET says FULFILLING)",
+            f"(approve request sent → GET says FULFILLING; load average {load:.1f} on {os.cpu_count()} cores)",
             soft_wrap=True,
         )
 

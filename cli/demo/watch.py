@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Container
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,19 +16,25 @@ ORDERS: Final = "/orderflow/orders"
 
 
 class Watch:
-    """Each order's latest status on the stream. ``records``: how many were read."""
+    """Each order's latest status on the stream. ``records``: how many were read.
 
-    def __init__(self) -> None:
+    What happened before ``since`` is left out: the orders of an earlier run.
+    """
+
+    def __init__(self, since: datetime | None = None) -> None:
         self.records = 0
+        self._since = since
         self.statuses: dict[UUID, str] = {}
         self._versions: dict[UUID, int] = {}
         self._changed: dict[UUID, asyncio.Event] = {}
 
     def take(self, batch: list[Seen]) -> None:
         """Take note of some records; their order among orders and sources does not matter."""
-        self.records += len(batch)
         for seen in batch:
             event = seen.envelope
+            if event is not None and self._since is not None and event.recorded_at < self._since:
+                continue
+            self.records += 1
             if event is None or event.source != ORDERS or event.version <= self._versions.get(event.order_id, 0):
                 continue
             self._versions[event.order_id] = event.version
@@ -55,8 +62,8 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watching(settings: Settings) -> AsyncIterator[Watch]:
-    """A watch that reads the topic from its beginning as long as this lasts. Raises TopicAway when it cannot."""
-    watch = Watch()
+    """A watch for what happens from now on, as long as this lasts. Raises TopicAway when the topic cannot be read."""
+    watch = Watch(since=datetime.now(UTC))
     ready = asyncio.Event()
 
     async def read() -> None:

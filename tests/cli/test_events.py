@@ -1,0 +1,128 @@
+"""``orderflow events tail`` on a real broker."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from orderflow.kafka import ensure_topic, make_producer
+from orderflow.settings import Settings
+from support.evidence import HISTORIES, sound_evidence
+from support.terminal import Terminal
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+
+
+class Stream:
+    """A topic of its own, and the terminal of somebody who reads it."""
+
+    def __init__(self, settings: Settings, terminal: Terminal, producer: AIOKafkaProducer) -> None:
+        self.settings = settings
+        self.terminal = terminal
+        self.producer = producer
+
+    async def send(self, orders: tuple[UUID, ...] = (ONE, OTHER)) -> int:
+        """The sound shop's events of ``orders``; how many they are."""
+        records = [s for s in sound_evidence().stream if s.envelope and s.envelope.order_id in orders]
+        for seen in records:
+            assert seen.envelope
+            event = seen.envelope
+            attributes = {
+                "ce_specversion": "1.0",
+                "ce_id": event.id,
+                "ce_source": event.source,
+                "ce_type": event.type,
+                "ce_subject": str(event.order_id),
+                "ce_sequence": str(event.version),
+                "ce_time": event.recorded_at.isoformat(),
+                "ce_dataschema": event.dataschema,
+            }
+            await self.producer.send_and_wait(
+                self.settings.kafka_topic,
+                seen.value,
+                key=str(event.order_id).encode(),
+                headers=[(name, text.encode()) for name, text in attributes.items()],
+            )
+        return len(records)
+
+
+@pytest_asyncio.fixture
+async def stream(broker: str, tmp_path: Path) -> AsyncIterator[Stream]:
+    topic = f"order.events.{uuid4().hex[:8]}"
+    settings = Settings(_env_file=None, kafka_bootstrap_servers=broker, kafka_topic=topic, kafka_partitions=3)
+    await ensure_topic(settings)
+    terminal = Terminal(tmp_path, kafka_bootstrap_servers=broker, kafka_topic=topic)
+    producer = make_producer(settings)
+    await producer.start()
+    yield Stream(settings, terminal, producer)
+    await producer.stop()
+
+
+async def test_everything_is_read_from_the_beginning(stream: Stream) -> None:
+    sent = await stream.send()
+    said = await stream.terminal.run("events", "tail", "--from-beginning", "--limit", str(sent), "--json")
+    assert said.code == 0
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert len(events) == sent
+    assert {event["order_id"] for event in events} == {str(ONE), str(OTHER)}
+    created = next(event for event in events if event["id"] == f"orders/{ONE}/1")
+    assert (created["type"], created["version"], created["data"]["total"]) == ("ORDER_CREATED", 1, 300)
+
+
+async def test_one_order_or_one_type(stream: Stream) -> None:
+    await stream.send()
+    tail = ("events", "tail", "--from-beginning")
+    count = sum(len(history) for (_, order), history in HISTORIES.items() if order == OTHER)
+    said = await stream.terminal.run(*tail, "--order", str(OTHER), "--limit", str(count))
+    assert (said.out.count(str(OTHER)), said.out.count(str(ONE))) == (count, 0)
+    assert "payment_declined" in said.out
+    said = await stream.terminal.run(*tail, "--type", "order_approved", "--limit", "2")
+    assert (said.code, said.out.count("ORDER_APPROVED"), len(said.out.splitlines())) == (0, 2, 2)
+
+
+async def test_by_default_only_what_comes_from_now_on(stream: Stream) -> None:
+    await stream.send((ONE,))
+    child = await stream.terminal.start("events", "tail", "--json")
+    assert child.stdout
+    assert child.stderr
+    ready = await asyncio.wait_for(child.stderr.readline(), 30)
+    assert ready.decode().startswith(f"reading {stream.settings.kafka_topic} from its end")
+    count = await stream.send((OTHER,))
+    lines = [await asyncio.wait_for(child.stdout.readline(), 30) for _ in range(count)]
+    assert {json.loads(line)["order_id"] for line in lines} == {str(OTHER)}
+    child.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(child.wait(), 30) == 0
+
+
+async def test_a_record_that_is_no_event_is_said_and_passed_over(stream: Stream) -> None:
+    await stream.producer.send_and_wait(stream.settings.kafka_topic, b"hello", key=b"k")
+    sent = await stream.send((ONE,))
+    said = await stream.terminal.run("events", "tail", "--from-beginning", "--limit", str(sent))
+    assert (said.code, len(said.out.splitlines())) == (0, sent)
+    assert "'ce_specversion' is missing" in said.err
+
+
+async def test_no_broker_ends_with_3(tmp_path: Path) -> None:
+    said = await Terminal(tmp_path, kafka_bootstrap_servers="127.0.0.1:9").run("events", "tail")
+    assert (said.code, said.out) == (3, "")
+    assert "no Kafka answers at 127.0.0.1:9" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+async def test_a_topic_that_is_not_there_is_not_made(broker: str, tmp_path: Path) -> None:
+    topic = f"none-{uuid4().hex[:8]}"
+    said = await Terminal(tmp_path, kafka_bootstrap_servers=broker, kafka_topic=topic).run("events", "tail")
+    assert said.code == 3
+    assert f"there is no topic {topic}" in said.err
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        assert topic not in await admin.list_topics()
+    finally:
+        await admin.close()
