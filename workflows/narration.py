@@ -25,7 +25,7 @@ def waits_for(
         return
     for name, outcome in steps.items():
         if outcome is None:
-            yield _RUNNING[name]
+            yield _RUNNING[name.partition(" ")[0]]
     actions = allowed_actions(status)
     if actions and status != OrderStatus.APPROVED:
         yield f"somebody to {' or '.join(actions)} it"

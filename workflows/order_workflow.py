@@ -45,6 +45,8 @@ from workflows.steps import (
 _T = TypeVar("_T")
 #: How a step fails that will not be tried again: remote, local.
 _FAILED = (ActivityError, ApplicationError)
+#: What the steps of captures are called, before the id of their ship.
+CAPTURE = "capture "
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
@@ -87,7 +89,8 @@ class OrderWorkflow:
         self._inbox = Inbox(carried.raw_signals if carried else 0)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._finished: deque[tuple[str, StepOutcome]] = deque()
-        self._shipping: Command | None = None
+        #: Ships whose capture is under way or not yet recorded, by command id.
+        self._ships: dict[str, Command] = {}
         self._commits = False
         self._draft: asyncio.Task[None] | None = None
         self._expired = False
@@ -168,9 +171,10 @@ class OrderWorkflow:
             return
         outcome = await self._transition(OrderSteps.accept_ship, command)
         # Sent again, a ship is pending too: its capture runs already, unless another run of this workflow began it.
-        if outcome.state == "pending" and self._shipping is None:
-            self._shipping = command
-            self._run_step("capture", self._capture(command))
+        # By id: after a replay this may come before the end of the ship before it, which its row knows already.
+        if outcome.state == "pending" and command.id not in self._ships:
+            self._ships[command.id] = command
+            self._run_step(f"{CAPTURE}{command.id}", self._capture(command))
 
     async def _take_step_outcomes(self) -> None:
         while self._finished:
@@ -179,8 +183,8 @@ class OrderWorkflow:
                 self._payment, self._token = outcome, None
             elif step == "reserve":
                 self._inventory = outcome
-            elif step == "capture":
-                await self._end_ship(outcome)
+            elif step.startswith(CAPTURE):
+                await self._end_ship(self._ships.pop(step.removeprefix(CAPTURE)), outcome)
             if outcome.state == "too_late":
                 workflow.logger.error("%s came too late: %s", step, outcome.detail)
         if self._status == OrderStatus.APPROVED:
@@ -196,11 +200,8 @@ class OrderWorkflow:
         elif payment is not None and inventory is not None:
             await self._record("fulfil")
 
-    async def _end_ship(self, capture: StepOutcome) -> None:
+    async def _end_ship(self, command: Command, capture: StepOutcome) -> None:
         """The capture is known: from here a captured order only goes forward."""
-        command, self._shipping = self._shipping, None
-        if command is None:
-            return
         if capture.state == "ok":
             self._commit_stock()
             await self._transition(OrderSteps.record_ship, command)
