@@ -19,24 +19,16 @@ from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from workflows import narration
+from workflows import calls, narration
 from workflows.inbox import Inbox
-from workflows.options import AFTER_A_BUG, LOCAL, REMOTE
+from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
-    INVENTORY_QUEUE,
     ORDER_STATUS,
-    PAYMENTS_QUEUE,
-    AuthorizePayment,
-    CapturePayment,
     Carried,
-    CloseDoor,
-    InventorySteps,
     OrderCommand,
     OrderSteps,
-    PaymentSteps,
     PlaceOrder,
     RefusedCommand,
-    ReserveInventory,
     StartOrder,
     StepOutcome,
     Trace,
@@ -174,7 +166,7 @@ class OrderWorkflow:
         # By id: after a replay this may come before the end of the ship before it, which its row knows already.
         if outcome.state == "pending" and command.id not in self._ships:
             self._ships[command.id] = command
-            self._run_step(f"{CAPTURE}{command.id}", self._capture(command))
+            self._run_step(f"{CAPTURE}{command.id}", calls.capture(self._order, command.id, self._trace))
 
     async def _take_step_outcomes(self) -> None:
         while self._finished:
@@ -278,36 +270,20 @@ class OrderWorkflow:
     def _secure(self) -> None:
         """Payment and stock, in parallel."""
         if self._payment is None:
-            authorize = AuthorizePayment(
-                order_id=self._order.order_id,
-                amount=self._order.total,
-                currency=self._order.currency,
-                payment_token=self._token,
-                trace=self._trace,
-            )
-            self._run_step(
-                "authorize", lambda: _payments(PaymentSteps.authorize_payment, authorize, "authorize payment")
-            )
+            self._run_step("authorize", calls.authorize(self._order, self._token, self._trace))
         if self._inventory is None:
-            reserve = ReserveInventory(order_id=self._order.order_id, lines=self._order.lines, trace=self._trace)
-            self._run_step("reserve", lambda: _stock(InventorySteps.reserve_inventory, reserve, "reserve stock"))
-
-    def _capture(self, ship: Command) -> Callable[[], Awaitable[StepOutcome]]:
-        request = CapturePayment(order_id=self._order.order_id, command_id=f"w:capture:{ship.id}", trace=self._trace)
-        return lambda: _payments(PaymentSteps.capture_payment, request, "capture payment")
+            self._run_step("reserve", calls.reserve(self._order, self._trace))
 
     def _commit_stock(self) -> None:
         if not self._commits:
             self._commits = True
-            request = CloseDoor(order_id=self._order.order_id, trace=self._trace)
-            self._run_step("commit", lambda: _stock(InventorySteps.commit_inventory, request, "commit stock"))
+            self._run_step("commit", calls.commit(self._order, self._trace))
 
     def _shut_both_doors(self) -> None:
-        request = CloseDoor(order_id=self._order.order_id, trace=self._trace)
-        self._run_step("void", lambda: _payments(PaymentSteps.void_payment, request, "void payment"))
-        self._run_step("release", lambda: _stock(InventorySteps.release_inventory, request, "release stock"))
+        self._run_step("void", calls.void(self._order, self._trace))
+        self._run_step("release", calls.release(self._order, self._trace))
 
-    def _run_step(self, name: str, call: Callable[[], Awaitable[StepOutcome]]) -> None:
+    def _run_step(self, name: str, call: calls.Call) -> None:
         async def step() -> None:
             while True:
                 try:
@@ -379,18 +355,6 @@ class OrderWorkflow:
 
     def _tell(self) -> None:
         workflow.set_current_details(narration.details(self._status, self._version, self._steps(), self._expires_at))
-
-
-async def _payments(
-    step: Callable[[Any, Any], Awaitable[StepOutcome]], request: AuthorizePayment | CapturePayment | CloseDoor, say: str
-) -> StepOutcome:
-    return await workflow.execute_activity_method(step, request, task_queue=PAYMENTS_QUEUE, summary=say, **REMOTE)
-
-
-async def _stock(
-    step: Callable[[Any, Any], Awaitable[StepOutcome]], request: ReserveInventory | CloseDoor, say: str
-) -> StepOutcome:
-    return await workflow.execute_activity_method(step, request, task_queue=INVENTORY_QUEUE, summary=say, **REMOTE)
 
 
 def _refusal(outcome: StepOutcome | None) -> Reason | None:
