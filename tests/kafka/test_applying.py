@@ -239,6 +239,27 @@ async def test_at_the_limit_it_stops_says_why_and_goes_on_when_the_event_succeed
     assert [await billing.effects(order) for order in orders] == [[], [], [], [1], [1], [1], [1], [1]]
 
 
+async def test_a_stopped_consumer_does_not_go_on_because_time_passes(billing: Billing) -> None:
+    orders = [uuid4() for _ in range(4)]
+    billing.poison = {(order, 1) for order in orders}
+    applying = asyncio.create_task(billing.apply(*(billing.event(order, 1) for order in orders), retries=BROKEN))
+    await stopped(billing)
+    # Its dead letters leave a window that moves with the time in one second.
+    await billing.pool.execute(
+        "UPDATE dead_letters SET dead_lettered_at = clock_timestamp() - $2::interval WHERE consumer_group = $1",
+        *(billing.group, BROKEN.window - timedelta(seconds=1)),
+    )
+    tried = billing.tried[(orders[3], 1)]
+
+    async def tried_for_longer_than_that() -> bool:
+        return billing.tried[(orders[3], 1)] > tried + 40
+
+    await until(tried_for_longer_than_that, seconds=40)
+    assert len(await billing.letters()) == 3
+    billing.stopping.set()
+    assert await applying is None
+
+
 async def test_the_limit_is_the_groups_and_outlives_a_restart(billing: Billing) -> None:
     orders = [uuid4() for _ in range(4)]
     billing.poison = {(order, 1) for order in orders}
@@ -416,9 +437,11 @@ async def test_an_event_that_comes_while_the_last_letter_is_redriven_waits_for_i
     async def waits_for_the_row() -> bool:
         return bool(await billing.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
-    await until(waits_for_the_row, seconds=30)
-    go_on.set()
-    await redriving
+    try:
+        await until(waits_for_the_row, seconds=30)
+    finally:
+        go_on.set()
+        await redriving
     assert await applying == []
     assert await billing.effects(order) == [1, 2]
 

@@ -60,8 +60,9 @@ class Billing:
         return Applier(**(defaults | options))
 
     async def apply(self, *records: ConsumerRecord, **options: Any) -> Sequence[DeadLetter] | None:
-        """Apply one batch."""
-        return await self.applier(**options).apply(records, self.stopping)
+        """Apply one batch, within a minute."""
+        async with asyncio.timeout(60):
+            return await self.applier(**options).apply(records, self.stopping)
 
     async def redrive(self, **options: Any) -> Redriven:
         """Redrive with the group's effect."""
