@@ -352,11 +352,11 @@ async def test_a_redrive_of_what_fails_again_keeps_its_order_and_frees_the_other
     bad, good = uuid4(), uuid4()
     billing.poison = {(bad, 1), (good, 1)}
     await billing.apply(*(billing.event(order, version) for version in (1, 2) for order in (bad, good)))
-    billing.poison, billing.error = {(bad, 1)}, ValueError("another\x00 bug \ud800")
+    billing.poison, billing.error = {(bad, 1)}, ValueError("another\x00 bug")
     result = await billing.redrive()
     assert result.applied == 2
     [(failed, reason)] = result.failed
-    assert (failed.subject, reason) == (str(bad), "ValueError: another\ufffd bug ?")
+    assert (failed.subject, reason) == (str(bad), "ValueError: another\ufffd bug")
     assert await billing.effects(good) == [1, 2]
     assert await billing.effects(bad) == []
     assert [(letter.attempts, letter.kind) for letter in await billing.letters()] == [(4, "failed"), (0, "follows")]
