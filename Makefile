@@ -5,10 +5,10 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories bench clean
+.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict bench clean
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from requirements.lock (only when something changed)
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -57,6 +57,13 @@ lock: setup ## Resolve pyproject.toml into the lock files again
 
 histories: setup ## Record the order histories that the replay gate lacks (ARGS="happy_path ..." or ARGS=--all: again)
 	@PYTHONPATH=.:events:tests $(BIN)/python -m replay.record $(ARGS)
+
+chaos: setup ## Break everything under a load of real baskets, then check (SEED, ORDERS, FAULTS)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seed $(or $(SEED),1) --orders $(or $(ORDERS),150) --faults $(or $(FAULTS),0) $(ARGS)
+
+chaos-strict: setup ## The same on Apache Kafka and Temporal on Postgres (needs Java, Maven, Go, PostgreSQL 15)
+	@PYTHONPATH=tests $(BIN)/python -m pytest tests/store -p chaos.postgres15
+	@PYTHONPATH=tests $(BIN)/python -m chaos --strict --seed $(or $(SEED),1) --orders $(or $(ORDERS),300) --faults $(or $(FAULTS),0) $(ARGS)
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,159 @@
+"""Everything that runs in a chaos run: the embedded stack, a second worker, a second relay, another team's consumer.
+
+The seconds are there so that something goes on when the first is frozen, and the first wakes late into a changed
+world. All clients of Kafka go through a proxy. Servers are as durable as in production.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from unittest.mock import patch
+
+import asyncpg
+
+from chaos import consumer
+from chaos.proxy import KafkaProxy
+from chaos.strict import StrictTemporal, TemporalOnPostgres
+from orderflow.settings import Settings
+from orderflow.stack.ports import free_port
+from orderflow.stack.postgres import Postgres
+from orderflow.stack.probes import http_answers
+from orderflow.stack.processes import Event, Process, Spec
+from orderflow.stack.stack import SERVICES, EmbeddedStack
+from orderflow.stack.supervisor import Supervisor
+from orderflow.stack.temporal import TemporalServer
+
+ROOT = Path(__file__).parents[2]
+
+
+class _Stack(EmbeddedStack):
+    """The embedded stack, with its Kafka clients led through the proxy."""
+
+    proxy: KafkaProxy
+
+    def _settings(
+        self, postgres: Postgres, temporal: TemporalServer, kafka: str, passwords: dict[str, str]
+    ) -> Settings:
+        self.proxy.broker_port = int(kafka.rpartition(":")[2])
+        settings = super()._settings(postgres, temporal, kafka, passwords)
+        return settings.model_copy(update={"kafka_bootstrap_servers": self.proxy.address})
+
+
+class Arena:
+    """``async with Arena(folder, seed, strict=…) as arena``: everything runs inside, nothing after."""
+
+    def __init__(self, folder: Path, seed: int, *, strict: bool) -> None:
+        self.folder = folder
+        self.strict = strict
+        self.proxy = KafkaProxy(free_port())
+        settings = Settings(
+            _env_file=None,
+            migrations_dir=ROOT / "migrations",
+            worker_graceful_shutdown_seconds=5,
+            stack_split_workers=strict,
+            stack_kafka="apache" if strict else "noida",
+            reconcile_interval_seconds=60,  # it reads in the middle of the storm; what it could repair must not happen
+            reconcile_repair=False,
+        )
+        self.stack = _Stack(settings, folder / "stack", ports="free", gateway_seed=seed, on_event=self._note)
+        self.stack.proxy = self.proxy
+        self._events = (folder / "processes.log").open("a", buffering=1)
+        self._beside = Supervisor(folder / "beside", on_event=self._note)
+        self._open = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as opening:
+            opening.callback(self._events.close)
+            await opening.enter_async_context(self.proxy)
+            if self.strict:
+                temporal = await opening.enter_async_context(TemporalOnPostgres(self.folder, self._note))
+                self._temporal: TemporalOnPostgres | None = temporal
+                server = partial(_strict_temporal, temporal)
+                opening.enter_context(patch("orderflow.stack.stack.TemporalServer", server))
+            else:
+                self._temporal = None
+            await opening.enter_async_context(self.stack)
+            opening.push_async_callback(self._beside.stop)
+            await self._start_beside()
+            self._open = opening.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    @property
+    def processes(self) -> Mapping[str, Process]:
+        """All processes by name."""
+        theirs = self._temporal.processes if self._temporal else {}
+        return {**self.stack.processes, **self._beside.processes, **theirs}
+
+    def database(self, name: str = "postgres") -> str:
+        """The admin's URL of a database."""
+        admin = self.stack.settings.orders_admin_url
+        if admin is None:
+            raise RuntimeError("the stack has not started")
+        return admin.get_secret_value().replace("/postgres?", f"/{name}?")
+
+    @property
+    def broker(self) -> str:
+        """Kafka itself, not through the proxy."""
+        return f"127.0.0.1:{self.proxy.broker_port}"
+
+    @property
+    def gateway_ledger(self) -> Path:
+        """The gateway's SQLite file."""
+        return self.stack.data_dir / "gateway-ledger"
+
+    async def _start_beside(self) -> None:
+        admin = await asyncpg.connect(self.database())
+        try:
+            await admin.execute("CREATE DATABASE chaos")
+        finally:
+            await admin.close()
+        connection = await asyncpg.connect(self.database("chaos"))
+        try:
+            await connection.execute(consumer.TABLES)
+        finally:
+            await connection.close()
+        path = os.pathsep.join((str(ROOT / "tests"), self.stack.env["PYTHONPATH"]))
+        await self._beside.start(
+            self._worker("workers-2", *SERVICES),
+            self._worker("relay-2", "relay"),
+            Spec(
+                name="consumer",
+                argv=[sys.executable, "-P", "-m", "chaos.consumer"],
+                env={**self.stack.env, "PYTHONPATH": path, "CHAOS_DATABASE_URL": self.database("chaos")},
+                cwd=self.stack.data_dir,
+                ready=_at_once,
+            ),
+        )
+
+    def _worker(self, name: str, *roles: str) -> Spec:
+        port = free_port()
+        return Spec(
+            name=name,
+            argv=[sys.executable, "-P", "-m", "cli.main", "worker", *roles],
+            env={**self.stack.env, "ORDERFLOW_HEALTH_PORT": str(port)},
+            cwd=self.stack.data_dir,
+            ready=http_answers(port, "/health/ready"),
+            ready_seconds=120,
+        )
+
+    def _note(self, event: Event) -> None:
+        self._events.write(f"{time.time():.3f} {event.process} {event.kind} {event.detail}\n")
+
+
+def _strict_temporal(temporal: TemporalOnPostgres, home: Path, *_ports: int) -> TemporalServer:
+    return StrictTemporal(temporal, home)
+
+
+async def _at_once() -> bool:
+    return True

@@ -1,0 +1,204 @@
+"""Gathering the evidence: SQL, a plain Kafka consumer, the gateway's file, Temporal's histories, the ledger."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
+from temporalio.client import Client, WorkflowExecution
+
+from chaos.arena import Arena
+from chaos.evidence import AGGREGATES, SERVICES, Evidence, Row, Rows
+from chaos.ledger import read_ledger
+
+TOPIC: Final = "order.events"
+_TASK_EVENTS: Final = {
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: "completed",
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED: "failed",
+    EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: "timed out",
+}
+_STEP_FAILURES: Final = {
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "failed",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "timed out",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "cancelled",
+}
+
+
+async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
+    """Read everything. The run is at rest, or as near to it as it came."""
+    databases = {service: await _tables(arena.database(service), _of(service)) for service in SERVICES}
+    own = await _tables(arena.database("chaos"), {"effects": "n", "processed_messages": "source"})
+
+    def each(table: str) -> dict[str, Rows]:
+        return {service: databases[service][table] for service in SERVICES}
+
+    orders, inventory = databases["orders"], databases["inventory"]
+    return Evidence(
+        rows={service: databases[service][AGGREGATES[service]] for service in SERVICES},
+        events=each("events"),
+        commands=each("commands"),
+        outbox=each("outbox"),
+        publications=each("publications"),
+        parked=each("parked_orders"),
+        order_lines=orders["order_lines"],
+        reservation_lines=inventory["reservation_lines"],
+        stock=inventory["stock"],
+        movements=inventory["stock_movements"],
+        tracking=orders["order_state_tracking"],
+        tracked_events=orders["tracked_events"],
+        processed=orders["processed_messages"],
+        effects=own["effects"],
+        effects_processed=own["processed_messages"],
+        records=await _records(arena.broker),
+        gateway_payments=_sqlite(arena.gateway_ledger, "SELECT * FROM payments"),
+        gateway_movements=_sqlite(arena.gateway_ledger, "SELECT * FROM movements ORDER BY moved_at"),
+        workflows=await workflows(arena.stack.settings.temporal_address),
+        ledger=read_ledger(ledger),
+        unrest=unrest,
+    )
+
+
+def _of(service: str) -> dict[str, str]:
+    """The tables of a service, and what they are sorted by."""
+    shared = {
+        "events": "order_id, version",
+        "commands": "order_id, recorded_at",
+        "outbox": "position",
+        "publications": "order_id, version",
+        "parked_orders": "order_id",
+        AGGREGATES[service]: "order_id",
+    }
+    more = {
+        "orders": {
+            "order_lines": "order_id, line",
+            "order_state_tracking": "order_id",
+            "tracked_events": "order_id, source, version",
+            "processed_messages": "subject, source, sequence",
+        },
+        "inventory": {"reservation_lines": "order_id, sku", "stock": "sku", "stock_movements": "movement_id"},
+    }
+    return shared | more.get(service, {})
+
+
+async def _tables(url: str, tables: dict[str, str]) -> dict[str, Rows]:
+    connection = await asyncpg.connect(url)
+    try:
+        for kind in ("json", "jsonb"):
+            await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            return {
+                table: [_plain(row) for row in await connection.fetch(f"SELECT * FROM {table} ORDER BY {order}")]
+                for table, order in tables.items()
+            }
+    finally:
+        await connection.close()
+
+
+def _plain(row: Iterable[tuple[str, Any]] | asyncpg.Record) -> Row:
+    def plain(value: Any) -> Any:
+        if isinstance(value, UUID):
+            return str(value)
+        return value.timestamp() if isinstance(value, datetime) else value
+
+    return {name: plain(value) for name, value in dict(row).items()}
+
+
+async def _records(broker: str) -> Rows:
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        numbers = sorted(consumer.partitions_for_topic(TOPIC) or await _partitions(consumer))
+        partitions = [TopicPartition(TOPIC, number) for number in numbers]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(partitions)
+        found: Rows = []
+        while True:
+            waiting = [p for p in partitions if await consumer.position(p) < ends[p]]
+            if not waiting:
+                return sorted(found, key=lambda record: (record["partition"], record["offset"]))
+            batches = await consumer.getmany(*waiting, timeout_ms=500, max_records=2000)
+            found += [_record(record) for records in batches.values() for record in records]
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: AIOKafkaConsumer) -> set[int]:
+    consumer.subscribe([TOPIC])
+    async with asyncio.timeout(20):
+        while not (found := consumer.partitions_for_topic(TOPIC)):  # noqa: ASYNC110 - aiokafka tells nobody
+            await asyncio.sleep(0.1)
+    consumer.unsubscribe()
+    return set(found)
+
+
+def _record(record: Any) -> Row:
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": (record.key or b"").decode(errors="replace"),
+        "headers": {name: value.decode(errors="replace") for name, value in record.headers},
+        "value": (record.value or b"").decode(errors="replace"),
+    }
+
+
+def _sqlite(file: Path, sql: str) -> Rows:
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)
+    try:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(sql)]
+    finally:
+        connection.close()
+
+
+async def workflows(address: str) -> Rows:
+    """Every run of every workflow, with what its history says of failures."""
+    client = await Client.connect(address)
+    executions = [execution async for execution in client.list_workflows()]
+    todo = iter(executions)
+    found: Rows = []
+
+    async def read() -> None:
+        for execution in todo:
+            found.append(await _workflow(client, execution))
+
+    await asyncio.gather(*(read() for _ in range(6)))
+    return sorted(found, key=lambda workflow: str(workflow["id"]))
+
+
+async def _workflow(client: Client, execution: WorkflowExecution) -> Row:
+    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+    description = (await handle.describe()).raw_description
+    task_events: list[list[Any]] = []
+    step_failures: list[str] = []
+    async for event in handle.fetch_history_events():
+        if (outcome := _TASK_EVENTS.get(event.event_type)) is not None:
+            failed = event.workflow_task_failed_event_attributes
+            cause = WorkflowTaskFailedCause.Name(failed.cause) if outcome == "failed" else ""
+            task_events.append([event.event_id, outcome, cause, failed.failure.message[:300]])
+        elif (how := _STEP_FAILURES.get(event.event_type)) is not None:
+            step_failures.append(f"event {event.event_id}: {how}")
+    return {
+        "id": execution.id,
+        "run_id": execution.run_id,
+        "status": WorkflowExecutionStatus.Name(description.workflow_execution_info.status).rpartition("STATUS_")[2],
+        "pending": [step.activity_type.name for step in description.pending_activities],
+        "task_attempt": description.pending_workflow_task.attempt,
+        "task_events": task_events,
+        "step_failures": step_failures,
+    }
+
+
+async def save_histories(address: str, ids: Iterable[str], folder: Path) -> None:
+    """The histories of some workflows, as the Web UI would export them."""
+    client = await Client.connect(address)
+    for workflow_id in ids:
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        (folder / f"{workflow_id}.json").write_text(history.to_json())

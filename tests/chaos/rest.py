@@ -1,0 +1,89 @@
+"""Waiting until nothing is in motion: what still is, in sentences, read from the databases and from Temporal."""
+
+import asyncio
+import time
+
+import asyncpg
+from temporalio.client import Client
+
+from chaos.arena import Arena
+from chaos.evidence import SERVICES
+from chaos.rules_rest import at_rest
+from orderflow.stack.errors import StackError
+
+#: Above the longest pause between two attempts of anything (30 s), a few times over.
+PATIENCE_SECONDS = 150.0
+READY_SECONDS = 120.0
+
+_IN_MOTION = """
+    SELECT o.order_id, o.status, EXISTS (
+        SELECT FROM events e WHERE e.order_id = o.order_id AND e.status = 'APPROVED') AS was_approved
+    FROM orders o"""
+_WAITING = {"DRAFT", "FULFILLING", "SHIPPED"}
+
+
+async def come_to_rest(arena: Arena) -> list[str]:
+    """Wait until every process is ready and nothing moves any more; what still does when patience ends."""
+    unrest: list[str] = []
+    for name, process in arena.processes.items():
+        try:
+            await process.wait_ready(READY_SECONDS)
+        except StackError as error:
+            unrest.append(f"{name}: {error}")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            moving = await _in_motion(arena)
+        except (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError) as error:
+            moving = [f"cannot look: {error!r}"]
+        if not moving or time.monotonic() > deadline:
+            return unrest + moving
+        await asyncio.sleep(0.5)
+
+
+async def _in_motion(arena: Arena) -> list[str]:
+    moving = []
+    events = 0
+    statuses: dict[str, dict[str, str]] = {}
+    for service, table in (("payments", "payments"), ("inventory", "reservations")):
+        rows = await _fetch(arena, service, f"SELECT order_id, status FROM {table}")
+        statuses[service] = {str(row["order_id"]): row["status"] for row in rows}
+    for service in SERVICES:
+        [counts] = await _fetch(
+            arena,
+            service,
+            "SELECT (SELECT count(*) FROM outbox) AS outbox, (SELECT count(*) FROM events) AS events,"
+            " (SELECT count(*) FROM commands WHERE version IS NULL AND refusal IS NULL) AS pending",
+        )
+        events += counts["events"]
+        moving += [f"{counts['outbox']} events in the outbox of {service}"] * bool(counts["outbox"])
+        moving += [f"{counts['pending']} commands are pending in {service}"] * bool(counts["pending"])
+    waiting = set()
+    for row in await _fetch(arena, "orders", _IN_MOTION):
+        order_id = str(row["order_id"])
+        parts = statuses["payments"].get(order_id), statuses["inventory"].get(order_id)
+        if row["status"] in _WAITING:
+            waiting.add(f"order-{order_id}")
+        if not at_rest(row["status"], row["was_approved"], *parts):
+            moving.append(f"order {order_id} is {row['status']}: payment {parts[0]}, reservation {parts[1]}")
+    client = await Client.connect(arena.stack.settings.temporal_address)
+    running = {
+        workflow.id
+        async for workflow in client.list_workflows("ExecutionStatus = 'Running'")
+        if workflow.id.startswith("order-")
+    }
+    moving += [f"{workflow} runs, and its order waits for nobody" for workflow in sorted(running - waiting)]
+    moving += [f"{workflow} does not run, and its order waits" for workflow in sorted(waiting - running)]
+    [tracked] = await _fetch(arena, "orders", "SELECT count(*) AS n FROM processed_messages")
+    [effects] = await _fetch(arena, "chaos", "SELECT count(*) AS n FROM processed_messages")
+    for who, number in (("the tracking", tracked["n"]), ("the second consumer", effects["n"])):
+        moving += [f"{who} has seen {number} of {events} events"] * (number != events)
+    return moving
+
+
+async def _fetch(arena: Arena, database: str, sql: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(arena.database(database), timeout=5, command_timeout=20)
+    try:
+        return list(await connection.fetch(sql))
+    finally:
+        connection.terminate()

@@ -1,0 +1,49 @@
+"""The same seed gives the same storm and the same customers."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.plan import FATES, order_plans, read_baskets, stock_plans
+from chaos.schedule import kinds, schedule
+
+BASKETS = read_baskets(Path(__file__).parents[2] / "samples")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_same_seed_gives_the_same_schedule(strict: bool) -> None:
+    assert schedule(7, 1000, 100, strict=strict) == schedule(7, 1000, 100, strict=strict)
+    assert schedule(7, 1000, 100, strict=strict) != schedule(8, 1000, 100, strict=strict)
+
+
+def test_a_seed_means_the_same_next_year() -> None:
+    first = [fault.line() for fault in schedule(1, 1000, 100, strict=False)[:2]]
+    assert first == [
+        "   0  after     0 orders  kill consumer            consumer for 1.0 s",
+        "   1  after    10 orders  gateway loses answers    gateway for 4.8 s",
+    ]
+
+
+def test_the_same_seed_gives_the_same_customers() -> None:
+    assert order_plans(7, 200, BASKETS) == order_plans(7, 200, BASKETS)
+    assert order_plans(7, 200, BASKETS) != order_plans(8, 200, BASKETS)
+    assert stock_plans(7, 200) == stock_plans(7, 200)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_every_kind_of_fault_happens_and_ends(strict: bool) -> None:
+    there = {kind.name for kind in kinds(strict=strict)}
+    storm = schedule(1, 1000, 100, strict=strict)
+    assert {fault.kind for fault in storm} == there
+    assert len(there) >= 12
+    assert all(0 <= fault.seconds < 20 for fault in storm)
+    assert [fault.after_orders for fault in storm] == sorted(fault.after_orders for fault in storm)
+
+
+def test_only_the_strict_gear_kills_the_broker() -> None:
+    assert "kill kafka" not in {kind.name for kind in kinds(strict=False)}
+    assert "kill kafka" in {kind.name for kind in kinds(strict=True)}
+
+
+def test_a_short_run_sees_every_fate() -> None:
+    assert {plan.fate for plan in order_plans(1, len(FATES), BASKETS)} == set(FATES)
