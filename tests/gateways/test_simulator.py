@@ -387,8 +387,8 @@ async def test_bad_faults_are_refused_and_nothing_breaks(client: httpx.AsyncClie
     [
         ("GET", "/nowhere", (404, "not_found")),
         ("POST", "/v1/payments/x/steal", (404, "not_found")),
-        ("GET", f"/v1/payments/{uuid4()}/void", (405, "method_not_allowed")),
-        ("GET", f"/v1/payments/{uuid4()}", (404, "unknown_reference")),
+        ("GET", "/v1/payments/00000000-0000-4000-8000-000000000001/void", (405, "method_not_allowed")),
+        ("GET", "/v1/payments/00000000-0000-4000-8000-000000000001", (404, "unknown_reference")),
         ("GET", "/v1/payments/x", (422, "invalid_request")),
         ("GET", "/v1/payments/%00", (422, "invalid_request")),
     ],
