@@ -213,7 +213,7 @@ async def test_the_command_reports_repairs_and_says_so_by_its_exit_code(
     async def invoke(*arguments: str) -> tuple[int, str]:
         result = await asyncio.to_thread(CliRunner().invoke, app, ["reconcile", *arguments])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        return result.exit_code, result.stdout
+        return result.exit_code, result.stdout if "--json" in arguments else " ".join(result.stdout.split())
 
     async with running_simulator(tmp_path) as url:
         settings = _settings(auditor, databases, url)

@@ -45,7 +45,8 @@ async def _both_answered(world: World, handle) -> None:
         history = await handle.fetch_history()
         return sum(e.HasField("activity_task_completed_event_attributes") for e in history.events) == 2
 
-    await until(answered)
+    # A task that the stopped worker had taken holds both answers back until the server gives it up, after 10 s.
+    await until(answered, seconds=30)
 
 
 async def test_a_cancel_while_the_payment_service_is_down(world: World) -> None:
