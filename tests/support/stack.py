@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 from orderflow import bootstrap
 from orderflow.stack import placement
@@ -108,7 +109,8 @@ class PostgresServer:
 async def session_folder() -> AsyncIterator[Path]:
     """A temporary folder for servers; first, folders of sessions that were killed are cleaned up."""
     for abandoned in _abandoned_folders():
-        await _remove(abandoned)
+        with contextlib.suppress(OSError, psutil.Error):  # another session may be at it too
+            await _remove(abandoned)
     folder = _new_folder()
     try:
         yield folder
