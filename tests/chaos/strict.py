@@ -34,11 +34,8 @@ VERSION: Final = "1.30.1"
 STORES: Final = {"temporal": "temporal", "temporal_visibility": "visibility"}
 PASSWORD: Final = "temporal-on-loopback"
 NAMESPACE: Final = "default"
-DYNAMIC: Final = {
-    # The search attributes that setup makes work at once.
-    "system.forceSearchAttributesCacheRefreshOnRead": [{"value": True}],
-    "system.enableParentClosePolicyWorker": [{"value": True}],
-}
+#: As the server of docker-compose.yml is configured.
+DYNAMIC: Final = Path(__file__).parents[2] / "deploy" / "temporal" / "dynamicconfig.yaml"
 
 
 class TemporalOnPostgres:
@@ -110,8 +107,6 @@ class TemporalOnPostgres:
             return {"rpc": {"grpcPort": port, "membershipPort": free_port(), "bindOnLocalHost": True}}
 
         frontend = {"enabled": True, "initialFailoverVersion": 1, "rpcName": "frontend"}
-        dynamic = self.folder / "dynamic.yaml"
-        dynamic.write_text(yaml.safe_dump(DYNAMIC))
         configuration = {
             "log": {"stdout": True, "level": "warn"},
             "persistence": {
@@ -132,7 +127,7 @@ class TemporalOnPostgres:
                 "currentClusterName": "active",
                 "clusterInformation": {"active": {**frontend, "rpcAddress": f"{LOOPBACK}:{self.port}"}},
             },
-            "dynamicConfigClient": {"filepath": str(dynamic), "pollInterval": "10s"},
+            "dynamicConfigClient": {"filepath": str(DYNAMIC), "pollInterval": "10s"},
         }
         self.config.write_text(yaml.safe_dump(configuration))
 
