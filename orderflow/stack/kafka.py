@@ -1,6 +1,7 @@
 """A Kafka-protocol broker in one small process: ``noida-db``. For development and fast tests.
 
-It writes to disk lazily: kill -9 loses what was acknowledged in the last second or so, SIGTERM loses nothing.
+It writes to disk lazily: kill -9 loses what was acknowledged in the last second or so, and what it acknowledges while
+it ends after SIGTERM (some 50 ms) may be lost too. So end its producers first, as ``orderflow down`` does.
 Where that matters, take Apache Kafka (``orderflow.stack.apache``).
 """
 

@@ -18,7 +18,6 @@ from unittest.mock import patch
 import asyncpg
 
 from chaos import consumer
-from chaos.proxy import KafkaProxy
 from chaos.strict import StrictTemporal, TemporalOnPostgres
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
@@ -28,6 +27,7 @@ from orderflow.stack.processes import Event, Process, Spec
 from orderflow.stack.stack import SERVICES, EmbeddedStack
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
+from support.kafka_proxy import KafkaProxy
 
 ROOT = Path(__file__).parents[2]
 

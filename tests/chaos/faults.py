@@ -86,6 +86,9 @@ class Storm:
                 await self._kill(fault.seconds, fault.target)
             case ["freeze", *_]:
                 await self._freeze(fault.seconds, fault.target)
+            case ["restart", "kafka"] if not self._arena.strict:
+                with self._arena.proxy.losing_answers():
+                    await self._restart(fault.seconds, fault.target)
             case ["restart", *_]:
                 await self._restart(fault.seconds, fault.target)
             case ["cut", "database", "connections"]:
@@ -222,15 +225,9 @@ class Storm:
     # --- Kafka's network ---
 
     async def _drop_answers(self, seconds: float) -> None:
-        """Requests arrive, their answers do not; then the connections end, as they would."""
         async with self._holding("kafka"):
-            proxy = self._arena.proxy
-            proxy.drops_answers = True
-            try:
+            with self._arena.proxy.losing_answers():
                 await asyncio.sleep(seconds)
-            finally:
-                proxy.cut()
-                proxy.drops_answers = False
 
     async def _hang_kafka(self, seconds: float) -> None:
         async with self._holding("kafka"):

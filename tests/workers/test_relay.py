@@ -24,6 +24,7 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import outbox
 from orderflow.store.database import Database
+from support.kafka_proxy import KafkaProxy
 from support.relays import many_connections, running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
@@ -113,14 +114,16 @@ async def test_a_record_is_a_cloud_event(settings: Settings, orders: Orders, out
 
 
 @contextlib.asynccontextmanager
-async def own_broker(folder: Path) -> AsyncIterator[tuple[str, Process]]:
-    """A broker that this test may stop."""
+async def own_broker(folder: Path) -> AsyncIterator[tuple[KafkaProxy, Process]]:
+    """A broker that this test may stop, inside ``proxy.losing_answers()``; clients come through the proxy."""
     supervisor = Supervisor(folder / "logs")
     broker = NoidaBroker(folder, free_port())
     await broker.initialise()
     try:
-        await supervisor.start(broker.spec())
-        yield broker.bootstrap_servers, supervisor.processes[broker.spec().name]
+        async with KafkaProxy(free_port()) as proxy:
+            proxy.broker_port = broker.port
+            await supervisor.start(broker.spec())
+            yield proxy, supervisor.processes[broker.spec().name]
     finally:
         await supervisor.stop()
 
@@ -128,8 +131,8 @@ async def own_broker(folder: Path) -> AsyncIterator[tuple[str, Process]]:
 async def test_what_is_written_while_kafka_is_away_is_published_when_it_is_back(
     databases: Databases, orders: Orders, outbox_empty: OutboxEmpty, tmp_path: Path
 ) -> None:
-    async with own_broker(tmp_path) as (bootstrap_servers, broker):
-        settings = settings_for(databases, bootstrap_servers)
+    async with own_broker(tmp_path) as (proxy, broker):
+        settings = settings_for(databases, proxy.address)
         await ensure_topic(settings)
         async with running_relay(settings, delivery_timeout=2.0) as running:
             writing = asyncio.create_task(write_orders(databases.orders, 120, 5))
@@ -138,15 +141,16 @@ async def test_what_is_written_while_kafka_is_away_is_published_when_it_is_back(
                 return await orders.fetchval("SELECT count(*) FROM publications") > 20
 
             await until(some_published, seconds=30)
-            await broker.stop()
+            with proxy.losing_answers():
+                await broker.stop()
 
-            async def not_ready() -> bool:
-                return not running.ok
+                async def not_ready() -> bool:
+                    return not running.ok
 
-            await insert_event(orders, uuid4(), 1)
-            await until(not_ready, seconds=30)
-            await writing
-            assert await orders.fetchval("SELECT count(*) FROM outbox") > 0
+                await insert_event(orders, uuid4(), 1)
+                await until(not_ready, seconds=30)
+                await writing
+                assert await orders.fetchval("SELECT count(*) FROM outbox") > 0
             await broker.start()
             await outbox_empty()
 
@@ -154,7 +158,7 @@ async def test_what_is_written_while_kafka_is_away_is_published_when_it_is_back(
                 return running.ok
 
             await until(ready, seconds=30)
-        seen = await read_topic(bootstrap_servers, settings.kafka_topic)
+        seen = await read_topic(proxy.address, settings.kafka_topic)
         assert assert_in_order(seen) == await expected(orders)
 
 

@@ -8,6 +8,7 @@ moves).
 import asyncio
 import contextlib
 import struct
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -20,10 +21,9 @@ class KafkaProxy:
     def __init__(self, port: int) -> None:
         self.port = port
         self.broker_port = 0
-        #: Answers are thrown away while this is set.
-        self.drops_answers = False
-        #: How many were.
+        #: How many answers were thrown away.
         self.dropped = 0
+        self._drops_answers = False
         self._open = asyncio.Event()
         self._open.set()
         self._server: asyncio.Server | None = None
@@ -49,6 +49,19 @@ class KafkaProxy:
         """End every connection."""
         for connection in self._connections:
             connection.cancel()
+
+    @contextlib.contextmanager
+    def losing_answers(self) -> Iterator[None]:
+        """Requests arrive, their answers do not; at the end every connection ends, as it would.
+
+        The small broker must be stopped inside this: what it acknowledges while it ends after SIGTERM it may not keep.
+        """
+        self._drops_answers = True
+        try:
+            yield
+        finally:
+            self.cut()
+            self._drops_answers = False
 
     def hang(self) -> None:
         """Let nothing pass, in either direction."""
@@ -92,7 +105,7 @@ class KafkaProxy:
                 head = await source.readexactly(4)
                 frame = await source.readexactly(int.from_bytes(head, "big"))
                 await self._open.wait()
-                if self.drops_answers:
+                if self._drops_answers:
                     self.dropped += 1
                     continue
                 sink.write(head + frame.replace(theirs, ours))
