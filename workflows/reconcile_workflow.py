@@ -18,13 +18,13 @@ class ReconcileWorkflow:
 
     @workflow.run
     async def run(self, request: Reconcile) -> Report:
-        """Compare everything, repair if asked to. Given up after a few attempts: the next one comes soon."""
+        """Compare everything, repair if asked to. While a service is away it waits; the schedule starts no second one."""
         report: Report = await workflow.execute_activity(
             "reconcile",
             request,
             result_type=Report,
             start_to_close_timeout=timedelta(minutes=10),
-            retry_policy=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_attempts=3),
+            retry_policy=RetryPolicy(initial_interval=timedelta(seconds=5), maximum_interval=timedelta(seconds=30)),
             summary="repair" if request.repair else "report",
         )
         return report

@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -59,7 +60,7 @@ def main() -> int:
     sound = False
     try:
         sound = asyncio.run(_run(console, folder, arguments, faults))
-    except (StackError, KeyboardInterrupt) as error:
+    except (StackError, KeyboardInterrupt, asyncio.CancelledError) as error:
         console.print(f"[red]the run did not come to its end:[/] {error!r}")
     finally:
         if not sound:
@@ -74,6 +75,8 @@ def main() -> int:
 
 async def _run(console: Console, folder: Path, arguments: argparse.Namespace, faults: tuple[Fault, ...]) -> bool:
     started = time.monotonic()
+    if (this := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
 
     def tell(sentence: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:6.0f} s[/] {escape(sentence)}")

@@ -1,0 +1,38 @@
+"""The workflow that the schedule starts."""
+
+from datetime import UTC, datetime
+
+from temporalio import activity
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from orderflow.domain.errors import Unavailable
+from orderflow.domain.findings import Reconcile, Report
+from workflows.reconcile_workflow import RECONCILIATION_QUEUE, ReconcileWorkflow
+
+
+async def test_a_reconciliation_waits_for_what_is_away(time_skipping: WorkflowEnvironment) -> None:
+    attempts = 0
+
+    @activity.defn(name="reconcile")
+    async def reconcile(_: Reconcile) -> Report:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 9:  # some minutes
+            raise Unavailable("the payments database is away")
+        return Report(
+            looked_at=datetime.now(UTC), older_than_seconds=60, repair=False, live_orders=7, counts={}, findings=()
+        )
+
+    async with Worker(
+        time_skipping.client,
+        task_queue=RECONCILIATION_QUEUE,
+        workflows=[ReconcileWorkflow],
+        activities=[reconcile],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        report = await time_skipping.client.execute_workflow(
+            ReconcileWorkflow.run, Reconcile(), id="reconcile-once", task_queue=RECONCILIATION_QUEUE
+        )
+    assert attempts == 9
+    assert report.live_orders == 7
