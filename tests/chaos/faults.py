@@ -174,15 +174,19 @@ class Storm:
         """kill -9 of one connection's process: Postgres restarts all of them and recovers."""
         async with self._holding("postgres"):
             postmaster = psutil.Process(self._arena.processes["postgres"].pid)
-            pids: list[int] = []
-            while not pids:
+            killed = False
+            while not killed:
                 rows = await self._admin(
                     "SELECT pid FROM pg_stat_activity WHERE datname = ANY($1) ORDER BY backend_start", list(SERVICES)
                 )
                 ours = {child.pid for child in postmaster.children()}
                 pids = [row["pid"] for row in rows if row["pid"] in ours]
+                if pids:
+                    # Its connection may have ended meanwhile, and the process with it: then another one.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pids[int(choice * len(pids))], signal.SIGKILL)
+                        killed = True
                 await asyncio.sleep(0.1)
-            os.kill(pids[int(choice * len(pids))], signal.SIGKILL)
 
     async def _cut_connections(self, *databases: str) -> None:
         await self._admin(
