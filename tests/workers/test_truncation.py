@@ -1,0 +1,166 @@
+"""A broker that loses what it acknowledged: the relay notices before it sends, and the repair leaves nothing missing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+from aiokafka.partitioner import DefaultPartitioner
+
+from orderflow.kafka import ensure_topic, make_reader
+from orderflow.settings import Settings
+from orderflow.stack.kafka import NoidaBroker
+from orderflow.stack.ports import free_port
+from orderflow.stack.processes import Process
+from orderflow.stack.supervisor import Supervisor
+from orderflow.store import truncation
+from orderflow.store.database import Database
+from support.relays import RunningRelay, running_relay, settings_for
+from support.stack import Databases
+from support.stream import assert_in_order, insert_event, read_topic
+from support.waiting import until
+from workers.relay import STOPPED
+from workers.republishing import go_on, missing, move_back
+from workers.truncation import open_topic
+
+Orders: TypeAlias = "asyncpg.Connection[Any]"
+OutboxEmpty = Callable[[], Awaitable[None]]
+HOT, COLD = range(0, 4), range(4, 12)
+SOURCE = "/orderflow/orders"
+WEEK = timedelta(hours=168)
+
+
+def partition_of(order: UUID) -> int:
+    numbers = list(range(12))
+    return int(DefaultPartitioner()(str(order).encode(), numbers, numbers))
+
+
+def orders_in(partitions: range, each: int = 2) -> list[UUID]:
+    """``each`` new orders for every partition."""
+    found: list[UUID] = []
+    for partition in partitions:
+        while sum(partition_of(order) == partition for order in found) < each:
+            order = uuid4()
+            if partition_of(order) == partition:
+                found.append(order)
+    return found
+
+
+async def expected(orders: Orders) -> dict[UUID, list[int]]:
+    rows = await orders.fetch("SELECT order_id, array_agg(version ORDER BY version) v FROM events GROUP BY order_id")
+    return {row["order_id"]: row["v"] for row in rows}
+
+
+async def published(orders: Orders, order: UUID, version: int) -> bool:
+    query = "SELECT EXISTS (SELECT FROM publications WHERE order_id = $1 AND version = $2)"
+    return bool(await orders.fetchval(query, order, version))
+
+
+async def kill_under_writes(
+    broker: Process, databases: Databases, orders: Orders, hot: list[UUID], from_version: int
+) -> None:
+    """kill -9 while events of ``hot`` are written and acknowledged, then its restart; the writing goes on throughout."""
+    enough = asyncio.Event()
+
+    async def write() -> None:
+        connection = await asyncpg.connect(databases.orders)
+        version = from_version
+        while not enough.is_set():
+            for order in hot:
+                await insert_event(connection, order, version)
+            version += 1
+        await connection.close()
+
+    before = await orders.fetchval("SELECT count(*) FROM publications")
+    writing = asyncio.create_task(write())
+
+    async def many_published() -> bool:
+        return bool(await orders.fetchval("SELECT count(*) FROM publications") > before + 200)
+
+    await until(many_published, seconds=30)
+    await broker.kill(restart=False)
+    await broker.start()
+    enough.set()
+    await writing
+
+
+async def mend(settings: Settings, database: Database) -> list[int]:
+    """The repair, as the command does it; the partitions that went on."""
+    async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
+        for partition in await truncation.stopped(database):
+            places = await missing(database, topic, SOURCE, partition, WEEK)
+            assert places, "the last one at least"
+            assert await move_back(database, places) == len(places)
+            assert await move_back(database, places) == 0, "again: they are pending"
+        lifted, still = await go_on(database, topic, SOURCE, WEEK)
+    assert still == []
+    return lifted
+
+
+async def a_broker(folder: Path) -> tuple[Supervisor, NoidaBroker, Process]:
+    supervisor, broker = Supervisor(folder / "logs"), NoidaBroker(folder, free_port())
+    await broker.initialise()
+    await supervisor.start(broker.spec())
+    return supervisor, broker, supervisor.processes[broker.spec().name]
+
+
+async def stands(running: RunningRelay) -> bool:
+    return bool(running.states) and running.states[-1].startswith(STOPPED)
+
+
+async def test_a_broker_that_lost_records_is_noticed_before_anything_is_sent_and_the_repair_leaves_no_hole(
+    databases: Databases, orders: Orders, outbox_empty: OutboxEmpty, tmp_path: Path
+) -> None:
+    supervisor, broker, process = await a_broker(tmp_path)
+    settings = settings_for(databases, broker.bootstrap_servers)
+    await ensure_topic(settings)
+    hot, cold = orders_in(HOT), orders_in(COLD)
+    try:
+        async with running_relay(settings) as running:
+            for order in (*hot, *cold):
+                await insert_event(orders, order, 1)
+            await outbox_empty()
+            await process.stop()  # in peace: all that is there stays
+            await process.start()
+
+            await kill_under_writes(process, databases, orders, hot, from_version=2)
+            await until(lambda: stands(running), seconds=30)
+            stopped = await truncation.stopped(running.database)
+            assert stopped <= set(HOT)
+            assert running.states[-1].startswith(f"{STOPPED} {min(stopped)}")
+
+            for order in cold:
+                await insert_event(orders, order, 2)
+            for order in cold:
+                await until(lambda order=order: published(orders, order, 2), seconds=30)  # type: ignore[misc]
+
+            # What the topic has is in order and without a hole: nothing was sent behind what is missing.
+            seen = assert_in_order(await read_topic(broker.bootstrap_servers, settings.kafka_topic))
+            lost = {order for order in hot if seen.get(order) != (await expected(orders))[order]}
+            assert {partition_of(order) for order in lost} == stopped
+
+        # Another leader, another process: the partition stands still.
+        async with running_relay(settings) as other:
+            await until(lambda: stands(other), seconds=30)
+            late = orders_in(range(min(stopped), min(stopped) + 1), each=1)[0]
+            await insert_event(orders, late, 1)
+
+            async def waits() -> bool:
+                return late in {row["order_id"] for row in await orders.fetch("SELECT order_id FROM waiting_orders")}
+
+            await until(waits, seconds=30)
+            assert set(await mend(settings, other.database)) == stopped
+            await outbox_empty()
+
+            async def ready() -> bool:
+                return other.ok
+
+            await until(ready, seconds=30)
+        seen = assert_in_order(await read_topic(broker.bootstrap_servers, settings.kafka_topic))
+        assert seen == await expected(orders)
+        assert await orders.fetchval("SELECT count(*) FROM waiting_orders") == 0
+    finally:
+        await supervisor.stop()
