@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 
 from orderflow.kafka import ensure_topic, make_reader
@@ -18,6 +19,7 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import truncation
 from orderflow.store.database import Database
+from support.kafka_proxy import KafkaProxy
 from support.relays import RunningRelay, running_relay, settings_for
 from support.stack import Databases
 from support.stream import assert_in_order, insert_event, read_topic
@@ -164,3 +166,90 @@ async def test_a_broker_that_lost_records_is_noticed_before_anything_is_sent_and
         assert await orders.fetchval("SELECT count(*) FROM waiting_orders") == 0
     finally:
         await supervisor.stop()
+
+
+async def test_after_a_connection_has_ended_the_topic_is_looked_at_before_anything_is_sent(
+    databases: Databases, broker: str, orders: Orders, outbox_empty: OutboxEmpty
+) -> None:
+    async with KafkaProxy(free_port()) as proxy:
+        proxy.broker_port = int(broker.rpartition(":")[2])
+        settings = settings_for(databases, proxy.address)
+        await ensure_topic(settings)
+        on_topic_at_checks: list[int] = []
+
+        async def check(_: object) -> frozenset[int]:
+            on_topic_at_checks.append(len(await read_topic(broker, settings.kafka_topic)))
+            return frozenset()
+
+        async with running_relay(settings, check_acknowledged=check):
+            for sent in range(1, 4):
+                await insert_event(orders, uuid4(), 1)
+                await outbox_empty()
+                assert on_topic_at_checks == list(range(sent))
+                proxy.cut()
+
+
+async def test_another_record_in_the_place_of_the_last_one_stops_the_partition(
+    settings: Settings, orders: Orders, databases: Databases, outbox_empty: OutboxEmpty
+) -> None:
+    first, second = orders_in(range(3, 4))
+    async with running_relay(settings):
+        for order in (first, second):
+            await insert_event(orders, order, 1)
+        await outbox_empty()
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    await admin.execute('UPDATE publications SET "offset" = 1 - "offset"')
+    await admin.close()
+    async with running_relay(settings) as running:
+        await until(lambda: stands(running), seconds=30)
+        [stop] = await truncation.stops(running.database)
+        assert (stop.partition, stop.offset) == (3, 1)
+        assert stop.found == f"{SOURCE} orders/{second if stop.order_id == first else first}/1"
+        await mend(settings, running.database)
+        await outbox_empty()
+
+
+async def test_what_the_retention_removed_is_no_loss(
+    settings: Settings, orders: Orders, databases: Databases, outbox_empty: OutboxEmpty
+) -> None:
+    [order] = orders_in(range(5, 6), each=1)
+    async with running_relay(settings):
+        await insert_event(orders, order, 1)
+        await outbox_empty()
+    await recreate(settings)
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    await admin.execute("UPDATE publications SET published_at = published_at - interval '169 hours'")
+    await admin.close()
+    async with running_relay(settings) as running:
+        await insert_event(orders, order, 2)
+        await outbox_empty()
+        assert running.ok
+
+
+async def test_a_topic_that_was_made_anew_gets_everything_again(
+    settings: Settings, orders: Orders, outbox_empty: OutboxEmpty
+) -> None:
+    known = orders_in(range(12), each=1)
+    async with running_relay(settings):
+        for order in known:
+            await insert_event(orders, order, 1)
+            await insert_event(orders, order, 2)
+        await outbox_empty()
+    await recreate(settings)
+    async with running_relay(settings) as running:
+        await until(lambda: stands(running), seconds=30)
+        assert await truncation.stopped(running.database) == set(range(12))
+        for order in known:
+            await insert_event(orders, order, 3)
+        await mend(settings, running.database)
+        await outbox_empty()
+    seen = assert_in_order(await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic))
+    assert seen == dict.fromkeys(known, [1, 2, 3])
+
+
+async def recreate(settings: Settings) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    await admin.delete_topics([settings.kafka_topic])
+    await admin.close()
+    await ensure_topic(settings)
