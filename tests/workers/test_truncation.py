@@ -1,4 +1,4 @@
-"""A broker that loses what it acknowledged: the relay notices before it sends, and the repair leaves nothing missing."""
+"""A broker that loses what it acknowledged: the relay notices before it sends, and the repair leaves no hole."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ from workers.truncation import open_topic
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
 OutboxEmpty = Callable[[], Awaitable[None]]
-HOT, COLD = range(0, 4), range(4, 12)
+HOT, COLD = range(4), range(4, 12)
 SOURCE = "/orderflow/orders"
 WEEK = timedelta(hours=168)
 
@@ -64,7 +64,7 @@ async def published(orders: Orders, order: UUID, version: int) -> bool:
 async def kill_under_writes(
     broker: Process, databases: Databases, orders: Orders, hot: list[UUID], from_version: int
 ) -> None:
-    """kill -9 while events of ``hot`` are written and acknowledged, then its restart; the writing goes on throughout."""
+    """kill -9 while events of ``hot`` are written and acknowledged, then its restart; the writing goes on."""
     enough = asyncio.Event()
 
     async def write() -> None:
@@ -244,7 +244,7 @@ async def test_a_topic_that_was_made_anew_gets_everything_again(
         await mend(settings, running.database)
         await outbox_empty()
     seen = assert_in_order(await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic))
-    assert seen == dict.fromkeys(known, [1, 2, 3])
+    assert seen == {order: [1, 2, 3] for order in known}
 
 
 async def recreate(settings: Settings) -> None:
