@@ -12,6 +12,7 @@ from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stac
 from cli.demo import command as demo
 from cli.explain import command as explain
 from cli.replaying import command as replaying
+from cli.doctor import command as doctor
 
 app = typer.Typer(
     name="orderflow",
@@ -27,6 +28,7 @@ explain.register(app, orders.app)
 interventions.register(orders.app)
 replaying.register(app)
 lag.register(app)
+doctor.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")

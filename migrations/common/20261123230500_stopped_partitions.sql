@@ -31,8 +31,11 @@ CREATE INDEX publications_by_place ON publications (partition, "offset");
 GRANT SELECT, INSERT, DELETE ON stopped_partitions, waiting_orders TO orderflow_service;
 -- A republication moves them back to the outbox.
 GRANT DELETE ON publications TO orderflow_service;
+-- `orderflow doctor` compares it with the files.
+GRANT SELECT ON schema_migrations TO orderflow_service;
 
 -- migrate:down
+REVOKE SELECT ON schema_migrations FROM orderflow_service;
 REVOKE DELETE ON publications FROM orderflow_service;
 DROP INDEX publications_by_place;
 DROP TABLE waiting_orders, stopped_partitions;
