@@ -43,7 +43,9 @@ async def _look(settings: Settings) -> Sequence[Line]:
         if all(line.ok for line in lines):
             lines += [await _search_attributes(client), *await _queues(settings, client)]
     except (RuntimeError, RPCError) as error:
-        raise ConnectionError(f"{settings.temporal_address}: {error}") from error
+        # The whole says in five hundred letters which library's socket it was.
+        reason = "connection refused" if "ConnectionRefused" in str(error) else str(error).partition("(")[0]
+        raise ConnectionError(f"no answer at {settings.temporal_address}: {reason}") from error
     return lines
 
 

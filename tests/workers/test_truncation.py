@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 
 from orderflow.kafka import ensure_topic, make_reader
@@ -19,6 +21,7 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import truncation
 from orderflow.store.database import Database
+from orderflow.store.truncation import Chosen, Place
 from support.kafka_proxy import KafkaProxy
 from support.relays import RunningRelay, running_relay, settings_for
 from support.stack import Databases
@@ -253,3 +256,47 @@ async def recreate(settings: Settings) -> None:
     await admin.delete_topics([settings.kafka_topic])
     await admin.close()
     await ensure_topic(settings)
+
+
+async def test_what_is_republished_beside_writers_and_relays_keeps_its_order(
+    settings: Settings, orders: Orders, databases: Databases, orders_database: Database, outbox_empty: OutboxEmpty
+) -> None:
+    known = orders_in(range(12), each=1)
+    done = asyncio.Event()
+
+    async def write() -> None:
+        connection = await asyncpg.connect(databases.orders)
+        for version in range(1, 40):
+            for order in known:
+                await insert_event(connection, order, version)
+        await connection.close()
+        done.set()
+
+    async with running_relay(settings.model_copy(update={"relay_batch_size": 20})):
+        writing = asyncio.create_task(write())
+        moved = 0
+        while not done.is_set() or not moved:
+            moved += await move_back(orders_database, await truncation.published(orders_database, Chosen()))
+        await writing
+        await outbox_empty()
+    seen = await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic)
+    assert assert_in_order(seen) == await expected(orders)
+    assert len({one.envelope.id for one in seen}) < len(seen), "some were sent again"
+    rows = await orders.fetch('SELECT partition, "offset" FROM publications')
+    assert len(rows) == len({tuple(row) for row in rows}) == 39 * len(known)
+
+
+async def test_what_the_log_has_let_go_is_no_loss(
+    settings: Settings, orders: Orders, outbox_empty: OutboxEmpty
+) -> None:
+    [order] = orders_in(range(7, 8), each=1)
+    async with running_relay(settings):
+        await insert_event(orders, order, 1)
+        await outbox_empty()
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    await admin.delete_records({TopicPartition(settings.kafka_topic, 7): RecordsToDelete(before_offset=1)})
+    await admin.close()
+    async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
+        assert await topic.instead(SOURCE, [Place(order, 1, 7, 0)]) == {}
+        assert await topic.instead(SOURCE, [Place(order, 2, 7, 1)]) != {}
