@@ -34,14 +34,11 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` returns; or the end of the process, with who does not answer."""
-    import structlog
     from aiokafka.errors import KafkaError
 
     from orderflow.domain.errors import Rejection, Unavailable
 
-    # What matters of it is printed; log lines are for the workers.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    silence()
     try:
         return asyncio.run(work)
     except Unavailable as error:
@@ -56,6 +53,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         if getattr(error, "sqlstate", None) == "42P01":
             fail(f"{error}: apply the migrations (`orderflow setup`)")
         raise
+
+
+def silence() -> None:
+    """No log lines: what matters of them is printed, and they are for the workers."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    for name in ("aiokafka", "orderflow_events"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """``orderflow doctor``. Exit codes: 0 everything is fine, 1 something is not (its line says what to do)."""
 
 import asyncio
-import logging
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.calls import REFUSED, print_json
-from cli.stores import AsJson
+from cli.stores import AsJson, silence
 from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:
@@ -40,14 +39,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 async def _examine(settings: "Settings") -> "list[Line]":
-    import structlog
-
     from cli.doctor import databases, http, stream, temporal
     from cli.doctor.checks import Line, run_all
 
-    # The lines say it all.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    silence()
     here = Line("this machine", True, f"Python {platform.python_version()}, {_versions()}")
     parts = (databases, temporal, stream, http)
     return [here, *await run_all([check for part in parts for check in part.checks(settings)])]

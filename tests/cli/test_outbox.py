@@ -193,7 +193,7 @@ async def test_a_stopped_partition_goes_on_after_the_command_that_the_status_nam
         said = await desk.run("outbox", "status")
         assert said.code == 1
         half = await desk.run("outbox", "republish", "--order", str(known[0]))
-        assert half.code == (0 if len(stops) == 1 and len(known) == 1 else 1), "others still stand"
+        assert half.code == (1 if len(stops) > 1 else 0), "the others still stand"
         for number in [stop["partition"] for stop in stops]:
             assert f"`orderflow outbox republish --partition {number}`" in said.out
             done = await desk.run("outbox", "republish", "--partition", str(number), "--json")
@@ -206,7 +206,7 @@ async def test_a_stopped_partition_goes_on_after_the_command_that_the_status_nam
 
 async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_nothing(desk: Desk) -> None:
     good, poison = uuid4(), uuid4()
-    # An order's first event that is larger than the tracking's database takes: refused by a constraint of the test.
+    # An order whose events the tracking's database refuses.
     admin = await asyncpg.connect(desk.databases.as_admin("orders"))
     await admin.execute(f"ALTER TABLE tracked_events ADD CONSTRAINT poison CHECK (order_id <> '{poison}')")
     before = await desk.run("lag", "--group", desk.settings.tracking_group, "--json")
@@ -233,7 +233,7 @@ async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_no
         letters = json.loads((await desk.run("dlq", "list", "--order", str(poison), "--json")).out)
         assert [letter["kind"] for letter in letters] == ["failed", "follows"]
         shown = json.loads((await desk.run("dlq", "show", str(letters[0]["id"]), "--json")).out)
-        assert shown["value"]["type"] if "type" in shown["value"] else shown["headers"]["ce_type"] == "ORDER_CREATED"
+        assert (shown["headers"]["ce_type"], shown["key"]) == ("ORDER_CREATED", str(poison))
         assert "poison" in (await desk.run("dlq", "show", str(letters[0]["id"]))).out
         assert (await desk.run("dlq", "show", "999")).code == 1
         fails = await desk.run("dlq", "redrive")
