@@ -111,6 +111,7 @@ def _print_troubles(service: str, one: "Status") -> None:
             "  Kafka refuses the record: raise the limit that it names, then "
             f"`orderflow outbox unpark {parked.order_id}`",
             markup=False,
+            soft_wrap=True,
         )
     for stop in one.stopped:
         out.print(
@@ -119,6 +120,7 @@ def _print_troubles(service: str, one: "Status") -> None:
             f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {stop.found}\n"
             f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
             markup=False,
+            soft_wrap=True,
         )
 
 
@@ -142,12 +144,15 @@ def republish(
             "--partition", min=0, help="What this partition lacks; with --since or --order: all that was sent there."
         ),
     ] = None,
+    all_stopped: Annotated[
+        bool, typer.Option("--stopped", help="What each stopped partition lacks, of every service.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask, also for more than {MANY} events.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send published events again: same ids, in version order. Stopped partitions that are whole again go on."""
-    if order is None and since is None and partition is None:
-        fail("say what: --order ID, --since TIME or --partition N", USAGE)
+    if all_stopped == (order is not None or since is not None or partition is not None):
+        fail("say what: --order ID, --since TIME, --partition N, or --stopped alone", USAGE)
     settings = running_settings()
     if partition is not None and partition >= settings.kafka_partitions:
         fail(f"the topic has {settings.kafka_partitions} partitions, counted from 0", USAGE)
@@ -181,19 +186,22 @@ async def _republish(
     from workers.truncation import Topic, open_topic
 
     retention = timedelta(hours=settings.kafka_retention_hours)
-    lacking = partition is not None and order is None and since is None
+    lacking = order is None and since is None
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(open_stores(settings))
         stopped = {service: await truncation.stopped(database) for service, database in databases.items()}
         topic: Topic | None = None
-        if lacking or any(stopped.values()):
+        if partition is not None or any(stopped.values()):
             topic = await stack.enter_async_context(open_topic(lambda: make_reader(settings), settings.kafka_topic))
         places: dict[Service, list[Place]] = {}
         for service, database in databases.items():
-            if lacking and topic is not None and partition is not None:
-                places[service] = await missing(database, topic, f"/orderflow/{service}", partition, retention)
-            else:
+            if not lacking:
                 places[service] = await truncation.published(database, Chosen(order, since, partition))
+                continue
+            places[service] = []
+            for number in sorted(stopped[service]) if partition is None else [partition]:
+                if topic is not None:
+                    places[service] += await missing(database, topic, f"/orderflow/{service}", number, retention)
         _confirm(sum(map(len, places.values())), yes=yes, ask=not as_json)
         services = []
         for service, database in databases.items():

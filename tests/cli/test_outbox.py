@@ -122,6 +122,7 @@ async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk
     "arguments",
     [
         ("outbox", "republish"),
+        ("outbox", "republish", "--stopped", "--since", "1h"),
         ("outbox", "republish", "--since", "yesterday"),
         ("outbox", "republish", "--partition", "12"),
         ("outbox", "republish", "--order", "no-id"),

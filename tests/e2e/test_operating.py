@@ -84,8 +84,11 @@ async def test_a_stack_whose_broker_was_killed_starts_and_is_mended_by_what_the_
         stopped = {about.split()[-1] for about in wrong(checks) if " partition " in about}
         assert stopped, "what was acknowledged in the last second is gone"
         assert code == 1
-        for number in stopped:
-            said = await terminal(stack).run("outbox", "republish", "--partition", number)
+        one, *others = sorted(stopped)
+        said = await terminal(stack).run("outbox", "republish", "--partition", one)
+        assert said.code == 0, said.err
+        if others:
+            said = await terminal(stack).run("outbox", "republish", "--stopped")
             assert said.code == 0, said.err
 
         async def nothing_waits() -> bool:
