@@ -162,9 +162,8 @@ def republish(
     else:
         for one in done["services"]:
             went_on = "".join(f", partition {number} goes on" for number in one["going_on"])
-            out.print(
-                f"{one['service']}: {one['republished']} events of {one['orders']} orders to be sent again{went_on}"
-            )
+            sent = f"{one['republished']} events of {one['orders']} orders to be sent again"
+            out.print(f"{one['service']}: {sent}{went_on}", soft_wrap=True)
         for one in done["services"]:
             for number in one["still_stopped"]:
                 remedy = f"`orderflow outbox republish --partition {number}`"
