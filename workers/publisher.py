@@ -50,6 +50,8 @@ class Outcome:
     published: list[Published] = field(default_factory=list)
     #: Records that were refused even when sent alone, and why.
     refused: list[tuple[Entry, str]] = field(default_factory=list)
+    #: Partitions that stood still at some moment of the round: nothing more is sent there, or there would be a hole.
+    left_out: set[int] = field(default_factory=set)
     #: What ended the round early.
     error: Exception | None = None
 
@@ -177,10 +179,11 @@ class Publisher:
         try:
             async with asyncio.timeout(self._delivery_timeout):
                 producer = await self.open(outcome.published)
+                outcome.left_out |= self.stopped
                 # What a partition that stands still had acknowledged is in doubt: it stays pending.
-                outcome.published = [one for one in outcome.published if one.partition not in self.stopped]
+                outcome.published = [one for one in outcome.published if one.partition not in outcome.left_out]
                 for entry, record in wave:
-                    if self.partition_of(entry.order_id) in self.stopped:
+                    if self.partition_of(entry.order_id) in outcome.left_out:
                         continue
                     try:
                         future = await producer.send(
