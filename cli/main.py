@@ -10,9 +10,9 @@ import typer
 
 from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
 from cli.demo import command as demo
+from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.replaying import command as replaying
-from cli.doctor import command as doctor
 
 app = typer.Typer(
     name="orderflow",
