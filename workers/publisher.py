@@ -183,7 +183,7 @@ class Publisher:
                 # What a partition that stands still had acknowledged is in doubt: it stays pending.
                 outcome.published = [one for one in outcome.published if one.partition not in outcome.left_out]
                 for entry, record in wave:
-                    if self.partition_of(entry.order_id) in outcome.left_out:
+                    if outcome.left_out and self.partition_of(entry.order_id) in outcome.left_out:
                         continue
                     try:
                         future = await producer.send(

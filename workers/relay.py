@@ -184,6 +184,8 @@ class Relay:
 
     async def _let_wait(self, entries: list[Entry]) -> None:
         """Have the orders of partitions that stand still left out of the next rounds, so that others are read."""
+        if not self._publisher.stopped:
+            return
         partitions = {entry.order_id: self._publisher.partition_of(entry.order_id) for entry in entries}
         waiting = {order: number for order, number in partitions.items() if number in self._publisher.stopped}
         if waiting:
