@@ -8,8 +8,9 @@ from typing import NoReturn
 
 import typer
 
-from cli import events, interventions, orders, reconcile, stack, stock
+from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
 from cli.demo import command as demo
+from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.replaying import command as replaying
 
@@ -26,9 +27,13 @@ reconcile.register(app)
 explain.register(app, orders.app)
 interventions.register(orders.app)
 replaying.register(app)
+lag.register(app)
+doctor.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")
+app.add_typer(outbox.app, name="outbox")
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:

@@ -86,6 +86,7 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
         raise
     out.print("OrderFlow runs:")
     out.print(_table(stack))
+    await _say_what_is_not_ready(stack)
     for moved in stack.moved_ports:
         out.print(f"port {moved.wanted} is taken: {moved.name} uses {moved.chosen}")
     out.print(f"Logs: {_short(stack.data_dir / 'logs')}", soft_wrap=True)
@@ -100,6 +101,18 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
     await stopping
     again.cancel()
     out.print("stopped")
+
+
+async def _say_what_is_not_ready(stack: "EmbeddedStack") -> None:
+    """The relay may have started with partitions that wait for a repair."""
+    import httpx
+
+    with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            parts = (await client.get(stack.links["relay"])).json()["parts"]
+        for part, state in parts.items():
+            if state != "ok":
+                out.print(f"{part}: {state}", style="yellow", markup=False, soft_wrap=True)
 
 
 def say(event: "Event") -> None:

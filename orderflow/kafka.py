@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -46,6 +46,17 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
         linger_ms=5,
         max_batch_size=262_144,
         request_timeout_ms=10_000,
+    )
+
+
+def make_reader(settings: Settings) -> AIOKafkaConsumer:
+    """A consumer without a group, not started: for looking at single records."""
+    return AIOKafkaConsumer(
+        **connection_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=10_000,
+        max_partition_fetch_bytes=65_536,  # one record is enough; a larger one comes all the same
     )
 
 

@@ -1,7 +1,8 @@
 """Sending entries to Kafka: at most one record of an order in flight, and a new producer after every failure.
 
 Why a new producer: a batch that fails may have used up its sequence number, and everything that the same producer
-sends to that partition afterwards is refused as out of order.
+sends to that partition afterwards is refused as out of order. And behind a connection that has ended there may be a
+broker that lost data: before a new producer sends anything, it is asked which partitions must stand still for that.
 """
 
 import asyncio
@@ -16,13 +17,17 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     CorruptRecordException,
     InvalidTimestampError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
+from aiokafka.partitioner import DefaultPartitioner
 
+from orderflow.domain.errors import Unavailable
 from orderflow.store.outbox import Entry, Published
 from orderflow_events.envelope import EnvelopeError, Record, encode
+from workers.connections import Connections
 
 #: What says no to a record; everything else says no to the topic or the producer, or says nothing.
 REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, CorruptRecordException, InvalidTimestampError)
@@ -45,6 +50,8 @@ class Outcome:
     published: list[Published] = field(default_factory=list)
     #: Records that were refused even when sent alone, and why.
     refused: list[tuple[Entry, str]] = field(default_factory=list)
+    #: Partitions that stood still at some moment of the round: nothing more is sent there, or there would be a hole.
+    left_out: set[int] = field(default_factory=set)
     #: What ended the round early.
     error: Exception | None = None
 
@@ -54,6 +61,8 @@ class Publisher:
 
     ``check_topic`` says how the topic differs from what it should be; it is asked before each new producer, and then
     now and again: partitions that someone adds would move live orders.
+    ``check_acknowledged`` says which partitions stand still, given what Kafka has acknowledged and no database knows
+    yet; asked at the same times, with the connections made and nothing sent. Entries for those are left alone.
     ``delivery_timeout`` in seconds: an idempotent producer tries for ever, and would never say that Kafka is away.
     """
 
@@ -64,33 +73,53 @@ class Publisher:
         *,
         make_producer: Callable[[], AIOKafkaProducer],
         check_topic: Callable[[], Awaitable[list[str]]],
+        check_acknowledged: Callable[[Sequence[Published]], Awaitable[frozenset[int]]],
+        partitions: int,
         delivery_timeout: float = 15.0,
     ) -> None:
         self._source = source
         self._topic = topic
         self._make_producer = make_producer
         self._check_topic = check_topic
+        self._check_acknowledged = check_acknowledged
+        self._partitions = list(range(partitions))
+        self._partition_of_key = DefaultPartitioner()
         self._delivery_timeout = delivery_timeout
         self._producer: AIOKafkaProducer | None = None
+        self._connections: Connections | None = None
+        #: Partitions to which nothing is sent. The relay refreshes it; each check at a connect does, too.
+        self.stopped: frozenset[int] = frozenset()
         self._check_again_at = 0.0
         self._log = structlog.get_logger(__name__).bind(source=source)
 
-    async def open(self) -> AIOKafkaProducer:
-        """A producer that is ready to send. Raises TopicDiffers, KafkaError or OSError."""
+    def partition_of(self, order_id: UUID) -> int:
+        """Where the order's records go, by Kafka's own rule for keys."""
+        partition: int = self._partition_of_key(str(order_id).encode(), self._partitions, self._partitions)
+        return partition
+
+    async def open(self, unrecorded: Sequence[Published] = ()) -> AIOKafkaProducer:
+        """A producer that is ready to send. Raises TopicDiffers, KafkaError, OSError or Unavailable."""
         clock = asyncio.get_running_loop().time
-        if self._producer is None or clock() > self._check_again_at:
-            if differences := await self._check_topic():
-                raise TopicDiffers(f"topic {self._topic}: {' '.join(differences)}")
-            self._check_again_at = clock() + CHECK_TOPIC_SECONDS
-        if self._producer is None:
-            producer = self._make_producer()
-            try:
+        if self._connections is not None and self._connections.lost.is_set():
+            await self.close()
+        if self._producer is not None and clock() <= self._check_again_at:
+            return self._producer
+        if differences := await self._check_topic():
+            raise TopicDiffers(f"topic {self._topic}: {' '.join(differences)}")
+        producer = self._producer or self._make_producer()
+        try:
+            if self._producer is None:
                 await producer.start()
-            except BaseException:
-                await _close(producer)
-                raise
-            self._producer = producer
-        return self._producer
+                self._connections = Connections(producer)
+                await self._connections.seal()
+            self.stopped = await self._check_acknowledged(unrecorded)
+        except BaseException:
+            self._producer = None
+            await _close(producer)
+            raise
+        self._producer = producer
+        self._check_again_at = clock() + CHECK_TOPIC_SECONDS
+        return producer
 
     async def close(self) -> None:
         """Give the producer up, in seconds at most. What it had not sent is still pending."""
@@ -149,8 +178,13 @@ class Publisher:
         sent: list[tuple[_Sendable, asyncio.Future[Any]]] = []
         try:
             async with asyncio.timeout(self._delivery_timeout):
-                producer = await self.open()
+                producer = await self.open(outcome.published)
+                outcome.left_out |= self.stopped
+                # What a partition that stands still had acknowledged is in doubt: it stays pending.
+                outcome.published = [one for one in outcome.published if one.partition not in outcome.left_out]
                 for entry, record in wave:
+                    if outcome.left_out and self.partition_of(entry.order_id) in outcome.left_out:
+                        continue
                     try:
                         future = await producer.send(
                             self._topic, record.value, key=record.key, headers=list(record.headers)
@@ -161,10 +195,10 @@ class Publisher:
                     future.add_done_callback(_seen)
                     sent.append(((entry, record), future))
                 if sent:
-                    await asyncio.wait([future for _, future in sent])
+                    await self._acknowledged([future for _, future in sent])
         except TimeoutError:
             outcome.error = TimeoutError(f"no acknowledgement from Kafka in {self._delivery_timeout} s")
-        except (KafkaError, OSError, TopicDiffers) as error:
+        except (KafkaError, OSError, TopicDiffers, Unavailable) as error:
             outcome.error = error
         failed = outcome.error is not None
         for sendable, future in sent:
@@ -184,6 +218,20 @@ class Publisher:
             self._log.warning("producer_replaced", refused=len(refused), error=repr(outcome.error))
             await self.close()
         return refused
+
+    async def _acknowledged(self, futures: list[asyncio.Future[Any]]) -> None:
+        """Wait for all of ``futures``. Raises KafkaConnectionError as soon as a connection has ended."""
+        if self._connections is None:
+            raise AssertionError("open() made them")
+        lost = asyncio.create_task(self._connections.lost.wait())
+        answers = asyncio.create_task(asyncio.wait(futures))
+        try:
+            await asyncio.wait([answers, lost], return_when=asyncio.FIRST_COMPLETED)
+            if not answers.done():
+                raise KafkaConnectionError("a connection to Kafka has ended")
+        finally:
+            lost.cancel()
+            answers.cancel()
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

@@ -2,26 +2,35 @@
 
 One leader per database by a lease; others stand by. Two leaders for a moment are harmless: each sends an order's next
 event only when the one before it is on Kafka, so what they send twice are duplicates.
+
+Where Kafka has lost what it had acknowledged (``workers/truncation.py``) the partition is stopped: its orders wait, the
+others go on, and the relay is not ready until the missing events are back in the outbox.
 """
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import uuid4
 
 import structlog
 
 from orderflow.domain.errors import Unavailable
-from orderflow.kafka import check_topic, make_producer
+from orderflow.kafka import check_topic, make_producer, make_reader
 from orderflow.settings import Settings
-from orderflow.store import outbox
+from orderflow.store import outbox, truncation
 from orderflow.store.database import CHANNEL, Database
-from orderflow.store.outbox import Published
+from orderflow.store.outbox import Entry, Published
 from orderflow_events.pauses import Backoff, pause
 from workers.health import Health
 from workers.publisher import Publisher
+from workers.truncation import Watch
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 0.5
+#: How soon a partition goes on after its repair.
+SEE_STOPS_SECONDS = 1.0
+#: How the report of a relay begins that leads and has stopped partitions.
+STOPPED = "stopped partitions:"
 #: How long a round under way may go on after a stop.
 STOP_SECONDS = 5.0
 
@@ -54,6 +63,7 @@ class Relay:
         self._leads_until = 0.0
         self._lease_answered = False
         self._unrecorded: list[Published] = []
+        self._see_stops_at = 0.0
         self._wake = asyncio.Event()
         self._log = structlog.get_logger(__name__).bind(database=database.name)
 
@@ -144,6 +154,7 @@ class Relay:
     async def _round(self) -> int:
         """One round: how many entries were read. Raises what stood in the way, after all that was done is recorded."""
         await self._record()
+        await self._see_stops()
         if not self.leads:
             await self._publisher.open()  # ready to take over, or it says why not
             if self._lease_answered:
@@ -158,10 +169,34 @@ class Relay:
         for entry, reason in outcome.refused:
             await outbox.park(self._database, entry, reason)
             self._log.error("order_parked", order_id=str(entry.order_id), version=entry.version, error=reason)
+        await self._let_wait(entries)
         if outcome.error is not None:
             raise outcome.error
-        self._report("ok")
+        self._report(self._state())
         return len(entries)
+
+    async def _see_stops(self) -> None:
+        """Now and again: which partitions stand still by now. Not beside a publication, which may know better."""
+        clock = asyncio.get_running_loop().time
+        if clock() > self._see_stops_at:
+            self._publisher.stopped = await truncation.stopped(self._database)
+            self._see_stops_at = clock() + SEE_STOPS_SECONDS
+
+    async def _let_wait(self, entries: list[Entry]) -> None:
+        """Have the orders of partitions that stand still left out of the next rounds, so that others are read."""
+        if not self._publisher.stopped:
+            return
+        partitions = {entry.order_id: self._publisher.partition_of(entry.order_id) for entry in entries}
+        waiting = {order: number for order, number in partitions.items() if number in self._publisher.stopped}
+        if waiting:
+            self._publisher.stopped = await truncation.let_wait(self._database, waiting)
+
+    def _state(self) -> str:
+        """What the leader says of itself."""
+        if not self._publisher.stopped:
+            return "ok"
+        numbers = ", ".join(map(str, sorted(self._publisher.stopped)))
+        return f"{STOPPED} {numbers}. Kafka lost what it had acknowledged there; `orderflow outbox republish`"
 
     async def _record(self) -> None:
         """Move what Kafka has acknowledged to the publications; kept, while the database is away."""
@@ -174,6 +209,17 @@ class Relay:
         self._log.warning("relay_tries_again", what=what, error=repr(error))
 
 
+def make_watch(service: str, database: Database, settings: Settings) -> Watch:
+    """What compares the publications of ``service`` with the topic."""
+    return Watch(
+        database,
+        f"/orderflow/{service}",
+        settings.kafka_topic,
+        make_reader=lambda: make_reader(settings),
+        retention=timedelta(hours=settings.kafka_retention_hours),
+    )
+
+
 def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
     database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
@@ -182,6 +228,8 @@ def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str
         settings.kafka_topic,
         make_producer=lambda: make_producer(settings),
         check_topic=lambda: check_topic(settings),
+        check_acknowledged=make_watch(service, database, settings).check,
+        partitions=settings.kafka_partitions,
     )
     relay = Relay(
         database,

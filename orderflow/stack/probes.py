@@ -31,8 +31,8 @@ async def port_answers(address: str) -> bool:
     return True
 
 
-def http_answers(port: int, path: str) -> Probe:
-    """A probe: GET ``path`` on loopback answers 200."""
+def http_answers(port: int, path: str, *, or_says: str | None = None) -> Probe:
+    """A probe: GET ``path`` on loopback answers 200, or with another status something that has ``or_says`` in it."""
 
     async def probe() -> bool:
         try:
@@ -42,7 +42,8 @@ def http_answers(port: int, path: str) -> Probe:
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
-            return b" 200 " in await reader.readline()
+            answered = b" 200 " in await reader.readline()
+            return answered or (or_says is not None and or_says.encode() in await reader.read())
         except OSError:
             return False
         finally:

@@ -114,6 +114,12 @@ class Database:
             return await connection.fetch(statement.sql, *statement.arguments(values))
 
     @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        """A connection in a transaction, for the few things that are not one statement."""
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
+    @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()

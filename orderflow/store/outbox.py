@@ -65,6 +65,7 @@ SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlatio
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
+      AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
     ORDER BY position LIMIT $limit
 ) o
 CROSS JOIN LATERAL (

@@ -14,7 +14,7 @@ from orderflow.settings import Settings
 from orderflow.store.database import Database
 from support.stack import Databases
 from workers.publisher import Publisher
-from workers.relay import Relay
+from workers.relay import Relay, make_watch
 
 
 def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:
@@ -53,6 +53,8 @@ async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIt
     options: dict[str, Any] = {
         "make_producer": lambda: make_producer(settings),
         "check_topic": lambda: check_topic(settings),
+        "check_acknowledged": make_watch("orders", database, settings).check,
+        "partitions": settings.kafka_partitions,
     }
     publisher = Publisher("/orderflow/orders", settings.kafka_topic, **(options | publisher_options))
     states: list[str] = []

@@ -1,0 +1,121 @@
+"""The three databases: server, migrations, clock, and what stands in the outbox."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from cli.doctor.checks import Check, Line, clock, now
+from cli.stores import SERVICES, Service, duration
+from orderflow.domain.errors import Unavailable
+from orderflow.settings import Settings
+from orderflow.store.database import Database, Statement
+from orderflow.store.outbox_status import Status, status
+
+#: PostgreSQL's major versions that the tests run on.
+OLDEST, NEWEST = 15, 18
+COMMAND_SECONDS: Final = 5.0
+
+_SERVER = Statement("SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at")
+_APPLIED = Statement("SELECT version FROM schema_migrations")
+
+
+def checks(settings: Settings) -> list[Check]:
+    """One for each service."""
+    return [
+        Check(
+            f"{service} database",
+            lambda service=service: _look(settings, service),  # type: ignore[misc]
+            f"start it, or set ORDERFLOW_{service.upper()}_DATABASE_URL; `orderflow setup` makes role and database",
+        )
+        for service in SERVICES
+    ]
+
+
+async def _look(settings: Settings, service: Service) -> Sequence[Line]:
+    url: str = getattr(settings, f"{service}_database_url").get_secret_value()
+    async with Database(service, url, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
+        asked = now()
+        try:
+            row = await database.one(_SERVER, {})
+        except Unavailable as error:
+            raise ConnectionError(error.detail) from error
+        if row is None:
+            raise AssertionError("a SELECT without FROM has a row")
+        major = row["number"] // 10_000
+        lines = [
+            _server(service, major, row["number"] % 10_000),
+            clock(f"the {service} database", row["at"], asked, now()),
+            await _migrations(settings.migrations_dir, service, database),
+        ]
+        try:
+            return [*lines, *_outbox(settings, service, await status(database))]
+        except asyncpg.PostgresError as error:
+            return [*lines, Line(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`")]
+
+
+def _server(service: str, major: int, minor: int) -> Line:
+    about, said = f"{service} database", f"PostgreSQL {major}.{minor}"
+    if OLDEST <= major <= NEWEST:
+        return Line(about, True, said)
+    fix = f"use PostgreSQL {OLDEST} to {NEWEST}; others are not tested"
+    return Line(about, False, said, fix)
+
+
+async def _migrations(folder: Path, service: Service, database: Database) -> Line:
+    about = f"{service} migrations"
+    files = [path for part in ("common", service) for path in (folder / part).glob("*.sql")]
+    wanted = {found[0]: path.name for path in files if (found := re.match(r"\d+", path.name))}
+    if not wanted:
+        return Line(about, False, f"no migrations in {folder}", "set ORDERFLOW_MIGRATIONS_DIR to the folder with them")
+    try:
+        applied = {row["version"] for row in await database.all(_APPLIED, {})}
+    except asyncpg.PostgresError as error:
+        return Line(about, False, str(error), "apply them: `orderflow setup`")
+    if missing := sorted(wanted[version] for version in wanted.keys() - applied):
+        return Line(about, False, f"not applied: {', '.join(missing)}", "apply them: `orderflow setup`")
+    if unknown := sorted(applied - wanted.keys()):
+        fix = "this program is older than the database: use the release that made them"
+        return Line(about, False, f"applied, and not known here: {', '.join(unknown)}", fix)
+    return Line(about, True, f"all {len(wanted)} applied")
+
+
+def _outbox(settings: Settings, service: str, found: Status) -> list[Line]:
+    lines = [_relay(service, found), _waiting(settings, service, found)]
+    lines += [
+        Line(
+            f"{service} order {parked.order_id}",
+            False,
+            f"parked at version {parked.version}: {parked.error}",
+            f"raise the limit that it names, then `orderflow outbox unpark {parked.order_id}`",
+        )
+        for parked in found.parked
+    ]
+    lines += [
+        Line(
+            f"{service} partition {stop.partition}",
+            False,
+            f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}",
+            f"`orderflow outbox republish --partition {stop.partition}`",
+        )
+        for stop in found.stopped
+    ]
+    return lines
+
+
+def _relay(service: str, found: Status) -> Line:
+    about = f"{service} relay"
+    if found.leader is None:
+        return Line(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
+    return Line(about, True, f"{found.leader.holder[:8]} leads")
+
+
+def _waiting(settings: Settings, service: str, found: Status) -> Line:
+    about, depth = f"{service} outbox", found.depth
+    if not depth.entries:
+        return Line(about, True, "empty")
+    age = depth.oldest_age.total_seconds()
+    said = f"{depth.entries} events wait, the oldest for {duration(age)}"
+    return Line(about, age <= settings.reconcile_outbox_seconds, said, "see why: `orderflow outbox status`")

@@ -1,0 +1,66 @@
+"""Kafka: brokers, the topic as the settings want it, the tracking's group and its dead letters."""
+
+from collections.abc import Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from cli.doctor.checks import Check, Line
+from cli.groups import GroupLag, NoTopic, group_lags
+from orderflow.kafka import check_topic, connection_options
+from orderflow.settings import Settings
+from orderflow.store.database import Database, Statement
+
+_DEAD_LETTERS = Statement("SELECT count(*) AS n FROM dead_letters WHERE consumer_group = $group")
+#: More records than this take the tracking a while.
+MUCH_LAG = 10_000
+
+
+def checks(settings: Settings) -> list[Check]:
+    """The brokers with the topic and the group; and the dead letters, which stand in the orders database."""
+    return [
+        Check("Kafka", lambda: _look(settings), "start it, or set ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS"),
+        Check("dead letters", lambda: _dead_letters(settings), "see the line of the orders database"),
+    ]
+
+
+async def _look(settings: Settings) -> Sequence[Line]:
+    admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=5000)
+    try:
+        await admin.start()
+        brokers = (await admin.describe_cluster())["brokers"]
+    finally:
+        await admin.close()
+    lines = [Line("Kafka", True, f"{len(brokers)} broker{'s' if len(brokers) != 1 else ''}")]
+    about = f"topic {settings.kafka_topic}"
+    differences = await check_topic(settings)
+    if not differences:
+        lines.append(Line(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
+    elif "not there" in differences[0]:
+        return [*lines, Line(about, False, "it is not there", "make it: `orderflow setup`")]
+    else:
+        fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
+        lines.append(Line(about, False, " ".join(differences), fix))
+    try:
+        [lag] = await group_lags(settings, [settings.tracking_group])
+    except NoTopic as error:
+        return [*lines, Line(about, False, str(error), "make it: `orderflow setup`")]
+    return [*lines, _tracking(lag)]
+
+
+def _tracking(lag: GroupLag) -> Line:
+    about = f"consumer group {lag.group}"
+    said = f"{lag.state}, {lag.members} members, {lag.lag} records behind"
+    if not lag.members:
+        return Line(about, False, said, "start it: `orderflow worker tracking`")
+    if any(one.lost for one in lag.partitions):
+        return Line(about, False, f"{said}; it has read what Kafka has lost", "see `orderflow outbox status`")
+    return Line(about, lag.lag <= MUCH_LAG, said, "see whether it gets less: `orderflow lag`")
+
+
+async def _dead_letters(settings: Settings) -> Sequence[Line]:
+    url = settings.orders_database_url.get_secret_value()
+    async with Database("dead letters", url, pool_size=1, command_timeout=5.0) as database:
+        row = await database.one(_DEAD_LETTERS, {"group": settings.tracking_group})
+    count = row["n"] if row else 0
+    fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`"
+    return [Line("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]

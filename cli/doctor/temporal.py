@@ -1,0 +1,108 @@
+"""Temporal: server, namespace, search attributes, and who polls the task queues."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    GetSystemInfoRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.doctor.checks import Check, Line
+from orderflow.bootstrap import SEARCH_ATTRIBUTES
+from orderflow.settings import Settings
+from orderflow.temporal import connect
+from workflows.reconcile_workflow import RECONCILIATION_QUEUE
+from workflows.steps import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
+
+#: The server's minor version from which everything that we use is there and tested.
+OLDEST: Final = (1, 24)
+ANSWER_WITHIN: Final = timedelta(seconds=4)
+#: A poll waits a minute at most, so a worker that lives has polled since.
+FRESH: Final = timedelta(seconds=80)
+
+_WORKFLOW, _ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+
+def checks(settings: Settings) -> list[Check]:
+    """One, as all of it needs the connection."""
+    return [Check("Temporal", lambda: _look(settings), "start it, or set ORDERFLOW_TEMPORAL_ADDRESS")]
+
+
+async def _look(settings: Settings) -> Sequence[Line]:
+    try:
+        client = await connect(settings, answer_within=ANSWER_WITHIN)
+        lines = [await _server(client), await _namespace(client)]
+        if all(line.ok for line in lines):
+            lines += [await _search_attributes(client), *await _queues(settings, client)]
+    except (RuntimeError, RPCError) as error:
+        # The whole says in five hundred letters which library's socket it was.
+        reason = "connection refused" if "ConnectionRefused" in str(error) else str(error).partition("(")[0]
+        raise ConnectionError(f"no answer at {settings.temporal_address}: {reason}") from error
+    return lines
+
+
+async def _server(client: Client) -> Line:
+    info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+    said = info.server_version
+    numbers = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
+    fix = f"use Temporal {'.'.join(map(str, OLDEST))} or later"
+    return Line("Temporal", len(numbers) < 2 or numbers >= OLDEST, f"server {said}", fix)
+
+
+async def _namespace(client: Client) -> Line:
+    about = f"namespace {client.namespace}"
+    try:
+        described = await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace)
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        fix = f"`temporal operator namespace create -n {client.namespace}`, or set ORDERFLOW_TEMPORAL_NAMESPACE"
+        return Line(about, False, "it is not there", fix)
+    days = described.config.workflow_execution_retention_ttl.seconds / 86_400
+    return Line(about, True, f"keeps closed workflows for {days:.0f} days")
+
+
+async def _search_attributes(client: Client) -> Line:
+    about = "search attributes"
+    try:
+        there = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+            raise
+        return Line(about, True, "this server does not let us look")
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    wrong = [name for name in SEARCH_ATTRIBUTES if there.custom_attributes.get(name) != keyword]
+    if wrong:
+        return Line(about, False, f"missing, or no Keyword: {', '.join(wrong)}", "make them: `orderflow setup`")
+    return Line(about, True, ", ".join(SEARCH_ATTRIBUTES))
+
+
+async def _queues(settings: Settings, client: Client) -> list[Line]:
+    wanted = [(ORDERS_QUEUE, _WORKFLOW), (PAYMENTS_QUEUE, _ACTIVITY), (INVENTORY_QUEUE, _ACTIVITY)]
+    if settings.reconcile_interval_seconds:
+        wanted.append((RECONCILIATION_QUEUE, _WORKFLOW))
+    return [await _queue(client, name, kind) for name, kind in wanted]
+
+
+async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> Line:
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind)
+    )
+    last = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
+    fresh = [at for at in last if datetime.now(UTC) - at < FRESH]
+    about, fix = f"task queue {name}", f"start a worker: `orderflow worker {name}`"
+    if not fresh:
+        return Line(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
+    return Line(about, True, f"{len(fresh)} pollers")

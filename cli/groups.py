@@ -1,0 +1,115 @@
+"""How far consumer groups are behind the topic, read from Kafka without joining any."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from orderflow.kafka import connection_options, make_reader
+from orderflow.settings import Settings
+
+REQUEST_MILLISECONDS: Final = 10_000
+
+
+class NoTopic(Exception):
+    """The topic is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """One partition. ``committed``: the next offset that the group reads; None: it has committed nothing."""
+
+    partition: int
+    committed: int | None
+    start: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Records that the group has not read. What the retention removed does not count."""
+        return max(0, self.end - max(self.committed or 0, self.start))
+
+    @property
+    def lost(self) -> bool:
+        """Whether the group has read more than there is: the broker lost records."""
+        return self.committed is not None and self.committed > self.end
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLag:
+    """One group. ``state`` and ``members`` as its coordinator says: ``Stable`` with members is one that works."""
+
+    group: str
+    state: str
+    members: int
+    partitions: tuple[PartitionLag, ...]
+
+    @property
+    def lag(self) -> int:
+        """All partitions together."""
+        return sum(one.lag for one in self.partitions)
+
+
+async def group_lags(settings: Settings, groups: Sequence[str] = ()) -> list[GroupLag]:
+    """The lag of ``groups``, or of every group that has committed offsets of the topic, and the tracking's.
+
+    Raises KafkaError or OSError when the brokers do not answer, NoTopic when they have no such topic.
+    """
+    topic = settings.kafka_topic
+    admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=REQUEST_MILLISECONDS)
+    try:
+        await admin.start()
+        # Asking for one topic by name may create it: ask for all first.
+        if topic not in await admin.list_topics():
+            raise NoTopic(f"there is no topic {topic}: run `orderflow setup`")
+        [described] = await admin.describe_topics([topic])
+        partitions = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+        known = [name for name, _ in await admin.list_consumer_groups()]
+        committed = {
+            name: {
+                partition: stored.offset
+                for partition, stored in (await admin.list_consumer_group_offsets(name)).items()
+                if partition.topic == topic and stored.offset >= 0
+            }
+            for name in groups or dict.fromkeys((settings.tracking_group, *sorted(known)))
+        }
+        wanted = [n for n, offsets in committed.items() if offsets or n in groups or n == settings.tracking_group]
+        states = await _states(admin, wanted)
+    finally:
+        await admin.close()
+    starts, ends = await _bounds(settings, partitions)
+    return [
+        GroupLag(
+            name,
+            *states[name],
+            tuple(
+                PartitionLag(p.partition, committed[name].get(p), starts[p], ends[p])
+                for p in sorted(partitions, key=lambda p: p.partition)
+            ),
+        )
+        for name in wanted
+    ]
+
+
+async def _states(admin: AIOKafkaAdminClient, groups: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Each group's state and members, asked one by one: some brokers do not name it in the answer."""
+    states = {}
+    for name in groups:
+        [response] = await admin.describe_consumer_groups([name])
+        [described] = response.groups
+        states[name] = (described[2] or "Dead", len(described[5]))
+    return states
+
+
+async def _bounds(
+    settings: Settings, partitions: list[TopicPartition]
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    reader = make_reader(settings)
+    try:
+        await reader.start()
+        reader.assign(partitions)
+        return await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+    finally:
+        await reader.stop()

@@ -1,0 +1,255 @@
+"""``orderflow outbox``: what is not on Kafka yet and why, and the repairs.
+
+``status`` shows, ``republish`` sends published events again, ``unpark`` lets an order go on that Kafka had refused.
+"""
+
+import asyncio
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+import typer
+
+from cli.calls import REFUSED, UNREACHABLE, USAGE, print_json
+from cli.stores import SERVICES, AsJson, Service, duration, moment, open_stores, run
+from cli.terminal import err, fail, out, running_settings
+
+if TYPE_CHECKING:
+    from orderflow.settings import Settings
+    from orderflow.store.database import Database
+    from orderflow.store.outbox_status import Status
+
+app = typer.Typer(help="What is not on Kafka yet: look, send again, unpark.", no_args_is_help=True)
+
+#: More than this is sent again only when it is said twice.
+MANY: Final = 1000
+STATUS_SECONDS: Final = 5.0
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Depth, age, leader, parked orders and stopped partitions of each service. Exit code 1: something needs you."""
+    found = run(_statuses(running_settings()))
+    if as_json:
+        print_json([_document(service, one) for service, one in found.items()])
+    else:
+        _print(found)
+    statuses = [one for one in found.values() if not isinstance(one, str)]
+    if len(statuses) < len(found):
+        raise typer.Exit(UNREACHABLE)
+    if any(one.parked or one.stopped for one in statuses):
+        raise typer.Exit(REFUSED)
+
+
+async def _statuses(settings: "Settings") -> "dict[Service, Status | str]":
+    """Of each service; a sentence where its database does not answer."""
+    from orderflow.domain.errors import Unavailable
+    from orderflow.store.outbox_status import status
+
+    async def one(database: "Database") -> "Status | str":
+        try:
+            return await status(database)
+        except Unavailable as error:
+            return f"its database does not answer: {error.detail}"
+
+    async with open_stores(settings, seconds=STATUS_SECONDS) as databases:
+        found = await asyncio.gather(*(one(database) for database in databases.values()))
+        return dict(zip(databases, found, strict=True))
+
+
+def _document(service: str, one: "Status | str") -> dict[str, Any]:
+    if isinstance(one, str):
+        return {"service": service, "error": one}
+    return {
+        "service": service,
+        "entries": one.depth.entries,
+        "oldest_age_seconds": round(one.depth.oldest_age.total_seconds(), 3),
+        "leader": asdict(one.leader) if one.leader else None,
+        "parked_orders": [_plain(asdict(parked)) for parked in one.parked],
+        "stopped_partitions": [_plain(asdict(stop)) for stop in one.stopped],
+    }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
+        for name, value in values.items()
+    }
+
+
+def _print(found: "dict[Service, Status | str]") -> None:
+    from rich import box
+    from rich.table import Column, Table
+
+    table = Table(
+        "service", Column("waiting", justify="right"), "oldest", "leader", "parked", "stopped", box=box.SIMPLE
+    )
+    for service, one in found.items():
+        if isinstance(one, str):
+            table.add_row(service, "?", "?", "?", "?", "?")
+            continue
+        age = duration(one.depth.oldest_age.total_seconds()) if one.depth.entries else "-"
+        leads = f"{one.leader.holder[:8]}, {one.leader.seconds_left:.0f} s left" if one.leader else "[red]nobody[/]"
+        parked, stopped = len(one.parked), ", ".join(str(stop.partition) for stop in one.stopped)
+        table.add_row(service, f"{one.depth.entries}", age, leads, f"{parked or '-'}", stopped or "-")
+    out.print(table)
+    for service, one in found.items():
+        if isinstance(one, str):
+            err.print(f"{service}: {one}", markup=False)
+        else:
+            _print_troubles(service, one)
+
+
+def _print_troubles(service: str, one: "Status") -> None:
+    if one.leader is None:
+        out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)", markup=False)
+    for parked in one.parked:
+        out.print(
+            f"{service}: order {parked.order_id} is parked at version {parked.version} since "
+            f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {parked.entries} events wait: {parked.error}\n"
+            "  Kafka refuses the record: raise the limit that it names, then "
+            f"`orderflow outbox unpark {parked.order_id}`",
+            markup=False,
+            soft_wrap=True,
+        )
+    for stop in one.stopped:
+        out.print(
+            f"{service}: partition {stop.partition} stands still since {stop.stopped_at:%Y-%m-%d %H:%M:%SZ}, "
+            f"{stop.waiting_orders} orders wait: at offset {stop.offset}, where "
+            f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {stop.found}\n"
+            f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def republish(
+    order: Annotated[
+        UUID | None, typer.Option("--order", metavar="ID", help="All published events of an order.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since",
+            parser=moment,
+            metavar="TIME",
+            help="What was published then or later: 30m, 2h, 2026-11-23T22:00.",
+        ),
+    ] = None,
+    partition: Annotated[
+        int | None,
+        typer.Option(
+            "--partition", min=0, help="What this partition lacks; with --since or --order: all that was sent there."
+        ),
+    ] = None,
+    all_stopped: Annotated[
+        bool, typer.Option("--stopped", help="What each stopped partition lacks, of every service.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask, also for more than {MANY} events.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send published events again: same ids, in version order. Stopped partitions that are whole again go on."""
+    if all_stopped == (order is not None or since is not None or partition is not None):
+        fail("say what: --order ID, --since TIME, --partition N, or --stopped alone", USAGE)
+    settings = running_settings()
+    if partition is not None and partition >= settings.kafka_partitions:
+        fail(f"the topic has {settings.kafka_partitions} partitions, counted from 0", USAGE)
+    done = run(_republish(settings, order, since, partition, yes, as_json))
+    if as_json:
+        print_json(done)
+    else:
+        for one in done["services"]:
+            went_on = "".join(f", partition {number} goes on" for number in one["going_on"])
+            sent = f"{one['republished']} events of {one['orders']} orders to be sent again"
+            out.print(f"{one['service']}: {sent}{went_on}", soft_wrap=True)
+        for one in done["services"]:
+            for number in one["still_stopped"]:
+                remedy = f"`orderflow outbox republish --partition {number}`"
+                err.print(f"{one['service']}: partition {number} still stands: {remedy}", markup=False)
+    if any(number == partition or partition is None for one in done["services"] for number in one["still_stopped"]):
+        raise typer.Exit(REFUSED)
+
+
+async def _republish(
+    settings: "Settings", order: UUID | None, since: datetime | None, partition: int | None, yes: bool, as_json: bool
+) -> dict[str, Any]:
+    from contextlib import AsyncExitStack
+    from datetime import timedelta
+
+    from orderflow.kafka import make_reader
+    from orderflow.store import truncation
+    from orderflow.store.truncation import Chosen, Place
+    from workers.republishing import go_on, missing, move_back
+    from workers.truncation import Topic, open_topic
+
+    retention = timedelta(hours=settings.kafka_retention_hours)
+    lacking = order is None and since is None
+    async with AsyncExitStack() as stack:
+        databases = await stack.enter_async_context(open_stores(settings))
+        stopped = {service: await truncation.stopped(database) for service, database in databases.items()}
+        topic: Topic | None = None
+        if partition is not None or any(stopped.values()):
+            topic = await stack.enter_async_context(open_topic(lambda: make_reader(settings), settings.kafka_topic))
+        places: dict[Service, list[Place]] = {}
+        for service, database in databases.items():
+            if not lacking:
+                places[service] = await truncation.published(database, Chosen(order, since, partition))
+                continue
+            places[service] = []
+            for number in sorted(stopped[service]) if partition is None else [partition]:
+                if topic is not None:
+                    places[service] += await missing(database, topic, f"/orderflow/{service}", number, retention)
+        _confirm(sum(map(len, places.values())), yes=yes, ask=not as_json)
+        services = []
+        for service, database in databases.items():
+            moved = await move_back(database, places[service])
+            lifted: list[int] = []
+            still: list[int] = []
+            if topic is not None and stopped[service]:
+                lifted, still = await go_on(database, topic, f"/orderflow/{service}", retention)
+            services.append(
+                {
+                    "service": service,
+                    "republished": moved,
+                    "orders": len({place.order_id for place in places[service]}),
+                    "going_on": lifted,
+                    "still_stopped": still,
+                }
+            )
+        return {"republished": sum(one["republished"] for one in services), "services": services}
+
+
+def _confirm(count: int, *, yes: bool, ask: bool) -> None:
+    import sys
+
+    if yes or count <= MANY:
+        return
+    if not ask or not sys.stdin.isatty():
+        fail(f"this would send {count} events again: say --yes", USAGE)
+    if not typer.confirm(f"Send {count} events again?"):
+        raise typer.Exit(USAGE)
+
+
+@app.command()
+def unpark(
+    order: Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")], as_json: AsJson = False
+) -> None:
+    """Publish an order again whose record Kafka had refused, from where it stopped. Exit code 1: it was not parked."""
+    services = run(_unpark(running_settings(), order))
+    if as_json:
+        print_json({"order_id": str(order), "unparked": services})
+    elif services:
+        out.print(f"{order}: unparked in {', '.join(services)}; it is sent from where it stopped", markup=False)
+    if not services:
+        if not as_json:
+            err.print(f"{order} is not parked", markup=False)
+        raise typer.Exit(REFUSED)
+
+
+async def _unpark(settings: "Settings", order: UUID) -> list[Service]:
+    from orderflow.store.outbox import unpark
+
+    async with open_stores(settings, seconds=STATUS_SECONDS) as databases:
+        return [service for service in SERVICES if await unpark(databases[service], order)]

@@ -1,0 +1,70 @@
+"""What an operator wants to know of an outbox: how much waits, who publishes it, and what stands still."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from orderflow.store import outbox, truncation
+from orderflow.store.database import Database, Statement
+from orderflow.store.outbox import Depth
+from orderflow.store.truncation import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The relay that publishes; ``seconds_left`` until another may take over, unless it renews."""
+
+    holder: str
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An order that waits for a person, because Kafka refuses the record of ``version``."""
+
+    order_id: UUID
+    version: int
+    error: str
+    parked_at: datetime
+    #: Its pending events, the refused one included.
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One service's outbox. ``leader``: None when nobody publishes."""
+
+    depth: Depth
+    leader: Leader | None
+    parked: list[Parked]
+    stopped: list[Stop]
+
+
+_LEADER = Statement("""
+SELECT holder, extract(epoch FROM expires_at - clock_timestamp())::float AS seconds_left
+FROM relay_lease WHERE name = 'relay' AND expires_at > clock_timestamp()
+""")
+
+_PARKED = Statement("""
+SELECT p.order_id, p.version, p.error, p.parked_at,
+       (SELECT count(*) FROM outbox o WHERE o.order_id = p.order_id) AS entries
+FROM parked_orders p ORDER BY p.parked_at
+""")
+
+
+async def leader(database: Database) -> Leader | None:
+    """Who holds the relay's lease, if anybody does."""
+    row = await database.one(_LEADER, {})
+    return Leader(**row) if row else None
+
+
+async def parked(database: Database) -> list[Parked]:
+    """The orders that Kafka refuses, the oldest first."""
+    return [Parked(**row) for row in await database.all(_PARKED, {})]
+
+
+async def status(database: Database) -> Status:
+    """All of it, read one after the other."""
+    return Status(
+        await outbox.depth(database), await leader(database), await parked(database), await truncation.stops(database)
+    )

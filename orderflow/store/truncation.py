@@ -1,0 +1,199 @@
+"""What was published and is no longer on Kafka: the partitions that stand still for it, and the way back to the outbox.
+
+A broker can lose records that it had acknowledged. The relay then stops the partition (a row in
+``stopped_partitions``, so that any other leader keeps it stopped), and its orders' entries wait. ``move_back`` makes
+published events pending again, in version order and ahead of what is pending of the same orders; ``go_on`` lifts the
+stop. Nothing is lost in between: an event is in ``outbox`` or in ``publications``, always.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from orderflow.store.database import Database, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A published event, and where it stands, or stood."""
+
+    order_id: UUID
+    version: int
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A partition that stands still: the last acknowledged event there, and what was found in its place."""
+
+    partition: int
+    offset: int
+    order_id: UUID
+    version: int
+    found: str
+    stopped_at: datetime
+    #: Orders that are known to wait for it.
+    waiting_orders: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which published events are meant: all conditions together. ``since``: acknowledged then or later."""
+
+    order_id: UUID | None = None
+    since: datetime | None = None
+    partition: int | None = None
+    from_offset: int = 0
+
+
+# From the index, one partition after the other (a plain DISTINCT ON reads the whole table). What is older than the
+# retention may be gone by right.
+_LAST = Statement("""
+WITH RECURSIVE parts AS (
+    (SELECT partition FROM publications ORDER BY partition LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.partition FROM publications p WHERE p.partition > parts.partition ORDER BY p.partition LIMIT 1)
+    FROM parts WHERE parts.partition IS NOT NULL
+)
+SELECT last.order_id, last.version, last.partition, last."offset"
+FROM parts CROSS JOIN LATERAL (
+    SELECT * FROM publications p WHERE p.partition = parts.partition ORDER BY p."offset" DESC LIMIT 1
+) last
+WHERE last.published_at > clock_timestamp() - $retention::interval
+ORDER BY last.partition
+""")
+
+_IN_PARTITION = Statement("""
+SELECT order_id, version, partition, "offset" FROM publications
+WHERE partition = $partition AND published_at > clock_timestamp() - $retention::interval
+ORDER BY "offset"
+""")
+
+_CHOSEN = Statement("""
+SELECT order_id, version, partition, "offset" FROM publications
+WHERE ($order_id::uuid IS NULL OR order_id = $order_id)
+  AND ($since::timestamptz IS NULL OR published_at >= $since)
+  AND ($partition::int IS NULL OR partition = $partition)
+  AND "offset" >= $from_offset
+ORDER BY order_id, version
+""")
+
+_STOP = Statement("""
+INSERT INTO stopped_partitions (partition, "offset", order_id, version, found)
+VALUES ($partition, $offset, $order_id, $version, $found)
+ON CONFLICT DO NOTHING RETURNING partition
+""")
+
+_STOPPED = Statement("SELECT partition FROM stopped_partitions")
+
+_STOPS = Statement("""
+SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.stopped_at,
+       (SELECT count(*) FROM waiting_orders w WHERE w.partition = s.partition) AS waiting_orders
+FROM stopped_partitions s ORDER BY s.partition
+""")
+
+# Only where the partition still stands: it may go on at this very moment.
+_LET_WAIT = Statement("""
+INSERT INTO waiting_orders (order_id, partition)
+SELECT DISTINCT w.order_id, w.partition
+FROM unnest($order_ids::uuid[], $partitions::int[]) AS w (order_id, partition)
+JOIN stopped_partitions USING (partition)
+ON CONFLICT DO NOTHING RETURNING order_id
+""")
+
+_GO_ON = Statement("DELETE FROM stopped_partitions WHERE partition = $partition RETURNING partition")
+
+# Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
+_LOCK = "LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"
+
+# What is pending of these orders goes behind what comes back.
+_MOVE_BACK = Statement("""
+WITH back AS (
+    DELETE FROM publications p
+    USING unnest($order_ids::uuid[], $versions::int[]) AS chosen (order_id, version)
+    WHERE p.order_id = chosen.order_id AND p.version = chosen.version
+    RETURNING p.order_id, p.version
+), behind AS (
+    DELETE FROM outbox o WHERE o.order_id IN (SELECT back.order_id FROM back) RETURNING o.order_id, o.version
+), again AS (
+    INSERT INTO outbox (order_id, version)
+    SELECT order_id, version FROM (SELECT * FROM back UNION ALL SELECT * FROM behind) entry
+    ORDER BY order_id, version
+    RETURNING order_id
+)
+SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS entries
+""")
+
+
+async def last_acknowledged(database: Database, retention: timedelta) -> list[Place]:
+    """The event with the highest offset in each partition, where it is younger than ``retention``."""
+    return [Place(**row) for row in await database.all(_LAST, {"retention": retention})]
+
+
+async def in_partition(database: Database, partition: int, retention: timedelta) -> list[Place]:
+    """The events published in ``partition`` that are younger than ``retention``, by offset."""
+    values = {"partition": partition, "retention": retention}
+    return [Place(**row) for row in await database.all(_IN_PARTITION, values)]
+
+
+async def published(database: Database, chosen: Chosen) -> list[Place]:
+    """The published events that are meant, by order and version."""
+    values = {name: getattr(chosen, name) for name in Chosen.__dataclass_fields__}
+    return [Place(**row) for row in await database.all(_CHOSEN, values)]
+
+
+async def stop(database: Database, last: Place, found: str) -> bool:
+    """Stop the partition of ``last``, the event that ``found`` stands in place of. False: it is stopped already."""
+    values = {"partition": last.partition, "offset": last.offset, "order_id": last.order_id, "version": last.version}
+    return await database.one(_STOP, {**values, "found": found}) is not None
+
+
+async def stopped(database: Database) -> frozenset[int]:
+    """The partitions that stand still."""
+    return frozenset(row["partition"] for row in await database.all(_STOPPED, {}))
+
+
+async def stops(database: Database) -> list[Stop]:
+    """The same, with all that is known of each."""
+    return [Stop(**row) for row in await database.all(_STOPS, {})]
+
+
+async def let_wait(database: Database, orders: Mapping[UUID, int]) -> frozenset[int]:
+    """Leave ``orders`` (with their partitions) out until their partition goes on. The partitions that still stand."""
+    values = {"order_ids": list(orders), "partitions": list(orders.values())}
+    await database.all(_LET_WAIT, values)
+    return await stopped(database)
+
+
+async def go_on(database: Database, partition: int) -> bool:
+    """Publish to ``partition`` again. False: it was not stopped."""
+    found = await database.one(_GO_ON, {"partition": partition}) is not None
+    database.wrote()
+    return found
+
+
+async def move_back(database: Database, places: Collection[Place], *, at_once: int = 1000) -> int:
+    """Make published events pending again; how many there were. Again: those that are pending are left alone.
+
+    ``places`` by order and version. An order's events move in one transaction; writers wait for each.
+    """
+    moved = 0
+    for batch in _by_order(places, at_once):
+        async with database.transaction() as connection:
+            await connection.execute(_LOCK)
+            values = {"order_ids": [p.order_id for p in batch], "versions": [p.version for p in batch]}
+            moved += await connection.fetchval(_MOVE_BACK.sql, *_MOVE_BACK.arguments(values))
+    database.wrote()
+    return moved
+
+
+def _by_order(places: Collection[Place], at_once: int) -> list[Sequence[Place]]:
+    """Batches of about ``at_once`` that cut no order in two."""
+    batches: list[list[Place]] = []
+    for place in places:
+        if not batches or (len(batches[-1]) >= at_once and batches[-1][-1].order_id != place.order_id):
+            batches.append([])
+        batches[-1].append(place)
+    return [tuple(batch) for batch in batches]

@@ -1,0 +1,102 @@
+"""``orderflow doctor`` beside servers that are down, half set up or late: a line each, with what to do."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.doctor import checks
+from cli.doctor.checks import Check, Line, clock, now, run_all
+from support.api import a_namespace
+from support.stack import MIGRATIONS, Databases
+from support.terminal import Terminal
+
+NOBODY = "127.0.0.1:9"
+NOWHERE = {
+    "temporal_address": NOBODY,
+    "kafka_bootstrap_servers": NOBODY,
+    "gateway_url": f"http://{NOBODY}",
+    "api_url": f"http://{NOBODY}",
+    **{f"{service}_database_url": f"postgresql://x@{NOBODY}/x" for service in ("orders", "payments", "inventory")},
+}
+
+
+async def examined(home: Path, **settings: str) -> dict[str, dict[str, Any]]:
+    given = {**NOWHERE, "migrations_dir": str(MIGRATIONS), **settings}
+    said = await Terminal(home, **given).run("doctor", "--json")
+    assert said.code == 1
+    return {check["about"]: check for check in json.loads(said.out)["checks"]}
+
+
+async def test_with_everything_down_each_line_says_what_to_do(tmp_path: Path) -> None:
+    found = await examined(tmp_path)
+    wrong = {about for about, check in found.items() if not check["ok"]}
+    assert wrong == {
+        *("orders database", "payments database", "inventory database", "dead letters"),
+        *("Temporal", "Kafka", "API", "payment gateway"),
+    }
+    assert all(found[about]["fix"] and found[about]["detail"] for about in wrong)
+    people = await Terminal(tmp_path, **NOWHERE).run("doctor")
+    assert (people.code, people.out.count("fix: "), "8 need you" in people.out) == (1, 8, True)
+
+
+async def test_a_migration_that_is_not_applied_is_named(databases: Databases, tmp_path: Path) -> None:
+    folder = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, folder)
+    (folder / "orders" / "20991231000000_tomorrow.sql").write_text("-- migrate:up\n-- migrate:down\n")
+    (folder / "payments" / "20261123000010_payments.sql").unlink()
+    found = await examined(
+        tmp_path,
+        orders_database_url=databases.orders,
+        payments_database_url=databases.payments,
+        inventory_database_url=databases.inventory,
+        migrations_dir=str(folder),
+    )
+    assert found["orders migrations"]["detail"] == "not applied: 20991231000000_tomorrow.sql"
+    assert "not known here: 20261123000010" in found["payments migrations"]["detail"]
+    assert found["inventory migrations"]["ok"]
+    assert not found["orders relay"]["ok"]
+
+
+async def test_a_queue_that_nobody_polls_and_a_namespace_that_is_not_there(
+    temporal_server: str, tmp_path: Path
+) -> None:
+    namespace = await a_namespace(temporal_server)
+    found = await examined(tmp_path, temporal_address=temporal_server, temporal_namespace=namespace)
+    assert found["Temporal"]["ok"]
+    assert found["task queue payments"]["detail"] == "nobody polls it"
+    assert found["task queue payments"]["fix"] == "start a worker: `orderflow worker payments`"
+    found = await examined(tmp_path, temporal_address=temporal_server, temporal_namespace="none-such")
+    assert found["namespace none-such"]["detail"] == "it is not there"
+
+
+async def test_a_check_that_hangs_or_breaks_is_a_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "DEADLINE_SECONDS", 0.05)
+
+    async def hangs() -> Sequence[Line]:
+        await asyncio.Event().wait()
+        return []
+
+    async def breaks() -> Sequence[Line]:
+        raise KeyError("x")
+
+    async def works() -> Sequence[Line]:
+        return [Line("works", True, "fine")]
+
+    lines = await run_all([Check("hangs", hangs, "a"), Check("breaks", breaks, "b"), Check("works", works, "c")])
+    assert [(line.about, line.ok) for line in lines] == [("hangs", False), ("breaks", False), ("works", True)]
+    assert "no answer within" in lines[0].detail
+    assert "KeyError" in lines[1].detail
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(-60, "60.0 s behind"), (60, "60.0 s ahead of"), (1, "agrees")])
+def test_a_clock_is_compared_with_the_time_of_the_question(seconds: int, said: str) -> None:
+    asked = now()
+    line = clock("it", asked + timedelta(seconds=seconds), asked, asked)
+    assert said in line.detail
+    assert line.ok == (seconds == 1)
