@@ -245,7 +245,7 @@ STOCK_REJECTIONS: Final = Counter(
 GATEWAY_SECONDS: Final = Histogram(
     "gateway_call_duration_seconds",
     "One call of the payment gateway, by what came of it: ok, refused (its 4xx), unavailable (no answer, or none that "
-    "says anything), error (a bug of ours).",
+    "says anything), error (a bug of ours), cancelled.",
     ("operation", "outcome"),
     buckets=WHOLE,
     item="Gateway latency and outcomes",

@@ -5,6 +5,7 @@ event only when the one before it is on Kafka, so what they send twice are dupli
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -12,16 +13,21 @@ import structlog
 
 from orderflow.domain.errors import Unavailable
 from orderflow.kafka import check_topic, make_producer
+from orderflow.meters import sampled
+from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH, RELAY_FAILURES
 from orderflow.settings import Settings
 from orderflow.store import outbox
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outbox import Published
 from orderflow_events.pauses import Backoff, pause
+from workers.gauges import RelayGauges
 from workers.health import Health
 from workers.publisher import Publisher
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 0.5
+#: A relay's database is called by it and the service.
+NAME_PREFIX = "relay-"
 #: How long a round under way may go on after a stop.
 STOP_SECONDS = 5.0
 
@@ -55,6 +61,7 @@ class Relay:
         self._lease_answered = False
         self._unrecorded: list[Published] = []
         self._wake = asyncio.Event()
+        self._service = database.name.removeprefix(NAME_PREFIX)
         self._log = structlog.get_logger(__name__).bind(database=database.name)
 
     @property
@@ -152,8 +159,13 @@ class Relay:
         entries = await outbox.pending(self._database, self._batch_size)
         if not entries:
             await self._publisher.open()
+        started_at = time.perf_counter()
         outcome = await self._publisher.publish(entries)
         self._unrecorded += outcome.published
+        if entries:
+            RELAY_BATCH.observe(len(entries), self._service)
+            PUBLISH_SECONDS.observe(time.perf_counter() - started_at, self._service)
+            PUBLISHED.add(self._service, amount=len(outcome.published))
         await self._record()
         for entry, reason in outcome.refused:
             await outbox.park(self._database, entry, reason)
@@ -170,13 +182,16 @@ class Relay:
             self._unrecorded = []
 
     def _failed(self, what: str, error: Exception) -> None:
+        RELAY_FAILURES.add(self._service, what)
         self._report(f"{what}: {type(error).__name__}: {error}")
         self._log.warning("relay_tries_again", what=what, error=repr(error))
 
 
 def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
+    database = Database(
+        f"{NAME_PREFIX}{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds
+    )
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -208,8 +223,13 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
 
         report("starting")
         relay, database = make_relay(service, dsn, settings, report)
+        gauges = RelayGauges(service, database, lambda: relay.leads)
         try:
-            await relay.run(stopping)
+            with (
+                sampled(f"outbox_{service}", gauges.outbox, gauges.forget_outbox),
+                sampled(f"lead_{service}", gauges.lead, gauges.forget_lead),
+            ):
+                await relay.run(stopping)
         finally:
             await database.close()
 

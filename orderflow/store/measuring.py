@@ -1,11 +1,27 @@
-"""How long a statement waited for its connection, how long it took, and what it failed of."""
+"""What the store counts: how long statements wait, take and why they fail, and what commands moved.
+
+A statement that moves a row says with it what only it knows, in the column ``measures``: the status it came from
+(``from``) and how long the row had had it (``seconds``); of a reservation, how long it waited for the rows' locks
+(``lock_wait``, seconds) and why it was rejected (``reason``).
+"""
 
 import time
 from typing import Protocol
 
+import asyncpg
+
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.meters import is_on
-from orderflow.metrics import POOL_TIMEOUTS, POOL_WAIT_SECONDS, STATEMENT_FAILURES, STATEMENT_SECONDS
+from orderflow.metrics import (
+    FULFILLING_SECONDS,
+    LOCK_WAIT_SECONDS,
+    POOL_TIMEOUTS,
+    POOL_WAIT_SECONDS,
+    STATEMENT_FAILURES,
+    STATEMENT_SECONDS,
+    STOCK_REJECTIONS,
+    TRANSITIONS,
+)
 from orderflow.store.errors import LostRace
 
 
@@ -75,3 +91,15 @@ def _failure(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return "unavailable"
     return "rejected" if isinstance(error, Rejection) else "error"
+
+
+def count_transition(aggregate: str, command: str, row: asyncpg.Record) -> None:
+    """``row`` was made or moved just now, by this very call: a replay finds no such row, so each counts once."""
+    measures = row["measures"]
+    TRANSITIONS.add(aggregate, command, measures.get("from", ""), row["status"])
+    if command == "fulfil":
+        FULFILLING_SECONDS.observe(measures["seconds"])
+    if "lock_wait" in measures:
+        LOCK_WAIT_SECONDS.observe(measures["lock_wait"])
+    if measures.get("reason"):
+        STOCK_REJECTIONS.add(measures["reason"])
