@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict bench clean
+.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ chaos: setup ## Break everything under a load of real baskets, then check (SEED,
 chaos-strict: setup ## The same on Apache Kafka and Temporal on Postgres (needs Java, Maven, Go, PostgreSQL 15)
 	@PYTHONPATH=tests $(BIN)/python -m pytest tests/store -p chaos.postgres15
 	@PYTHONPATH=tests $(BIN)/python -m chaos --strict --seed $(or $(SEED),1) --orders $(or $(ORDERS),300) --faults $(or $(FAULTS),0) $(ARGS)
+
+mutants: setup ## Plant bugs in a scratch copy and see that tests catch each (ARGS="unsorted-locks ..." or all)
+	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)

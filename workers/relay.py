@@ -5,7 +5,6 @@ event only when the one before it is on Kafka, so what they send twice are dupli
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ import structlog
 from orderflow.domain.errors import Unavailable
 from orderflow.kafka import check_topic, make_producer
 from orderflow.meters import sampled
-from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH, RELAY_FAILURES
+from orderflow.metrics import RELAY_FAILURES
 from orderflow.settings import Settings
 from orderflow.store import outbox
 from orderflow.store.database import CHANNEL, Database
@@ -56,12 +55,12 @@ class Relay:
         self._pacing_seconds = pacing_seconds
         self._batch_size = batch_size
         self._report = report
+        self._service = database.name.removeprefix(NAME_PREFIX)
         self._holder = str(uuid4())
         self._leads_until = 0.0
         self._lease_answered = False
         self._unrecorded: list[Published] = []
         self._wake = asyncio.Event()
-        self._service = database.name.removeprefix(NAME_PREFIX)
         self._log = structlog.get_logger(__name__).bind(database=database.name)
 
     @property
@@ -159,13 +158,8 @@ class Relay:
         entries = await outbox.pending(self._database, self._batch_size)
         if not entries:
             await self._publisher.open()
-        started_at = time.perf_counter()
         outcome = await self._publisher.publish(entries)
         self._unrecorded += outcome.published
-        if entries:
-            RELAY_BATCH.observe(len(entries), self._service)
-            PUBLISH_SECONDS.observe(time.perf_counter() - started_at, self._service)
-            PUBLISHED.add(self._service, amount=len(outcome.published))
         await self._record()
         for entry, reason in outcome.refused:
             await outbox.park(self._database, entry, reason)

@@ -184,16 +184,12 @@ class IdempotentConsumer:
             batches = await self._read(consumer, stopping)
             if not batches:
                 continue
-            arrived_at = time.perf_counter()
             next_round = clock() + self._pacing_seconds
             async with self._applying:
                 done = await self._work([record for records in batches.values() for record in records], stopping)
                 if done:
                     backoff.reset()
-                    offsets = {tp: records[-1].offset + 1 for tp, records in batches.items()}
-                    await self._commit(consumer, offsets)
-                    self._positions.done(offsets)
-                    self._on_batch(sum(map(len, batches.values())), time.perf_counter() - arrived_at)
+                    await self._commit(consumer, {tp: records[-1].offset + 1 for tp, records in batches.items()})
             await pause(next_round - clock(), stopping)
 
     async def _read(
@@ -211,8 +207,12 @@ class IdempotentConsumer:
 
     async def _work(self, records: list[ConsumerRecord], stopping: asyncio.Event) -> bool:
         """Have every record in the database, then the dead letters in their topic. False: stopped before that."""
+        started_at = time.perf_counter()
         letters = await self._applier.apply(records, stopping)
-        return letters is not None and await self._dead_letters.send(letters, stopping)
+        done = letters is not None and await self._dead_letters.send(letters, stopping)
+        if done:
+            self._on_batch(len(records), time.perf_counter() - started_at)
+        return done
 
     @contextlib.asynccontextmanager
     async def _pruned(self, stopping: asyncio.Event) -> AsyncIterator[None]:
@@ -238,6 +238,7 @@ class IdempotentConsumer:
             await pause(pruning.every.total_seconds(), stopping)
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        self._positions.done(offsets)
         try:
             async with asyncio.timeout(10):
                 await consumer.commit(offsets)

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from orderflow.store.database import Statement
 from support.api import order_body
 from support.waiting import until
 from support.world import World
@@ -239,3 +240,22 @@ async def test_the_payment_token_is_in_no_answer(world: World, api: httpx.AsyncC
         (await api.post("/orders", json=order_body(payment_token="tok secret_7"))).text,
     ):
         assert "secret_7" not in text
+
+
+_TABLES = Statement("SELECT relname FROM pg_stat_user_tables WHERE has_table_privilege(relid, 'SELECT')")
+
+
+async def test_the_payment_token_is_in_no_row_and_no_memo(world: World, api: httpx.AsyncClient) -> None:
+    order_id = await fulfilling(api, payment_token="tok_canary_5f0c2d")
+    assert (await api.post(f"/orders/{order_id}/ship")).status_code == 200
+    rows = ""
+    for database in (world.orders, world.payments, world.inventory):
+        for table in await database.all(_TABLES, {}):
+            found = await database.all(Statement(f"SELECT t::text AS row FROM {table['relname']} t"), {})
+            rows += "".join(row["row"] for row in found)
+    assert order_id in rows
+    assert "canary" not in rows
+    workflow = world.client.get_workflow_handle(f"order-{order_id}")
+    described = str((await workflow.describe()).raw_description)
+    assert "household-515" in described
+    assert "canary" not in described

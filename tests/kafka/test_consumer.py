@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from orderflow_events.consumer import IdempotentConsumer
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import TABLES_SQL, Connection, Gap
-from support.lab import Lab, applied, running, take_effect
+from support.lab import Lab, applied, running, take_effect, take_effects
 from support.waiting import until
 
 
@@ -68,6 +68,23 @@ async def test_a_consumer_that_died_before_its_offset_commit_applies_each_event_
     async with running(lab.consumer()):
         await applied(lab, order, [1, 2, 3, 4])
     assert await committed(lab) == 4
+
+
+async def test_a_consumer_that_dies_in_its_effect_loses_nothing(lab: Lab) -> None:
+    async def dies(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+        await take_effects(connection, envelopes)
+        died.set()
+        await asyncio.Event().wait()
+
+    died = asyncio.Event()
+    order = uuid4()
+    await lab.send(order, 1, 2, 3)
+    async with running(lab.consumer(effect=dies)) as first:
+        await asyncio.wait_for(died.wait(), 30)
+        first.cancel()
+    assert await committed(lab) == 0
+    async with running(lab.consumer()):
+        await applied(lab, order, [1, 2, 3])
 
 
 async def test_an_effect_that_fails_is_tried_again_and_nothing_is_half_done(lab: Lab) -> None:

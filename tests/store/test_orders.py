@@ -3,13 +3,15 @@
 import asyncio
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from orderflow.domain.commands import Outcome
-from orderflow.domain.errors import Problem
+from orderflow.domain.errors import Problem, Unavailable
 from orderflow.store.database import Database, Statement
 from orderflow.store.orders import Orders
 from support.orders import an_order, command
+from support.stack import Databases
 
 EVENTS = Statement(
     "SELECT version, type, status, data, command_id FROM events WHERE order_id = $order_id ORDER BY version"
@@ -113,6 +115,32 @@ async def test_one_command_sent_fifty_times_at_once_happens_once(orders: Orders,
     assert [(o.state, o.version) for o in outcomes] == [("done", 1)] * 50
     assert sum(not o.replayed for o in outcomes) == 1
     assert len(await orders_db.all(EVENTS, {"order_id": order.order_id})) == 1
+
+
+async def test_a_move_whose_event_cannot_be_written_has_not_happened(
+    orders: Orders, orders_db: Database, databases: Databases
+) -> None:
+    order_id, _ = await _at(orders)
+    approve = command("approve", "c:1")
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    try:
+        await admin.execute(
+            """CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$;
+               CREATE TRIGGER fails BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION fail()"""
+        )
+        with pytest.raises(Unavailable):
+            await orders.move(order_id, approve)
+        row = await admin.fetchrow("SELECT status, version FROM orders")
+        counts = await orders_db.one(COUNTS, {})
+        assert row is not None
+        assert counts is not None
+        assert (tuple(row), tuple(counts)) == (("DRAFT", 1), (1, 1, 1))
+        await admin.execute("DROP TRIGGER fails ON events")
+    finally:
+        await admin.close()
+    outcome = await orders.move(order_id, approve)
+    assert (outcome.state, outcome.version, outcome.replayed) == ("done", 2, False)
 
 
 async def test_while_a_ship_is_pending_nothing_else_happens(orders: Orders) -> None:

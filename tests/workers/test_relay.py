@@ -74,6 +74,26 @@ async def test_every_event_is_published_in_order_while_writers_commit_out_of_ord
     assert max(Counter(s.envelope.id for s in seen).values()) == 1, "no failure, no duplicate"
 
 
+async def test_what_commits_late_is_published_after_what_came_behind_it(settings: Settings, orders: Orders) -> None:
+    late, later = uuid4(), uuid4()
+    async with many_connections(settings.orders_database_url.get_secret_value(), 1) as pool, running_relay(settings):
+        async with pool.acquire() as connection, connection.transaction():
+            await insert_event(connection, late, 1)  # it has the lower position
+            await insert_event(orders, later, 1)
+
+            async def published() -> bool:
+                return bool(await orders.fetchval("SELECT count(*) FROM publications"))
+
+            await until(published, seconds=30)
+
+        async def both_published() -> bool:
+            return bool(await orders.fetchval("SELECT count(*) = 2 FROM publications"))
+
+        await until(both_published)
+    seen = await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic)
+    assert {s.envelope.order_id for s in seen} == {late, later}
+
+
 async def test_publications_say_where_each_event_stands(
     settings: Settings, orders: Orders, outbox_empty: OutboxEmpty
 ) -> None:

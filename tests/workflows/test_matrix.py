@@ -120,6 +120,21 @@ async def test_a_step_that_wakes_after_the_cancel_undoes_itself(
     await _is_undone(world, handle)
 
 
+async def test_an_authorization_that_overtakes_a_void_without_an_answer_is_undone(world: World) -> None:
+    """The gateway voided, nobody heard of it, and it forgets that: the door keeps the authorization out, not luck."""
+    world.gateway.remembers_voids = False
+    gate = world.gateway.hold("authorize")
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.gateway_is_asked("authorize")
+    world.gateway.fail("void", 4)  # for about three seconds
+    await world.ask(handle, "cancel")
+    await world.gateway_is_asked("void")
+    gate.set()
+    await handle.result()
+    await _is_undone(world, handle)
+
+
 async def _woken(faults: Faults, step: str) -> bool:
     return step in faults.woken
 
@@ -217,6 +232,34 @@ async def test_an_approve_against_the_expiry(world: World, faults: Faults) -> No
     gate.set()
     assert (await world.outcome(handle, approve))["refusal"] is None
     await world.reaches(handle, "FULFILLING")
+    await world.ask(handle, "cancel")
+    await handle.result()
+    await _is_undone(world, handle)
+
+
+async def test_an_approve_that_waits_as_the_draft_expires_wins(world: World) -> None:
+    """Both come while no worker is there, and are read together."""
+    world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
+    await world.stop_worker("orders")
+    await world.start_worker("orders")
+    handle = await world.place()
+    await world.reaches(handle, "DRAFT")
+    await world.stop_worker("orders")
+    approve = await world.send(handle, "approve")
+
+    async def expired() -> bool:
+        history = await handle.fetch_history()
+        return any(event.HasField("timer_fired_event_attributes") for event in history.events)
+
+    await until(expired, seconds=20)
+    await world.start_worker("orders")
+    assert (await world.outcome(handle, approve))["refusal"] is None
+
+    async def judged() -> bool:
+        return len(await world.statuses(handle)) > 2
+
+    await until(judged)
+    assert await world.statuses(handle) == ["DRAFT", "APPROVED", "FULFILLING"]
     await world.ask(handle, "cancel")
     await handle.result()
     await _is_undone(world, handle)

@@ -1,6 +1,7 @@
 """Every branch of an order's life, on real databases and the time-skipping server."""
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from support.orders import a_start, an_order
 from support.waiting import until
@@ -112,6 +113,7 @@ async def test_lost_answers_of_the_gateway_charge_once(world: World) -> None:
     await handle.result()
     assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
     assert [name for name, _ in world.gateway.calls] == ["authorize"] * 3 + ["capture"] * 3
+    assert world.gateway.state == {order_id(handle): "captured"}  # and nothing is held under another reference
 
 
 async def test_a_lost_void_is_asked_again(world: World) -> None:
@@ -200,6 +202,22 @@ async def test_a_command_sent_twice_happens_once(world: World) -> None:
     assert list(await world.commands(handle)) == ["w:place", "c:1", "w:fulfil"]
     await world.ask(handle, "cancel")
     await handle.result()
+
+
+async def test_a_command_sent_again_after_the_cancel_does_not_bring_the_order_back(world: World) -> None:
+    """Its recorded outcome says APPROVED; the row has moved on."""
+    handle = await _fulfilling(world)
+    await world.stop_worker("payments")
+    await world.ask(handle, "cancel")
+    await world.send(handle, "approve")
+    await world.start_worker("payments")
+
+    async def ended() -> bool:
+        return (await handle.describe()).status == WorkflowExecutionStatus.COMPLETED
+
+    await until(ended)
+    result = await handle.result()
+    assert (result.status, result.version) == ("CANCELLED", 4)
 
 
 async def test_signals_without_an_id_are_counted(world: World) -> None:

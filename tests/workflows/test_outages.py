@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from orderflow.settings import Settings
@@ -61,6 +62,22 @@ async def test_a_cancel_while_the_payment_service_is_down(world: World) -> None:
     assert world.gateway.state[order_id(handle)] == "voided"
 
 
+@pytest.mark.parametrize(
+    ("away", "sku", "token"), [("inventory", "bread", "tok_declined"), ("payments", "unicorn", "tok_ok")]
+)
+async def test_a_refusal_does_not_wait_for_the_other_service(world: World, away: str, sku: str, token: str) -> None:
+    await world.stop_worker(away)
+    handle = await world.place(an_order((sku, 2, 150)), token)
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "CANCELLED")
+    assert await world.events(handle, away) == []
+    await world.start_worker(away)
+    await handle.result()
+    assert (await world.statuses(handle, away))[-1] in ("VOIDED", "RELEASED")
+    assert world.gateway.state.get(order_id(handle), "voided") == "voided"
+    assert await world.on_hand("bread") == (10, 0)
+
+
 async def _released(world: World) -> bool:
     return (await world.on_hand("bread"))[1] == 0
 
@@ -87,6 +104,8 @@ async def test_the_order_tells_where_it_stands(world: World) -> None:
     assert (state["status"], state["running"]) == ("APPROVED", ["authorize"])
     assert state["waits_for"] == ["the payment service to authorize the payment"]
     assert state["inventory"]["state"] == "ok"
+    # Judged after the step's outcome was: one step is not enough.
+    assert (await world.ask(handle, "ship"))["refusal"]["slug"] == "illegal_transition"
     await world.start_worker("payments")
     await world.reaches(handle, "FULFILLING")
     await world.ask(handle, "cancel")
