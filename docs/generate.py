@@ -178,7 +178,9 @@ scrape_configs:
 There is no authentication: keep these ports on a private network, and do not let the API's `/metrics` through to its
 clients. Outboxes, lag, dead letters and the orders' ages are asked for at a scrape, by statements of their own, at most
 every five seconds and for two at most; what does not answer is left out of the scrape and counted in
-`orderflow_sample_failures_total`."""
+`orderflow_sample_failures_total`.
+
+Alerts are in `deploy/prometheus/rules.yml` (`rule_files`), each with a section in the [runbook](runbook.md)."""
 
 
 def _metric_sections() -> list[tuple[str, list[str]]]:

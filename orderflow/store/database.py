@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from orderflow.meters import PoolState
-from orderflow.metrics import POOL
+from orderflow.metrics import POOL, POOL_TIMEOUTS
 from orderflow.store.errors import database_errors
 from orderflow.store.measuring import measured
 
@@ -110,6 +110,7 @@ class Database:
                     )
                     self._notifying = asyncio.create_task(self._notify())
                     POOL.add(self, self._pool_state)
+                    POOL_TIMEOUTS.add(self.name, amount=0)  # so that the first one is an increase
         return self._pool
 
     async def close(self) -> None:

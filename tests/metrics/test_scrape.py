@@ -16,7 +16,6 @@ from support.scrapes import Scrape, scrape
 PROCESSES = ("api", "workers", "relay")
 #: What stays without a series as long as nothing goes wrong.
 QUIET = {
-    "orderflow_pool_timeouts_total",
     "orderflow_relay_failures_total",
     "orderflow_sample_failures_total",
     "orderflow_statement_failures_total",
