@@ -117,15 +117,18 @@ class Gauge:
         self.definition = _define(name, "gauge", help, labels, item, query)
         # Without labels there is a series, of 0, before anything is known: so all of ours have labels.
         self._family = client.Gauge(self.definition.name, help, labels, registry=REGISTRY)
+        self._known: set[tuple[str, ...]] = set()
 
     def set(self, value: float, *labels: str) -> None:
         """It is ``value`` now."""
         if _Switch.on:
+            self._known.add(labels)
             self._family.labels(*labels).set(value)
 
     def forget(self, *labels: str) -> None:
         """Take away the series that begin with ``labels``."""
-        for known in [key for key in self._family._metrics if key[: len(labels)] == labels]:
+        for known in [series for series in self._known if series[: len(labels)] == labels]:
+            self._known.remove(known)
             self._family.remove(*known)
 
 
