@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BASKET: Basket = [("metrics-apples", 2, 199), ("metrics-pears", 1, 249)]
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")  # not longer: it is a whole stack
 async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
     settings = Settings(migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5)
     async with EmbeddedStack(settings, servers_folder / "metrics-stack", ports="free", durable=False) as stack:
