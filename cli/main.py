@@ -8,8 +8,10 @@ from typing import NoReturn
 
 import typer
 
-from cli import events, orders, reconcile, stack, stock
+from cli import events, interventions, orders, reconcile, stack, stock
 from cli.demo import command as demo
+from cli.explain import command as explain
+from cli.replaying import command as replaying
 
 app = typer.Typer(
     name="orderflow",
@@ -21,6 +23,9 @@ app = typer.Typer(
 stack.register(app)
 demo.register(app)
 reconcile.register(app)
+explain.register(app, orders.app)
+interventions.register(orders.app)
+replaying.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")

@@ -18,7 +18,7 @@ class ReconcileWorkflow:
 
     @workflow.run
     async def run(self, request: Reconcile) -> Report:
-        """Compare everything, repair if asked to. While a service is away it waits; the schedule starts no second one."""
+        """Compare everything, repair if asked to. While a service is away it waits, and no second one starts."""
         report: Report = await workflow.execute_activity(
             "reconcile",
             request,

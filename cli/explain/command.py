@@ -1,0 +1,184 @@
+"""``orderflow order explain``, ``orderflow order watch`` and ``orderflow stuck``. They read the stores themselves.
+
+So they also answer while the API, every worker or any one of the stores is down. Exit codes: 0 explained, or nothing
+is stuck; 1 there is no such order, or some are stuck; 2 wrong usage; 3 neither Temporal nor the orders database
+answers, or (``stuck``) nothing was found and not everything could be read.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+import typer
+
+from cli.calls import REFUSED, UNREACHABLE, AsJson, print_json
+from cli.terminal import err, fail, out, running_settings
+
+if TYPE_CHECKING:
+    from cli.explain.gather import Found
+    from orderflow.settings import Settings
+
+OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
+#: Between two looks of ``watch``.
+LOOK_SECONDS: Final = 1.0
+#: How long ``watch`` waits for the last events of an order that has ended to be published and tracked.
+LAST_SECONDS: Final = 10.0
+
+
+def register(app: typer.Typer, orders: typer.Typer) -> None:
+    """Add the commands."""
+    orders.command("explain")(explain)
+    orders.command("watch")(watch)
+    app.command("stuck")(stuck)
+
+
+def explain(order_id: OrderId, as_json: AsJson = False) -> None:
+    """What the order waits for, what to do, and its whole story: workflow, services, gateway, Kafka."""
+    found = asyncio.run(_explain(running_settings(), order_id))
+    from cli.explain import pages
+    from cli.explain.causes import Cause
+    from cli.explain.verdict import judge
+
+    verdicts = judge(found.facts)
+    if as_json:
+        print_json(pages.story_document(found.facts, found.lines, verdicts))
+    else:
+        out.print(pages.story(found.facts, found.lines, verdicts), soft_wrap=True)
+    _fail_if_unread(found)
+    if verdicts[0].cause is Cause.UNKNOWN:
+        raise typer.Exit(REFUSED)
+
+
+def watch(
+    order_id: OrderId,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
+) -> None:
+    """The order's story as it goes on, until it is over. Ctrl-C ends it."""
+    asyncio.run(_until_interrupted(_watch(running_settings(), order_id, as_json)))
+
+
+def stuck(
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            "--older-than",
+            min=0,
+            metavar="SECONDS",
+            help="Only what has waited longer. Default: ORDERFLOW_RECONCILE_OLDER_THAN_SECONDS (60).",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Orders that wait for something other than their customer, by cause, the most urgent first."""
+    from cli.explain import pages
+    from cli.explain.stuck import look
+
+    settings = running_settings()
+    _quiet()
+    seconds = settings.reconcile_older_than_seconds if older_than is None else older_than
+    found = asyncio.run(look(settings, seconds))
+    if as_json:
+        print_json(pages.stuck_document(found))
+    else:
+        for source, error in found.unread.items():
+            err.print(f"not read: {source} ({error})", markup=False, soft_wrap=True)
+        if found.left_out:
+            err.print(f"{found.left_out} open orders were not looked at: there are too many", markup=False)
+        if found.groups:
+            out.print(pages.stuck_page(found), soft_wrap=True)
+        elif not found.unread:
+            out.print(f"{found.looked_at} orders looked at: none is stuck")
+    if found.groups:
+        raise typer.Exit(REFUSED)
+    if found.unread:
+        if not as_json:
+            fail("nothing is stuck as far as could be read", UNREACHABLE)
+        raise typer.Exit(UNREACHABLE)
+
+
+async def _explain(settings: "Settings", order_id: UUID) -> "Found":
+    from cli.explain.gather import open_sources
+
+    _quiet()
+    async with open_sources(settings) as sources:
+        return await sources.gather(order_id)
+
+
+async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
+    from cli.explain import pages
+    from cli.explain.causes import Cause
+    from cli.explain.gather import open_sources
+    from cli.explain.verdict import judge
+
+    _quiet()
+    clock = asyncio.get_running_loop().time
+    seen: set[tuple[str, str]] = set()
+    before, headline, ended_at = None, "", None
+    async with open_sources(settings) as sources:
+        while True:
+            found = await sources.gather(order_id)
+            verdicts = judge(found.facts)
+            _fail_if_unread(found)
+            if verdicts[0].cause is Cause.UNKNOWN:
+                fail(verdicts[0].waits_for, REFUSED)
+            for line in found.lines:
+                key = (line.source, line.about or f"{line.at} {line.what}")
+                if key in seen:
+                    continue
+                seen.add(key)
+                if as_json:
+                    typer.echo(json.dumps(pages.line_document(line, before), ensure_ascii=False))
+                else:
+                    out.print(pages.line_text(line, before), soft_wrap=True)
+                before = line.at
+            headline = _say_verdict(verdicts[0], headline, found, as_json)
+            if pages.is_over(found.facts):
+                ended_at = ended_at or clock()
+                if verdicts[0].cause is Cause.DONE or clock() - ended_at > LAST_SECONDS:
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _say_verdict(verdict: Any, said: str, found: "Found", as_json: bool) -> str:
+    """The verdict, when it is another one than was said last."""
+    from cli.explain import pages
+
+    if verdict.group + verdict.cause == said:
+        return said
+    if as_json:
+        typer.echo(json.dumps({"verdict": pages.verdict_document(verdict, found.facts.now)}, ensure_ascii=False))
+    else:
+        for text in pages.verdict_lines([verdict]):
+            out.print(text, soft_wrap=True)
+    return str(verdict.group + verdict.cause)
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, None]) -> None:
+    working = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, working.cancel)
+    try:
+        await working
+    except asyncio.CancelledError:
+        return
+
+
+def _fail_if_unread(found: "Found") -> None:
+    unread = found.facts.unread
+    if unread.keys() >= {"temporal", "orders"}:
+        both = "; ".join(f"{source}: {unread[source]}" for source in ("temporal", "orders"))
+        fail(f"neither Temporal nor the orders database answers ({both}): is OrderFlow up?", UNREACHABLE)
+
+
+def _quiet() -> None:
+    """What matters of the libraries' log lines is in what is printed."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    for name in ("aiokafka", "temporalio", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,97 @@
+"""Temporal's messages in our words: failures, times, and what steps and transitions answered. Pure."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+
+#: What Temporal calls our own "no answer".
+_UNAVAILABLE: Final = "unavailable"
+#: What Temporal puts around a failure whose stack traces are too long for it.
+_CUT: Final = "Failure exceeds size limit."
+
+
+def words(failure: Failure) -> str:
+    """A failure in a line: its message, and what lies below where it says more."""
+    said: list[str] = []
+    for one in _chain(failure):
+        message = one.message or _kind(one)
+        if message and message != _CUT and not any(message in before for before in said):
+            said.append(" ".join(message.split()))
+    return "; ".join(said)[:400]
+
+
+def is_unavailable(failure: Failure) -> bool:
+    """Whether it says that something gave no answer, rather than that the code is wrong."""
+    return any(one.application_failure_info.type.lower() == _UNAVAILABLE for one in _chain(failure))
+
+
+def _chain(failure: Failure) -> Iterator[Failure]:
+    yield failure
+    while failure.HasField("cause"):
+        failure = failure.cause
+        yield failure
+
+
+def moment(at: Timestamp) -> datetime:
+    """Temporal's time."""
+    return at.ToDatetime(UTC)
+
+
+def span(length: Duration) -> timedelta:
+    """Temporal's duration."""
+    return length.ToTimedelta()
+
+
+def _kind(failure: Failure) -> str:
+    if failure.HasField("timeout_failure_info"):
+        return "no answer in time"
+    return failure.application_failure_info.type
+
+
+def first(payloads: Sequence[Payload]) -> Any:
+    """The first payload, where it is JSON."""
+    if not payloads:
+        return None
+    try:
+        return json.loads(payloads[0].data)
+    except ValueError:
+        return None
+
+
+def summary(event: HistoryEvent) -> str:
+    """What the workflow said of a timer or a step; empty where it said nothing."""
+    if not event.HasField("user_metadata"):
+        return ""
+    found = first([event.user_metadata.summary])
+    return found if isinstance(found, str) else ""
+
+
+def outcome(result: Any) -> str:
+    """What a step came to."""
+    if not isinstance(result, dict):
+        return "done"
+    why = ", ".join(str(result[key]) for key in ("reason", "detail") if result.get(key))
+    return f"{result.get('state', 'done')}{f' ({why})' if why else ''}"
+
+
+def transitioned(result: Any) -> str:
+    """What a transition came to."""
+    if not isinstance(result, dict):
+        return "done"
+    outcome = result.get("outcome", result)
+    if not isinstance(outcome, dict):
+        return "done"
+    refusal = outcome.get("refusal")
+    if isinstance(refusal, dict):
+        return f"refused ({refusal.get('slug')})"
+    if outcome.get("state") == "pending":
+        return "accepted, its capture is to come"
+    replayed = ", which had happened before" if outcome.get("replayed") else ""
+    return f"{outcome.get('status') or outcome.get('state')} (version {outcome.get('version')}){replayed}"

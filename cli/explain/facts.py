@@ -1,0 +1,187 @@
+"""All that is known of one order at one moment, as plain data: what ``verdict.judge`` looks at.
+
+A source that could not be read is named in ``Facts.unread``, and what it would have said is None or empty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from cli.explain.causes import GRACE
+from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
+
+Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
+SOURCES: Final[tuple[Source, ...]] = ("temporal", "orders", "payments", "inventory", "gateway", "kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an order's timeline. ``trouble``: something failed or is late.
+
+    ``about``: what stays the same while the words of a line still change; empty where they do not.
+    """
+
+    at: datetime
+    source: Source
+    what: str
+    trouble: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of another service that is under way: an activity that Temporal has not seen the end of.
+
+    ``started``: a worker has it now. ``due_at``: when it was, or will be, there for a worker to take.
+    """
+
+    name: str
+    task_queue: str
+    attempt: int
+    scheduled_at: datetime
+    due_at: datetime
+    started: bool = False
+    started_at: datetime | None = None
+    failure: str | None = None
+    failed_at: datetime | None = None
+    #: Whether the failure says that something does not answer; otherwise it is a bug, or a worker that died.
+    unavailable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A transition of the order's own row that failed and will be repeated (a local activity that backs off)."""
+
+    name: str
+    attempt: int
+    failure: str
+    since: datetime
+    again_at: datetime
+    unavailable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A workflow task that is not done: waiting for a worker (``started_at`` None), or taken by one.
+
+    ``failure``: why the one before failed; ``nondeterministic``: because the code no longer fits the history.
+    """
+
+    attempt: int
+    scheduled_at: datetime
+    started_at: datetime | None = None
+    failure: str | None = None
+    nondeterministic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Untaken:
+    """A signal that no workflow task has taken yet."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The order's workflow. ``since``: when it was started or closed; ``ended``: how it closed.
+
+    ``status`` is what the workflow had adopted last (its search attribute). ``bug``: a step that ended in an error
+    that is not repeated, and waits to be started again.
+    """
+
+    state: Literal["running", "closed", "missing"]
+    since: datetime | None = None
+    status: str | None = None
+    ended: str | None = None
+    run_id: str | None = None
+    steps: tuple[Step, ...] = ()
+    task: Task | None = None
+    transition: Transition | None = None
+    untaken: tuple[Untaken, ...] = ()
+    bug: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A task queue. ``polled_at``: when a worker last asked it for work (None: not in the last minutes).
+
+    Temporal remembers a worker for five minutes, and an idle one asks once a minute. ``backlog``: tasks nobody took.
+    """
+
+    name: str
+    polled_at: datetime | None = None
+    backlog: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One service's events of the order on their way to Kafka.
+
+    ``waiting``: not published yet, the oldest since ``oldest_at``. ``led``: a relay holds this database's lease.
+    """
+
+    service: str
+    waiting: int = 0
+    oldest_at: datetime | None = None
+    parked_version: int | None = None
+    parked_error: str | None = None
+    parked_at: datetime | None = None
+    led: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """How far the tracking is behind: published events that it has not applied, the oldest since ``oldest_at``."""
+
+    missing: int = 0
+    oldest_at: datetime | None = None
+    set_aside: str | None = None
+    set_aside_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the gateway holds and has taken for the order, in minor units."""
+
+    held: bool
+    taken: int
+    amount: int
+    currency: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One order at ``now``. ``kafka_error``: asked only when events wait; empty: the brokers answer."""
+
+    order_id: UUID
+    now: datetime
+    unread: Mapping[Source, str] = field(default_factory=dict)
+    run: Run | None = None
+    order: OrderFact | None = None
+    reason: str | None = None
+    payment: PaymentFact | None = None
+    reservation: ReservationFact | None = None
+    money: Money | None = None
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+    shelves: tuple[Shelf, ...] = ()
+    tracked: Tracked = field(default_factory=Tracked)
+    kafka_error: str | None = None
+
+
+def late(facts: Facts, moment: datetime) -> bool:
+    """Whether ``moment`` is longer ago than what is in motion takes."""
+    return facts.now - moment > GRACE
+
+
+def status_of(facts: Facts) -> str | None:
+    """Its row's status; PLACING without a row; what the workflow had adopted last, where the row cannot be read."""
+    if facts.order is not None:
+        return facts.order.status
+    if facts.run is None or facts.run.state == "missing":
+        return None
+    return facts.run.status if "orders" in facts.unread else "PLACING"

@@ -1,0 +1,228 @@
+"""Reading all that is known of one order, each source by itself: one that is away costs its own lines only.
+
+Everything is asked at once, and nobody waits longer than ``ANSWER_SECONDS`` for any of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeVar
+from uuid import UUID
+
+import asyncpg
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from cli.explain import lines as say
+from cli.explain.facts import Facts, Line, Money, Shelf, Source, Tracked
+from cli.explain.memory import Memory
+from cli.explain.runs import Runs
+from orderflow.domain.errors import Unavailable
+from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
+from orderflow.gateways.http import gateway_client
+from orderflow.gateways.lookup import GatewayPayment, look_up
+from orderflow.kafka import connection_options
+from orderflow.settings import Settings
+from orderflow.store import reconciliation, tracking
+from orderflow.store import trail as trails
+from orderflow.store.database import Database
+from orderflow.store.order_views import OrderViews
+
+#: Above a slow answer, below an operator's patience.
+ANSWER_SECONDS: Final = 5.0
+#: A source that gave no answer is left alone so long, when many orders are looked at.
+AWAY_SECONDS: Final = 20.0
+
+Service = Literal["orders", "payments", "inventory"]
+SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
+T = TypeVar("T")
+
+
+@dataclass
+class Found:
+    """One order: the facts for a verdict, and its lines in order of time."""
+
+    facts: Facts
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What one database said. ``row``: the order's, the payment's or the reservation's."""
+
+    trail: trails.Trail
+    row: Any = None
+    reason: str | None = None
+    tracked: tracking.TrackedOrder | None = None
+    set_aside: trails.SetAside | None = None
+
+
+class Sources:
+    """Everything that can be asked. Open it once: ``async with open_sources(settings) as sources``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        databases: dict[Service, Database],
+        gateway: httpx.AsyncClient,
+        runs: Runs,
+        remember_seconds: float = 0.0,
+    ) -> None:
+        """``remember_seconds``: how long what is the same for all orders, such as who polls, is not asked again."""
+        self.settings = settings
+        self.databases = databases
+        self.gateway = gateway
+        self.runs = runs
+        self._remembered = Memory(remember_seconds)
+
+    async def gather(self, order_id: UUID) -> Found:
+        """One order, from everywhere. Never raises for a source that is away: ``Facts.unread`` names it."""
+        unread: dict[Source, str] = {}
+        run, orders, payments, inventory, paid = await asyncio.gather(
+            self._read("temporal", unread, lambda: self.runs.read(order_id)),
+            self._read("orders", unread, lambda: self._orders(order_id)),
+            self._read("payments", unread, lambda: self._payments(order_id)),
+            self._read("inventory", unread, lambda: self._inventory(order_id)),
+            self._read("gateway", unread, lambda: self._gateway(order_id)),
+        )
+        queues = await self._read("temporal", unread, lambda: self._remembered.ask("queues", self.runs.queues))
+        found: dict[Service, _Service | None] = {"orders": orders, "payments": payments, "inventory": inventory}
+        shelves = tuple(_shelf(service, said) for service, said in found.items() if said is not None)
+        facts = Facts(
+            order_id=order_id,
+            now=next((said.trail.relay.now for said in found.values() if said is not None), datetime.now(UTC)),
+            unread=unread,
+            run=run.run if run else None,
+            order=orders.row if orders else None,
+            reason=orders.reason if orders else None,
+            payment=payments.row if payments else None,
+            reservation=inventory.row if inventory else None,
+            money=_money(paid),
+            queues=queues or {},
+            shelves=shelves,
+            tracked=_tracked(found),
+        )
+        if any(shelf.waiting for shelf in shelves):
+            facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self.kafka_error))
+        times = say.tracked_times(orders.tracked if orders else None)
+        lines = [*(run.lines if run else ()), *say.under_way(facts)]
+        for service, said in found.items():
+            if said is not None:
+                lines += [*say.of_trail(service, said.trail), *say.of_stream(service, said.trail, times)]
+        lines += say.of_gateway(paid) if paid else ()
+        return Found(facts, say.timeline(lines))
+
+    async def kafka_error(self) -> str | None:
+        """Why the brokers do not answer; None: they do."""
+        admin = AIOKafkaAdminClient(**connection_options(self.settings), request_timeout_ms=int(ANSWER_SECONDS * 1000))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await admin.start()
+        except TimeoutError:
+            return f"no answer within {ANSWER_SECONDS:g} s"
+        except (KafkaError, OSError) as error:
+            return f"{type(error).__name__} at {self.settings.kafka_bootstrap_servers}"
+        finally:
+            await admin.close()
+        return None
+
+    async def _read(self, source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:
+        error = unread.get(source) or self._remembered.known(source)
+        if error is None:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await ask()
+            except TimeoutError:
+                error = f"no answer within {ANSWER_SECONDS:g} s"
+            except Unavailable as unavailable:
+                error = "no answer in time" if unavailable.detail == "TimeoutError" else unavailable.detail
+            except asyncpg.PostgresError as refused:  # such as a table that no migration has made yet
+                error = str(refused)
+            self._remembered.note(source, error, AWAY_SECONDS)
+        unread[source] = error
+        return None
+
+    async def _orders(self, order_id: UUID) -> _Service:
+        database = self.databases["orders"]
+        rows: dict[UUID, OrderFact] = await reconciliation.these_orders(database, [order_id])
+        view = await OrderViews(database).read(order_id) if rows else None
+        return _Service(
+            await trails.trail(database, order_id),
+            rows.get(order_id),
+            view.reason if view else None,
+            await tracking.read(database, order_id, timeline=True),
+            await trails.set_aside(database, self.settings.tracking_group, order_id),
+        )
+
+    async def _payments(self, order_id: UUID) -> _Service:
+        database = self.databases["payments"]
+        row: PaymentFact | None = await trails.payment(database, order_id)
+        return _Service(await trails.trail(database, order_id), row)
+
+    async def _inventory(self, order_id: UUID) -> _Service:
+        database = self.databases["inventory"]
+        row: ReservationFact | None = await trails.reservation(database, order_id)
+        return _Service(await trails.trail(database, order_id), row)
+
+    async def _gateway(self, order_id: UUID) -> GatewayPayment | None:
+        return await look_up(self.gateway, order_id, within_seconds=ANSWER_SECONDS)
+
+
+@asynccontextmanager
+async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> AsyncIterator[Sources]:
+    """Everything that an order's story is read from. Nothing is connected before it is asked."""
+    async with AsyncExitStack() as stack:
+        databases: dict[Service, Database] = {}
+        for service in SERVICES:
+            url = getattr(settings, f"{service}_database_url").get_secret_value()
+            database = Database(service, url, pool_size=4, command_timeout=settings.database_command_timeout_seconds)
+            databases[service] = await stack.enter_async_context(database)
+        gateway = await stack.enter_async_context(gateway_client(settings.gateway_url, ANSWER_SECONDS, connections=4))
+        yield Sources(settings, databases, gateway, Runs(settings), remember_seconds)
+
+
+def _shelf(service: Service, said: _Service) -> Shelf:
+    relay = said.trail.relay
+    waiting = [event for event in said.trail.events if event.waits]
+    return Shelf(
+        service,
+        len(waiting),
+        min((event.recorded_at for event in waiting), default=None),
+        relay.parked_version,
+        relay.parked_error,
+        relay.parked_at,
+        led=relay.led_until is not None and relay.led_until > relay.now,
+    )
+
+
+def _tracked(found: dict[Service, _Service | None]) -> Tracked:
+    orders = found["orders"]
+    if orders is None:
+        return Tracked()
+    times = say.tracked_times(orders.tracked)
+    missing = [
+        event.published_at
+        for service, said in found.items()
+        for event in (said.trail.events if said else ())
+        if event.published_at is not None and (service, event.version) not in times
+    ]
+    aside = orders.set_aside
+    return Tracked(
+        len(missing),
+        min(missing, default=None),
+        aside.reason if aside else None,
+        aside.dead_lettered_at if aside else None,
+    )
+
+
+def _money(paid: GatewayPayment | None) -> Money | None:
+    if paid is None or paid.amount is None or paid.currency is None or not paid.calls:
+        return None
+    taken = paid.captured_amount - paid.refunded_amount
+    if paid.authorized_count == 0 and taken == 0:
+        return None
+    held = paid.authorized_count > 0
+    return Money(held, taken, paid.amount if held else taken, paid.currency, paid.calls[-1].called_at)

@@ -1,0 +1,228 @@
+"""A workflow's history in words, and what is under way in it. Pure: it reads Temporal's messages and asks nobody.
+
+Inputs of steps are never shown: the payment token is in one of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent
+
+from cli.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
+from cli.explain.facts import Line, Transition, Untaken
+from cli.explain.words import duration
+
+_LOCAL: Final = "core_local_activity"
+_DRAFT: Final = "draft expires"
+_BUG: Final = "before "
+
+
+@dataclass
+class Told:
+    """What a history says. ``failed_task``: the last workflow task's failure, if none has succeeded since."""
+
+    lines: list[Line] = field(default_factory=list)
+    transition: Transition | None = None
+    untaken: tuple[Untaken, ...] = ()
+    bug: str | None = None
+    expires_at: datetime | None = None
+    failed_task: tuple[str, bool] | None = None
+    failed_task_at: datetime | None = None
+    continued_from: str | None = None
+    #: When each step that has not ended was handed over, by activity id.
+    handed_over: dict[str, datetime] = field(default_factory=dict)
+
+
+def tell(events: Sequence[HistoryEvent]) -> Told:
+    """One run's history."""
+    teller = _Teller()
+    for event in events:
+        teller.take(event)
+    return teller.done()
+
+
+class _Teller:
+    def __init__(self) -> None:
+        self._told = Told()
+        #: Scheduled steps by event id, timers by id, signals since the last task that a worker finished.
+        self._steps: dict[int, tuple[str, datetime]] = {}
+        self._timers: dict[str, tuple[str, datetime]] = {}
+        self._signals: list[tuple[int, Untaken]] = []
+        self._started_task = 0
+        self._failures: dict[str, str] = {}
+
+    def take(self, event: HistoryEvent) -> None:
+        """The next event."""
+        name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
+        step = getattr(self, f"_{name}", None)
+        if step is not None:
+            step(event, moment(event.event_time))
+
+    def done(self) -> Told:
+        """What all of them said together."""
+        told = self._told
+        told.untaken = tuple(signal for _, signal in self._signals)
+        for about, at in self._timers.values():
+            if about == _DRAFT:
+                told.expires_at = at
+            elif about.startswith(_BUG):
+                told.bug = "; ".join(self._failures.values()) or about
+        return told
+
+    def _say(self, at: datetime, what: str, trouble: bool = False) -> None:
+        self._told.lines.append(Line(at, "temporal", what, trouble))
+
+    # --- The run ---
+
+    def _workflow_execution_started(self, event: HistoryEvent, at: datetime) -> None:
+        started = event.workflow_execution_started_event_attributes
+        self._told.continued_from = started.continued_execution_run_id or None
+        again = ", continued as new" if self._told.continued_from else ""
+        self._say(at, f"workflow started (run {started.original_execution_run_id}{again})")
+
+    def _workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
+        ended = first(event.workflow_execution_completed_event_attributes.result.payloads)
+        status = ended.get("status") if isinstance(ended, dict) else None
+        self._say(at, f"workflow ended: {status or 'its placing was refused'}")
+        self._untroubled()
+
+    def _workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
+        self._say(at, f"workflow failed: {words(event.workflow_execution_failed_event_attributes.failure)}", True)
+
+    def _workflow_execution_timed_out(self, event: HistoryEvent, at: datetime) -> None:
+        self._say(at, "workflow timed out", True)
+
+    def _workflow_execution_canceled(self, event: HistoryEvent, at: datetime) -> None:
+        self._say(at, "workflow cancelled", True)
+
+    def _workflow_execution_terminated(self, event: HistoryEvent, at: datetime) -> None:
+        reason = event.workflow_execution_terminated_event_attributes.reason
+        self._say(at, f"workflow terminated{f': {reason}' if reason else ''}", True)
+
+    def _workflow_execution_continued_as_new(self, event: HistoryEvent, at: datetime) -> None:
+        self._say(at, "workflow continues as a new run")
+        self._untroubled()
+
+    def _workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
+        self._say(at, "somebody cancelled the workflow itself")
+        self._signals.append((event.event_id, Untaken("cancel", at)))
+
+    def _workflow_execution_signaled(self, event: HistoryEvent, at: datetime) -> None:
+        signal = event.workflow_execution_signaled_event_attributes
+        sent = first(signal.input.payloads)
+        command_id = sent.get("command_id") if isinstance(sent, dict) else None
+        self._say(at, f"signal {signal.signal_name}{f' ({command_id})' if command_id else ''}")
+        self._signals.append((event.event_id, Untaken(signal.signal_name, at)))
+
+    # --- Its tasks ---
+
+    def _workflow_task_started(self, event: HistoryEvent, at: datetime) -> None:
+        self._started_task = event.event_id
+
+    def _workflow_task_completed(self, event: HistoryEvent, at: datetime) -> None:
+        taken = event.workflow_task_completed_event_attributes.started_event_id
+        self._signals = [(number, signal) for number, signal in self._signals if number > taken]
+        self._told.failed_task = self._told.failed_task_at = None
+
+    def _workflow_task_failed(self, event: HistoryEvent, at: datetime) -> None:
+        failed = event.workflow_task_failed_event_attributes
+        cause = failed.cause
+        if cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
+            self._say(at, f"workflow reset: {words(failed.failure) or 'no reason given'}")
+            return
+        told = words(failed.failure) or WorkflowTaskFailedCause.Name(cause)
+        nondeterministic = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+        self._told.failed_task, self._told.failed_task_at = (told, nondeterministic), at
+        self._say(at, f"workflow task failed: {told}", True)
+
+    def _workflow_task_timed_out(self, event: HistoryEvent, at: datetime) -> None:
+        if event.workflow_task_timed_out_event_attributes.timeout_type != 2:  # else: nobody asked for a sticky one
+            self._say(at, "workflow task timed out: the worker that had it did not answer", True)
+
+    # --- Steps of other services ---
+
+    def _activity_task_scheduled(self, event: HistoryEvent, at: datetime) -> None:
+        scheduled = event.activity_task_scheduled_event_attributes
+        name = scheduled.activity_type.name
+        self._steps[event.event_id] = (name, at)
+        self._told.handed_over[scheduled.activity_id] = at
+        self._say(at, f"{name} handed to the task queue {scheduled.task_queue.name}")
+
+    def _activity_task_started(self, event: HistoryEvent, at: datetime) -> None:
+        started = event.activity_task_started_event_attributes
+        name, scheduled_at = self._steps[started.scheduled_event_id]
+        if started.attempt > 1:
+            failed = f"; before: {words(started.last_failure)}" if started.HasField("last_failure") else ""
+            self._say(at, f"{name} taken, attempt {started.attempt}{failed}", True)
+        elif (waited := at - scheduled_at) > timedelta(seconds=1):
+            self._say(at, f"{name} taken, after {duration(waited)}", True)
+
+    def _activity_task_completed(self, event: HistoryEvent, at: datetime) -> None:
+        completed = event.activity_task_completed_event_attributes
+        name, _ = self._steps[completed.scheduled_event_id]
+        self._failures.pop(name, None)
+        self._say(at, f"{name}: {outcome(first(completed.result.payloads))}")
+
+    def _activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:
+        failed = event.activity_task_failed_event_attributes
+        name, _ = self._steps[failed.scheduled_event_id]
+        self._failures[name] = f"{name}: {words(failed.failure)}"
+        self._say(at, f"{name} failed and is not repeated: {words(failed.failure)}", True)
+
+    def _activity_task_timed_out(self, event: HistoryEvent, at: datetime) -> None:
+        failed = event.activity_task_timed_out_event_attributes
+        name, _ = self._steps[failed.scheduled_event_id]
+        self._failures[name] = f"{name}: {words(failed.failure)}"
+        self._say(at, f"{name} timed out: {words(failed.failure)}", True)
+
+    # --- Transitions of its own row ---
+
+    def _marker_recorded(self, event: HistoryEvent, at: datetime) -> None:
+        marker = event.marker_recorded_event_attributes
+        if marker.marker_name != _LOCAL:
+            return
+        about = first(marker.details["data"].payloads) if "data" in marker.details else None
+        about = about if isinstance(about, dict) else {}
+        name = summary(event) or str(about.get("activity_type") or "a transition")
+        attempt = int(about.get("attempt") or 1)
+        backoff = about.get("backoff")
+        if isinstance(backoff, dict):
+            pause = timedelta(seconds=backoff.get("seconds", 0), microseconds=backoff.get("nanos", 0) // 1000)
+            failure = marker.failure
+            original = about.get("original_schedule_time") or {}
+            since = datetime.fromtimestamp(original["seconds"], UTC) if "seconds" in original else at
+            self._told.transition = Transition(
+                name, attempt, words(failure), since, at + pause, is_unavailable(failure)
+            )
+            self._say(at, f"{name} has failed {attempt} times: {words(failure)}; again in {duration(pause)}", True)
+            return
+        self._untroubled()
+        if marker.HasField("failure"):
+            self._say(at, f"{name} failed and is not repeated: {words(marker.failure)}", True)
+            return
+        result = first(marker.details["result"].payloads) if "result" in marker.details else None
+        tries = f", attempt {attempt}" if attempt > 1 else ""
+        self._say(at, f"{name}: {transitioned(result)}{tries}", attempt > 1)
+
+    def _untroubled(self) -> None:
+        self._told.transition = None
+
+    # --- Timers ---
+
+    def _timer_started(self, event: HistoryEvent, at: datetime) -> None:
+        started, about = event.timer_started_event_attributes, summary(event)
+        after = span(started.start_to_fire_timeout)
+        self._timers[started.timer_id] = (about, at + after)
+        if about:
+            self._say(at, f"timer: {about}, in {duration(after)}", about.startswith(_BUG))
+
+    def _timer_fired(self, event: HistoryEvent, at: datetime) -> None:
+        about, _ = self._timers.pop(event.timer_fired_event_attributes.timer_id, ("", at))
+        if about:
+            self._say(at, f"timer fired: {about}")
+
+    def _timer_canceled(self, event: HistoryEvent, at: datetime) -> None:
+        self._timers.pop(event.timer_canceled_event_attributes.timer_id, None)

@@ -1,0 +1,76 @@
+"""What an order's events wait for: Kafka, the relay, people who unpark them, the tracking. Pure."""
+
+from collections.abc import Iterator
+
+from cli.explain.causes import Cause, Verdict
+from cli.explain.facts import Facts, late
+from cli.explain.words import clock, one_or_many, short
+
+
+def stream(facts: Facts) -> Iterator[Verdict]:
+    for shelf in facts.shelves:
+        if shelf.parked_error is not None:
+            yield Verdict(
+                Cause.PARKED,
+                "wrong",
+                f"Its {shelf.service} events wait for people: Kafka refuses version {shelf.parked_version} "
+                f"({short(shelf.parked_error)}), so that one and all after it are parked.",
+                "See the error, change the topic's limits, then unpark the order; the order itself goes on.",
+                shelf.parked_at,
+                f"parked: {short(shelf.parked_error, 60)}",
+            )
+    behind = [s for s in facts.shelves if s.parked_error is None and s.oldest_at and late(facts, s.oldest_at)]
+    if not behind:
+        return
+    since = min(shelf.oldest_at for shelf in behind if shelf.oldest_at is not None)
+    waiting = sum(shelf.waiting for shelf in behind)
+    what = f"{waiting} of its events {one_or_many(waiting, 'waits', 'wait')} since {clock(since)}"
+    if facts.kafka_error:
+        yield Verdict(
+            Cause.KAFKA_AWAY,
+            "waits",
+            f"The stream waits for Kafka: {what}, and Kafka does not answer ({facts.kafka_error}).",
+            "Start Kafka, or see the network between; the relay catches up by itself, and the order goes on meanwhile.",
+            since,
+            "Kafka does not answer",
+        )
+        return
+    unled = [shelf.service for shelf in behind if not shelf.led]
+    if unled:
+        named = " and ".join(unled)
+        said, do, group = f"no relay leads for {named}", "Start one: `orderflow worker relay`", "no relay leads"
+    else:
+        said, do = "a relay leads, and Kafka answers", "See the relay's log"
+        group = "the relay does not publish"
+    yield Verdict(
+        Cause.RELAY_AWAY,
+        "waits",
+        f"The stream waits for the relay: {what}, {said}.",
+        f"{do}; it catches up by itself, and the order goes on meanwhile.",
+        since,
+        group,
+    )
+
+
+def tracking(facts: Facts) -> Iterator[Verdict]:
+    tracked = facts.tracked
+    if tracked.set_aside is not None:
+        yield Verdict(
+            Cause.TRACKING_BEHIND,
+            "wrong",
+            f"Its tracking is held: a record was set aside ({short(tracked.set_aside)}), and all after it.",
+            "See the reason, fix it, and redrive the dead letters; the order itself goes on.",
+            tracked.set_aside_at,
+            f"dead letter: {short(tracked.set_aside, 60)}",
+        )
+    elif tracked.missing and tracked.oldest_at is not None and late(facts, tracked.oldest_at):
+        what = one_or_many(tracked.missing, "published event is", "published events are")
+        yield Verdict(
+            Cause.TRACKING_BEHIND,
+            "waits",
+            f"Its tracking is behind: {tracked.missing} {what} not applied, the oldest of {clock(tracked.oldest_at)}.",
+            "Start the tracking consumer (`orderflow worker tracking`) or see its log; only what the API shows of "
+            "payment and inventory is old.",
+            tracked.oldest_at,
+            "the tracking is behind",
+        )

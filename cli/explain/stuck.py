@@ -1,0 +1,143 @@
+"""All orders that wait for something of ours: the candidates are listed, each is judged, the same causes are grouped.
+
+An order is a candidate when its row, its workflow or its outbox says that something is to be done. What only waits
+for its customer is asked about too (a signal may not have been taken), as long as there are not too many.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+from uuid import UUID
+
+from cli.explain.causes import Verdict
+from cli.explain.facts import Source, status_of
+from cli.explain.gather import SERVICES, Sources, open_sources
+from cli.explain.runs import answering
+from cli.explain.verdict import judge
+from orderflow.domain.errors import Unavailable
+from orderflow.domain.facts import OrderFact
+from orderflow.domain.orders import OrderStatus
+from orderflow.settings import Settings
+from orderflow.store import reconciliation, trail
+from workflows.steps import workflow_id
+
+#: Orders that are looked at one by one: about 15 ms each.
+MOST_LOOKED_AT: Final = 1000
+AT_ONCE: Final = 8
+_LIST_SECONDS: Final = 30.0
+#: Above what a whole look takes.
+_REMEMBER_SECONDS: Final = 120.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A stuck order."""
+
+    order_id: UUID
+    status: str | None
+    verdict: Verdict
+
+
+@dataclass
+class Stuck:
+    """Groups of the same cause, the most urgent first, each from the one that waits longest.
+
+    ``left_out``: candidates that were too many to be looked at.
+    """
+
+    now: datetime
+    looked_at: int = 0
+    left_out: int = 0
+    groups: list[list[Member]] = field(default_factory=list)
+    unread: dict[Source, str] = field(default_factory=dict)
+
+
+async def look(settings: Settings, older_than_seconds: float) -> Stuck:
+    """Look at everything once."""
+    older_than = timedelta(seconds=older_than_seconds)
+    async with open_sources(settings, remember_seconds=_REMEMBER_SECONDS) as sources:
+        unread: dict[Source, str] = {}
+        candidates = await _candidates(sources, older_than, unread)
+        chosen = candidates[:MOST_LOOKED_AT]
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def one(order_id: UUID) -> Member | None:
+            async with turn:
+                found = await sources.gather(order_id)
+            unread.update(found.facts.unread)
+            verdict = next((v for v in judge(found.facts) if v.kind in ("wrong", "waits")), None)
+            if verdict is None or (verdict.since and found.facts.now - verdict.since < older_than):
+                return None
+            return Member(order_id, status_of(found.facts), verdict)
+
+        members = [member for member in await asyncio.gather(*map(one, chosen)) if member is not None]
+    return Stuck(
+        now=datetime.now(UTC),
+        looked_at=len(chosen),
+        left_out=len(candidates) - len(chosen),
+        groups=group(members),
+        unread=unread,
+    )
+
+
+def group(members: list[Member]) -> list[list[Member]]:
+    """By cause and what they have in common: the most urgent first, then the larger; the longest waiting first."""
+    groups: Mapping[tuple[int, str], list[Member]] = defaultdict(list)
+    for member in members:
+        groups[(member.verdict.urgency, member.verdict.group)].append(member)
+    for found in groups.values():
+        found.sort(key=lambda member: (member.verdict.since or datetime.max.replace(tzinfo=UTC), member.order_id))
+    return [found for _, found in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))]
+
+
+async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Source, str]) -> list[UUID]:
+    """Those that surely have something to be done first, then all that are open; the oldest first in each."""
+    running = await _listed("temporal", unread, lambda: _running(sources)) or {}
+    live = await _listed("orders", unread, lambda: reconciliation.live_orders(sources.databases["orders"])) or {}
+    waiting: set[UUID] = set()
+    for service in SERVICES:
+        ask = partial(trail.waiting_orders, sources.databases[service], older_than)
+        waiting |= (await _listed(service, unread, ask) or {}).keys()
+    first = {order_id for order_id, order in live.items() if _is_at_work(order) or order_id not in running}
+    first |= running.keys() - live.keys() | waiting
+
+    def by_age(order_id: UUID) -> tuple[bool, datetime]:
+        since = live[order_id].updated_at if order_id in live else running.get(order_id, datetime.now(UTC))
+        return order_id not in first, since
+
+    return sorted(first | live.keys() | running.keys(), key=by_age)
+
+
+def _is_at_work(order: OrderFact) -> bool:
+    return order.status == OrderStatus.APPROVED or order.pending_ship is not None
+
+
+async def _listed(source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:
+    try:
+        async with asyncio.timeout(_LIST_SECONDS):
+            return await ask()
+    except TimeoutError:
+        unread[source] = f"no answer within {_LIST_SECONDS:g} s"
+    except Unavailable as error:
+        unread[source] = error.detail
+    return None
+
+
+async def _running(sources: Sources) -> dict[UUID, datetime]:
+    client = await sources.runs.client()
+    found = {}
+    async with answering():
+        query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"
+        async for execution in client.list_workflows(query):
+            try:
+                order_id = UUID(execution.id.removeprefix("order-"))
+            except ValueError:
+                continue  # somebody made its id up
+            if workflow_id(order_id) == execution.id:
+                found[order_id] = execution.start_time
+    return found

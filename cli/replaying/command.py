@@ -1,0 +1,215 @@
+"""``orderflow replay`` and ``orderflow debug``: production's histories against the code on this machine.
+
+Exit codes: 0 all replayed, 1 some did not (or none was found), 2 wrong usage, 3 Temporal does not answer.
+"""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from uuid import UUID
+
+import typer
+
+from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.terminal import err, fail, out, running_settings
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, WorkflowHistory
+
+    from cli.replaying.replayer import Failed, Replayed
+
+T = TypeVar("T")
+
+_SPAN: Final = re.compile(r"(\d+)\s*([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+Which = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Another run than the latest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("replay")(replay)
+    app.command("debug")(debug)
+
+
+def replay(
+    which: Annotated[str | None, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="QUERY", help="Temporal's list filter: OrderStatus = 'COMPLETED'.")
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="FILE", help="From `temporal workflow show --output json`. Repeat it."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="SPAN", help="Orders started or closed within 90s, 15m, 1h, 2d.")
+    ] = None,
+    run_id: RunId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay histories, of closed orders too, and name the first event that differs."""
+    if sum(given is not None for given in (which, query, file or None, since)) != 1:
+        fail("give one of: an order, --query, --file, --since", USAGE)
+    span = None if since is None else _span(since)
+    _quiet()
+
+    from cli.replaying import replayer
+
+    def of_server(pick: "Callable[[Client], AsyncIterator[WorkflowHistory]]") -> "Coroutine[Any, Any, Replayed]":
+        async def run() -> "Replayed":
+            return await replayer.replay(pick(await _client()))
+
+        return run()
+
+    if file:
+        work: Coroutine[Any, Any, Replayed] = replayer.replay(replayer.of_files(file))
+    elif which is not None:
+        name = _workflow_id(which)
+        work = of_server(lambda client: replayer.of_workflow(client, name, run_id))
+    else:
+        wanted = query if query is not None else replayer.since_query(datetime.now(UTC), span or timedelta())
+        work = of_server(lambda client: replayer.of_query(client, wanted))
+    done = _run(work)
+    if as_json:
+        print_json(_document(done))
+    else:
+        _print(done)
+    if done.failed or not done.count:
+        raise typer.Exit(REFUSED)
+
+
+def debug(
+    which: Annotated[str | None, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="From `temporal workflow show --output json`.")
+    ] = None,
+    run_id: RunId = None,
+    pdb: Annotated[bool, typer.Option("--pdb", help="Stop at the first line of the workflow's run.")] = False,
+) -> None:
+    """Replay one order in this thread, so that breakpoint() and a debugger's breakpoints stop in the workflow."""
+    if (which is None) == (file is None):
+        fail("give one of: an order, --file", USAGE)
+    _quiet()
+    # The SDK's own switch: breakpoints in workflow code work, and no task runs out of time.
+    os.environ["TEMPORAL_DEBUG"] = "1"
+
+    from cli.replaying import replayer
+    from cli.replaying.debugger import step_through
+
+    async def work() -> "Failed | None":
+        history = (
+            replayer.read_file(file) if file else await replayer.fetch(await _client(), _workflow_id(which), run_id)
+        )
+        err.print(f"{history.workflow_id}: {len(history.events)} events", markup=False)
+        return await step_through(history, stop_at_run=pdb)
+
+    failed = _run(work())
+    if failed is not None:
+        _print_failure(failed)
+        raise typer.Exit(REFUSED)
+    out.print("replayed: the code does what was recorded")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    from cli.replaying.replayer import BadHistory
+    from orderflow.domain.errors import Unavailable
+
+    try:
+        return asyncio.run(work)
+    except BadHistory as error:
+        fail(str(error), REFUSED)
+    except Unavailable as error:
+        fail(f"Temporal does not answer: {error.detail}", UNREACHABLE)
+
+
+async def _client() -> "Client":
+    from cli.explain.runs import Runs
+
+    return await Runs(running_settings()).client()
+
+
+def _workflow_id(which: str | None) -> str:
+    """An order's id, or a workflow id as it is."""
+    from workflows.steps import workflow_id
+
+    try:
+        return workflow_id(UUID(which))
+    except ValueError:
+        return str(which)
+
+
+def _span(text: str) -> timedelta:
+    """``90s``, ``15m``, ``1h``, ``2d``, or several behind each other: ``1h30m``."""
+    parts = _SPAN.findall(text)
+    if not parts or _SPAN.sub("", text).strip():
+        fail(f"{text!r} is no span of time, such as 90s, 15m, 1h or 2d", USAGE)
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        fail(f"{text!r} is too long", USAGE)
+
+
+def _print(done: "Replayed") -> None:
+    for failed in done.failures:
+        _print_failure(failed)
+    if done.failed > len(done.failures):
+        err.print(f"and {done.failed - len(done.failures)} more that failed")
+    if not done.count:
+        err.print("no such histories")
+        return
+    number = "1 history" if done.count == 1 else f"{done.count} histories"
+    said = f"{number}, {done.events} events in {done.seconds:.1f} s ({done.rate:.0f} a second): "
+    if done.failed:
+        out.print(f"{said}[red]{done.failed} did not replay[/]")
+    else:
+        out.print(f"{said}[green]all replayed[/]")
+
+
+def _print_failure(failed: "Failed") -> None:
+    found = failed.difference
+    out.print(f"{failed.workflow_id} (run {failed.run_id})", markup=False, style="bold", soft_wrap=True)
+    if not found.nondeterministic:
+        at = f" at the workflow task of event {found.event_id}" if found.event_id is not None else ""
+        out.print(f"  the code failed{at}:", style="red")
+    elif found.recorded is not None:
+        where = f"event {found.event_id}, " if found.event_id is not None else ""
+        out.print(f"  first difference: {where}{found.recorded}", markup=False, style="red", soft_wrap=True)
+        out.print(f"  the code wanted: {found.wanted}", markup=False, soft_wrap=True)
+    for line in found.message.strip().splitlines()[:12]:
+        out.print(f"  {line}", markup=False, style="dim", soft_wrap=True)
+
+
+def _document(done: "Replayed") -> dict[str, Any]:
+    return {
+        "replayed": done.count,
+        "failed": done.failed,
+        "events": done.events,
+        "seconds": round(done.seconds, 3),
+        "per_second": round(done.rate, 1),
+        "failures": [
+            {
+                "workflow_id": failed.workflow_id,
+                "run_id": failed.run_id,
+                "nondeterministic": failed.difference.nondeterministic,
+                "event_id": failed.difference.event_id,
+                "recorded": failed.difference.recorded,
+                "wanted": failed.difference.wanted,
+                "message": failed.difference.message,
+            }
+            for failed in done.failures
+        ],
+    }
+
+
+def _quiet() -> None:
+    """A failed replay is told once, by us."""
+    from temporalio.runtime import Runtime, TelemetryConfig
+
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))

@@ -1,0 +1,155 @@
+"""What one service's database knows of an order: its events, where each stands on Kafka, what was asked. Reads only.
+
+For ``orderflow order explain``: one statement a question, by the order's id, so that it is cheap and works the same
+in all three databases.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from orderflow.domain.facts import OutboxFact, PaymentFact, ReservationFact
+from orderflow.store.database import Database, Statement
+
+_EVENTS = Statement("""
+SELECT e.version, e.type, e.status, e.data, e.command_id, e.correlation_id, e.recorded_at,
+       p.partition, p."offset", p.published_at,
+       EXISTS (SELECT FROM outbox o WHERE o.order_id = e.order_id AND o.version = e.version) AS waits
+FROM events e LEFT JOIN publications p USING (order_id, version)
+WHERE e.order_id = $order_id ORDER BY e.version""")
+
+_REFUSED = Statement("""
+SELECT command_id, name, refusal, recorded_at FROM commands
+WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""")
+
+_RELAY = Statement("""
+SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
+       l.expires_at AS led_until,
+       (SELECT count(*) FROM outbox) AS entries,
+       (SELECT e.recorded_at FROM (SELECT order_id, version FROM outbox ORDER BY position LIMIT 1) o
+        JOIN events e USING (order_id, version)) AS oldest_at
+FROM (SELECT $order_id::uuid AS order_id) k
+LEFT JOIN parked_orders p USING (order_id)
+LEFT JOIN relay_lease l ON l.name = 'relay'""")
+
+_PAYMENT = Statement(
+    "SELECT order_id, status, version, created_at, updated_at FROM payments WHERE order_id = $order_id"
+)
+_RESERVATION = Statement("SELECT order_id, status, version, updated_at FROM reservations WHERE order_id = $order_id")
+
+# The limit stands before the look-up of the events, as in the relay's own read.
+_WAITING_ORDERS = Statement("""
+SELECT o.order_id, count(*) AS entries, min(e.recorded_at) AS oldest_at
+FROM (SELECT position, order_id, version FROM outbox ORDER BY position LIMIT $limit) o
+CROSS JOIN LATERAL (
+    SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
+) e
+WHERE e.recorded_at < clock_timestamp() - $older::interval
+GROUP BY o.order_id""")
+
+_SET_ASIDE = Statement("""
+SELECT kind, reason, dead_lettered_at FROM dead_letters
+WHERE consumer_group = $consumer_group AND subject = $subject ORDER BY dead_letter_id LIMIT 1""")
+
+#: How many entries of an outbox are looked at for who waits.
+MOST_ENTRIES: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event, and where it stands on Kafka: published (all three), or waiting in the outbox."""
+
+    version: int
+    type: str
+    status: str
+    data: Mapping[str, Any]
+    command_id: str
+    correlation_id: str
+    recorded_at: datetime
+    partition: int | None
+    offset: int | None
+    published_at: datetime | None
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that made no version: refused (the problem), or pending (a ship whose capture is under way)."""
+
+    command_id: str
+    name: str
+    refusal: Mapping[str, Any] | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """How the relay of this database stands, and whether it has parked the order. ``now``: the database's clock.
+
+    ``led_until``: how long the present leader holds its lease; None: nobody holds it.
+    """
+
+    now: datetime
+    parked_version: int | None
+    parked_error: str | None
+    parked_at: datetime | None
+    led_until: datetime | None
+    entries: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """All of it, of one service."""
+
+    events: tuple[Recorded, ...]
+    asked: tuple[Asked, ...]
+    relay: Relayed
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record of the order that the tracking could not apply."""
+
+    kind: str
+    reason: str
+    dead_lettered_at: datetime
+
+
+async def trail(database: Database, order_id: UUID) -> Trail:
+    """What the database knows of the order; empty where it has never heard of it. Raises Unavailable."""
+    values = {"order_id": order_id}
+    relay = await database.one(_RELAY, values)
+    if relay is None:
+        raise RuntimeError("the statement always gives a row")
+    return Trail(
+        tuple(Recorded(**row) for row in await database.all(_EVENTS, values)),
+        tuple(Asked(**row) for row in await database.all(_REFUSED, values)),
+        Relayed(**relay),
+    )
+
+
+async def payment(database: Database, order_id: UUID) -> PaymentFact | None:
+    """The payment's row."""
+    row = await database.one(_PAYMENT, {"order_id": order_id})
+    return None if row is None else PaymentFact(**row)
+
+
+async def reservation(database: Database, order_id: UUID) -> ReservationFact | None:
+    """The reservation's row, whatever its status."""
+    row = await database.one(_RESERVATION, {"order_id": order_id})
+    return None if row is None else ReservationFact(**row)
+
+
+async def set_aside(database: Database, consumer_group: str, order_id: UUID) -> SetAside | None:
+    """The order's first dead letter: it holds all that comes after it. The orders database only."""
+    row = await database.one(_SET_ASIDE, {"consumer_group": consumer_group, "subject": str(order_id)})
+    return None if row is None else SetAside(**row)
+
+
+async def waiting_orders(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:
+    """Orders with an entry that has waited longer for Kafka, parked ones included, among the first MOST_ENTRIES."""
+    rows = await database.all(_WAITING_ORDERS, {"older": older_than, "limit": MOST_ENTRIES})
+    return {row["order_id"]: OutboxFact(database.name, row["entries"], row["oldest_at"]) for row in rows}

@@ -1,0 +1,341 @@
+"""What an order is said to wait for, for each set of facts."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from cli.explain.causes import Cause, Verdict
+from cli.explain.facts import (
+    Facts,
+    Money,
+    Queue,
+    Run,
+    Shelf,
+    Source,
+    Step,
+    Task,
+    Tracked,
+    Transition,
+    Untaken,
+)
+from cli.explain.verdict import judge
+from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+ORDER = UUID("00000000-0000-4000-8000-000000000001")
+NO_ANSWER = "connection refused"
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def row(status: str, version: int = 2, since: float = 60, pending_ship: str | None = None) -> OrderFact:
+    pending_since = ago(since) if pending_ship else None
+    return OrderFact(ORDER, status, version, ago(120), ago(since), pending_ship, pending_since)
+
+
+def step(name: str = "authorize_payment", queue: str = "payments", **changes: object) -> Step:
+    return replace(Step(name, queue, 1, ago(40), ago(40)), **changes)  # type: ignore[arg-type]
+
+
+FAILING = step(attempt=8, due_at=NOW + timedelta(seconds=7), failure="payment gateway: refused", unavailable=True)
+RUNS = Run("running", ago(120), "APPROVED", run_id="r")
+DRAFT = Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", expires_at=NOW + timedelta(hours=1)), order=row("DRAFT", 1))
+APPROVED = Facts(ORDER, NOW, run=RUNS, order=row("APPROVED"))
+CLOSED = Run("closed", ago(50), "COMPLETED", "COMPLETED", "r")
+PAID = PaymentFact(ORDER, "CAPTURED", 2, ago(90), ago(60))
+SENT = ReservationFact(ORDER, "COMMITTED", 2, ago(60))
+DONE = Facts(ORDER, NOW, run=CLOSED, order=row("COMPLETED", 5), payment=PAID, reservation=SENT)
+DONE = replace(DONE, money=Money(False, 198, 198, "USD", ago(60)))
+
+
+def with_run(facts: Facts, **changes: object) -> Facts:
+    assert facts.run is not None
+    return replace(facts, run=replace(facts.run, **changes))  # type: ignore[arg-type]
+
+
+def polled(name: str, seconds: float, backlog: int = 1) -> dict[str, Queue]:
+    return {name: Queue(name, ago(seconds), backlog)}
+
+
+def unread(facts: Facts, *sources: Source) -> Facts:
+    return replace(facts, unread=dict.fromkeys(sources, NO_ANSWER))
+
+
+CASES: dict[str, tuple[Facts, Cause, str, str]] = {
+    # name: facts, cause, what it waits for, what to do (parts of the sentences)
+    "unknown": (Facts(ORDER, NOW, run=Run("missing")), Cause.UNKNOWN, "no row and no workflow", "orderflow status"),
+    "a draft": (
+        DRAFT,
+        Cause.CUSTOMER,
+        "approve or cancel; it expires at 2026-11-23 13:00:00Z",
+        "orderflow order approve",
+    ),
+    "fulfilling": (replace(APPROVED, order=row("FULFILLING", 3)), Cause.DISAGREES, "did not notice", "reconcile"),
+    "in step": (
+        replace(with_run(APPROVED, status="FULFILLING"), order=row("FULFILLING", 3)),
+        Cause.CUSTOMER,
+        "ship or cancel",
+        "orderflow order ship",
+    ),
+    "done": (DONE, Cause.DONE, "Done: COMPLETED.", "Nothing is left"),
+    "its placing was refused": (
+        Facts(ORDER, NOW, run=replace(CLOSED, status="DRAFT")),
+        Cause.DONE,
+        "its placing was refused",
+        "Nothing is left",
+    ),
+    "just accepted": (
+        Facts(ORDER, NOW, run=replace(RUNS, since=ago(1), status="DRAFT", task=Task(1, ago(1)))),
+        Cause.MOVING,
+        "being placed",
+        "again",
+    ),
+    "placing without a worker": (
+        Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", task=Task(1, ago(31)))),
+        Cause.NO_ORDERS_WORKER,
+        "PLACING, and its first task is not taken (nobody has polled it for 31 s at least)",
+        "`orderflow worker orders`",
+    ),
+    "a signal that nobody takes": (
+        replace(
+            with_run(DRAFT, task=Task(1, ago(20)), untaken=(Untaken("approve", ago(20)),)),
+            queues=polled("orders", 45),
+        ),
+        Cause.NO_ORDERS_WORKER,
+        "approve, sent 20 s ago, is accepted and not taken (a worker last polled 45 s ago)",
+        "`orderflow worker orders`",
+    ),
+    "busy orders workers": (
+        replace(with_run(DRAFT, task=Task(1, ago(20))), queues=polled("orders", 1, backlog=300)),
+        Cause.NO_ORDERS_WORKER,
+        "its next task is not taken",
+        "busy: start more, or see what holds them; 300 tasks wait",
+    ),
+    "a task that its worker lost": (
+        with_run(DRAFT, task=Task(1, ago(30), started_at=ago(30))),
+        Cause.NO_ORDERS_WORKER,
+        "its next task is not taken",
+        "orderflow worker orders",
+    ),
+    "code that no longer fits": (
+        with_run(APPROVED, task=Task(4, ago(90), ago(1), "[TMPRL1100] Nondeterminism error: x", nondeterministic=True)),
+        Cause.WORKFLOW_TASK_FAILS,
+        "no longer fits this order's history ([TMPRL1100] Nondeterminism error: x), attempt 4",
+        f"orderflow replay {ORDER}",
+    ),
+    "code that fails": (
+        with_run(APPROVED, task=Task(4, ago(90), ago(1), "KeyError: 'x'")),
+        Cause.WORKFLOW_TASK_FAILS,
+        "which fails on it (KeyError: 'x'), attempt 4",
+        f"orderflow debug {ORDER}",
+    ),
+    "its row cannot be written": (
+        with_run(DRAFT, transition=Transition("approve", 5, "orders: refused", ago(9), NOW + timedelta(seconds=3))),
+        Cause.TRANSITION_FAILS,
+        "approve has failed 5 times, last: orders: refused",
+        "why the orders database does not answer; approve is repeated by itself, next at 2026-11-23 12:00:03Z",
+    ),
+    "its row refuses": (
+        with_run(DRAFT, transition=Transition("approve", 5, "no such column", ago(9), NOW, unavailable=False)),
+        Cause.TRANSITION_FAILS,
+        "last: no such column",
+        "a bug or bad data",
+    ),
+    "no payment worker": (
+        replace(with_run(APPROVED, steps=(step(),)), queues=polled("payments", 55)),
+        Cause.STEP_NOT_TAKEN,
+        "the payment service: no worker takes authorize_payment from the task queue payments "
+        "(a worker last polled 55 s ago)",
+        "`orderflow worker payments`",
+    ),
+    "no inventory worker after failures": (
+        with_run(APPROVED, steps=(step("reserve_inventory", "inventory", attempt=3, failure="inventory: refused"),)),
+        Cause.STEP_NOT_TAKEN,
+        "at least); before, reserve_inventory has failed twice, last: inventory: refused",
+        "`orderflow worker inventory`",
+    ),
+    "the gateway is down": (
+        with_run(APPROVED, steps=(FAILING,)),
+        Cause.STEP_FAILS,
+        "the payment service: authorize_payment has failed 7 times, last: payment gateway: refused",
+        "why the payment gateway does not answer; the step is repeated by itself, next at 2026-11-23 12:00:07Z",
+    ),
+    "the payments database is down": (
+        with_run(APPROVED, steps=(replace(FAILING, failure="payments: refused"),)),
+        Cause.STEP_FAILS,
+        "last: payments: refused",
+        "why the payments database does not answer",
+    ),
+    "a step with a bug": (
+        with_run(APPROVED, steps=(replace(FAILING, failure="KeyError: 'x'", unavailable=False),)),
+        Cause.STEP_FAILS,
+        "last: KeyError: 'x'",
+        "see the log of the payments worker",
+    ),
+    "a step that is not repeated": (
+        with_run(APPROVED, bug="authorize_payment: no such token"),
+        Cause.STEP_BUG,
+        "an error which is not repeated: authorize_payment: no such token",
+        "started again every 30 s",
+    ),
+    "a step that hangs": (
+        with_run(APPROVED, steps=(step(started=True, started_at=ago(12)),)),
+        Cause.STEP_HANGS,
+        "a worker took authorize_payment 12 s ago and has not answered",
+        "15 s after it was taken",
+    ),
+    "a step under way": (
+        with_run(APPROVED, steps=(step(started=True, started_at=ago(1), due_at=ago(1)),)),
+        Cause.MOVING,
+        "authorize_payment is under way",
+        "again",
+    ),
+    "Temporal is away": (
+        unread(replace(APPROVED, run=None), "temporal"),
+        Cause.TEMPORAL_AWAY,
+        "waits for Temporal: Temporal does not answer (connection refused)",
+        "Start Temporal",
+    ),
+    "Temporal is away, after the end": (
+        unread(replace(DONE, run=None), "temporal"),
+        Cause.TEMPORAL_AWAY,
+        "It is final; whether its workflow has ended is not known",
+        "Start Temporal",
+    ),
+    "the orders database is away": (
+        unread(replace(APPROVED, order=None), "orders"),
+        Cause.DATABASE_AWAY,
+        "waits for the orders database, which does not answer (connection refused)",
+        "Start the Postgres of orders",
+    ),
+    "a database it does not wait for": (
+        unread(DRAFT, "inventory"),
+        Cause.NOT_READ,
+        "the inventory database",
+        "not wait",
+    ),
+    "the gateway, which nobody asks": (unread(DRAFT, "gateway"), Cause.NOT_READ, "the payment gateway", "not wait"),
+    "its workflow is gone": (
+        replace(APPROVED, run=Run("closed", ago(30), "APPROVED", "TERMINATED", "r")),
+        Cause.DISAGREES,
+        "no workflow runs it",
+        "`orderflow reconcile --repair` repairs it (restart)",
+    ),
+    "lost before it had a row": (
+        Facts(ORDER, NOW, run=Run("closed", ago(30), "DRAFT", "TERMINATED", "r")),
+        Cause.DISAGREES,
+        "its workflow was closed before there was a row",
+        "(restart)",
+    ),
+    "money held after the end": (
+        replace(
+            DONE, run=replace(CLOSED, status="CANCELLED"), order=row("CANCELLED", 3), payment=None, reservation=None
+        ),
+        Cause.DISAGREES,
+        "holds or took money for a reference that has no payments row",
+        "(void)",
+    ),
+    "stock held after the end": (
+        replace(DONE, reservation=ReservationFact(ORDER, "RESERVED", 1, ago(60))),
+        Cause.DISAGREES,
+        "its stock is still only reserved",
+        "(commit)",
+    ),
+    "Kafka is away": (
+        replace(DONE, shelves=(Shelf("orders", 2, ago(30)), Shelf("payments", 1, ago(40))), kafka_error=NO_ANSWER),
+        Cause.KAFKA_AWAY,
+        "3 of its events wait since 2026-11-23 11:59:20Z, and Kafka does not answer (connection refused)",
+        "Start Kafka",
+    ),
+    "no relay leads": (
+        replace(DONE, shelves=(Shelf("orders", 1, ago(30), led=False),)),
+        Cause.RELAY_AWAY,
+        "1 of its events waits since 2026-11-23 11:59:30Z, no relay leads for orders",
+        "`orderflow worker relay`",
+    ),
+    "the relay does not publish": (
+        replace(DONE, shelves=(Shelf("orders", 1, ago(30)),)),
+        Cause.RELAY_AWAY,
+        "a relay leads, and Kafka answers",
+        "relay's log",
+    ),
+    "an event of this moment": (replace(DONE, shelves=(Shelf("orders", 1, ago(1)),)), Cause.DONE, "Done", "Nothing"),
+    "parked": (
+        replace(DONE, shelves=(Shelf("orders", 2, ago(60), 4, "MessageSizeTooLarge", ago(50)),)),
+        Cause.PARKED,
+        "Kafka refuses version 4 (MessageSizeTooLarge)",
+        "unpark",
+    ),
+    "the tracking is behind": (
+        replace(DONE, tracked=Tracked(2, ago(30))),
+        Cause.TRACKING_BEHIND,
+        "2 published events are not applied, the oldest of 2026-11-23 11:59:30Z",
+        "`orderflow worker tracking`",
+    ),
+    "a dead letter": (
+        replace(DONE, tracked=Tracked(1, ago(30), "no such table", ago(29))),
+        Cause.TRACKING_BEHIND,
+        "a record was set aside (no such table)",
+        "redrive",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_verdict_names_the_cause_and_says_what_to_do(name: str) -> None:
+    facts, cause, waits_for, do = CASES[name]
+    verdicts = judge(facts)
+    # What is merely missing stands last: the order does not wait for it.
+    verdict = verdicts[-1 if cause is Cause.NOT_READ else 0]
+    assert verdict.cause is cause, verdicts
+    assert waits_for in verdict.waits_for
+    assert do in verdict.do
+    for sentence in (verdict.waits_for, verdict.do):
+        assert sentence[0].isupper() or sentence.startswith("`")
+        assert sentence.endswith(".")
+
+
+def test_every_cause_has_a_case() -> None:
+    assert {cause for _, cause, _, _ in CASES.values()} == set(Cause)
+
+
+def causes(verdicts: list[Verdict]) -> list[Cause]:
+    return [verdict.cause for verdict in verdicts]
+
+
+def test_what_stands_beside_trouble_is_said_too() -> None:
+    facts = replace(DRAFT, shelves=(Shelf("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
+    assert causes(judge(facts)) == [Cause.KAFKA_AWAY, Cause.CUSTOMER]
+
+
+def test_the_most_urgent_stands_first() -> None:
+    facts = with_run(APPROVED, steps=(FAILING, step("reserve_inventory", "inventory")))
+    facts = replace(facts, shelves=(Shelf("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
+    assert causes(judge(unread(facts, "payments"))) == [
+        Cause.DATABASE_AWAY,
+        Cause.STEP_NOT_TAKEN,
+        Cause.STEP_FAILS,
+        Cause.KAFKA_AWAY,
+    ]
+
+
+def test_a_step_at_work_is_not_taken_for_a_contradiction() -> None:
+    void = step("void_payment", attempt=3, failure="payment gateway: refused", unavailable=True, due_at=NOW)
+    facts = with_run(replace(APPROVED, order=row("CANCELLED", 3)), status="CANCELLED", steps=(void,))
+    facts = replace(facts, payment=PaymentFact(ORDER, "VOIDING", 2, ago(100), ago(60)))
+    assert causes(judge(facts)) == [Cause.STEP_FAILS]
+
+
+def test_nothing_in_motion_is_trouble() -> None:
+    facts = with_run(APPROVED, steps=(step(due_at=ago(2)),), task=Task(1, ago(1)))
+    facts = replace(facts, shelves=(Shelf("orders", 1, ago(2), led=False),), tracked=Tracked(1, ago(3)))
+    assert causes(judge(facts)) == [Cause.MOVING]
+
+
+def test_orders_with_the_same_trouble_have_the_same_group() -> None:
+    one, other = (with_run(APPROVED, steps=(replace(FAILING, attempt=n, scheduled_at=ago(n)),)) for n in (3, 9))
+    assert judge(one)[0].group == judge(other)[0].group
