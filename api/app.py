@@ -19,6 +19,7 @@ from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
 from api.lookup import OrderLookup
+from api.measuring import RequestMetrics
 from api.orders import OrderRoutes
 from api.problem_pages import problem_router
 from api.requests import RequestContext
@@ -26,6 +27,7 @@ from api.schemas import BODIES
 from api.waiting import OutcomeWaiter
 from api.workflows import OrderWorkflows
 from orderflow import temporal
+from orderflow.scrape import MetricsPage, measured
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
@@ -47,10 +49,12 @@ Orders from placing to completion. **There is no authentication yet**: keep this
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Without ``settings``: those of the environment, and logging set up as they say."""
+    """The application. Without ``settings``: those of the environment, and logging and metrics set up as they say."""
+    page: MetricsPage | None = None
     if settings is None:
         settings = Settings()
         configure_logging(settings)
+        page = measured(settings)
     orders_db, inventory_db = (
         Database(
             name,
@@ -107,6 +111,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(RequestContext)
+    if page is not None:
+        app.add_middleware(RequestMetrics)
+        app.add_route("/metrics", page.answer, include_in_schema=False)
     for router in (
         order_routes.router(),
         InventoryRoutes(StockKeeper(inventory_db)).router(),

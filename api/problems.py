@@ -22,6 +22,8 @@ from orderflow.domain.model import Model
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
+#: Where a request's state has the slug of the problem that answered it.
+ANSWERED: Final = "problem"
 #: Enough to see what is wrong; a body of 256 KiB could break tens of thousands of rules.
 MOST_ERRORS: Final = 100
 
@@ -145,6 +147,7 @@ def answer(
 ) -> Response:
     """The response. ASCII only: a field's name may hold what UTF-8 cannot say."""
     content = json.dumps(document(scope, problem, **members), ensure_ascii=True)
+    scope.get("state", {})[ANSWERED] = problem.slug
     return Response(content, problem.status, dict(headers or {}), MEDIA_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: ``docs/lifecycle.md`` and ``docs/configuration.md``.
+"""Writes the pages that are made from the code: ``docs/lifecycle.md``, ``docs/configuration.md``, ``docs/metrics.md``.
 
 ``python -m docs.generate`` writes them; ``--check`` only says whether they are up to date (exit 1 when not), which is
 what the tests do. The same code gives the same bytes: nothing is read from the environment, so no value of yours,
@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from orderflow import meters, metrics
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import Lifecycle
 from orderflow.settings import Settings
@@ -93,6 +94,106 @@ def configuration_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+#: What the Temporal SDK counts and people ask for: item, metric, PromQL. Its names are its own.
+SDK_METRICS: Final = (
+    (
+        "Task queue latency: how long steps wait for a worker",
+        "temporal_activity_schedule_to_start_latency_seconds",
+        "histogram_quantile(0.95, sum by (le, task_queue) "
+        "(rate(temporal_activity_schedule_to_start_latency_seconds_bucket[5m])))",
+    ),
+    (
+        "The same for workflow tasks",
+        "temporal_workflow_task_schedule_to_start_latency_seconds",
+        "histogram_quantile(0.95, sum by (le, task_queue) "
+        "(rate(temporal_workflow_task_schedule_to_start_latency_seconds_bucket[5m])))",
+    ),
+    (
+        "Free slots: 0 means that the worker is full",
+        "temporal_worker_task_slots_available",
+        "min by (task_queue, worker_type) (temporal_worker_task_slots_available)",
+    ),
+    ("Workflows in the sticky cache", "temporal_sticky_cache_size", "sum(temporal_sticky_cache_size)"),
+    (
+        "Sticky cache misses: each replays a history",
+        "temporal_sticky_cache_miss_total",
+        "sum(rate(temporal_sticky_cache_miss_total[5m]))",
+    ),
+    (
+        "Requests to Temporal that failed",
+        "temporal_request_failure_total",
+        "sum by (operation, status_code) (rate(temporal_request_failure_total[5m]))",
+    ),
+    (
+        "Requests to Temporal, latency",
+        "temporal_request_latency_seconds",
+        "histogram_quantile(0.95, sum by (le, operation) (rate(temporal_request_latency_seconds_bucket[5m])))",
+    ),
+)
+
+
+def metrics_page() -> str:
+    """Every metric: what it answers, its name and labels, and the PromQL that shows it, in the order of the file."""
+    definitions = {definition.name: definition for definition in meters.DEFINITIONS}
+    parts = [
+        NOTICE,
+        "# Metrics",
+        "Every process serves Prometheus' text format under `/metrics`, on the port that it has anyway: the API beside "
+        "its routes (8080), a worker beside its health endpoint (`ORDERFLOW_HEALTH_PORT`; `orderflow status` shows the "
+        "embedded stack's). The Temporal SDK's metrics are in the same scrape. `ORDERFLOW_METRICS=false` switches all "
+        "of it off. Source: `orderflow/metrics.py`.",
+        _SCRAPING,
+        "What is counted, is counted once: a command that is sent again is no transition. Labels come from closed "
+        "lists (route templates, problem slugs, statuses, steps, statements) and never hold an id. A process serves "
+        "only what it sees, and several processes may serve the same gauge of a shared thing (an outbox, the orders): "
+        "take the maximum, as the queries do. Counters begin at 0 with each start of a process; `rate` knows that.",
+    ]
+    for section, names in _metric_sections():
+        rows = (
+            (d.item, f"`{d.name}`", ", ".join(f"`{label}`" for label in d.labels), d.kind, d.help, f"`{d.query}`")
+            for d in (definitions[name] for name in names)
+        )
+        parts += [f"## {section}", _table(("item", "metric", "labels", "type", "meaning", "PromQL"), rows)]
+    sdk = ((item, f"`{name}`", f"`{query}`") for item, name, query in SDK_METRICS)
+    parts += [
+        "## Temporal SDK",
+        "The SDK's own, of which these matter most (its "
+        "[reference](https://docs.temporal.io/references/sdk-metrics) has all). Durations are in seconds.",
+        _table(("item", "metric", "PromQL"), sdk),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_SCRAPING: Final = """## Scrape them
+
+```yaml
+scrape_configs:
+  - job_name: orderflow
+    scrape_interval: 15s
+    static_configs:
+      # The embedded stack: API; workers of the three queues; relay, tracking and reconciliation.
+      - targets: [127.0.0.1:8080, 127.0.0.1:8091, 127.0.0.1:8092]
+```
+
+There is no authentication: keep these ports on a private network, and do not let the API's `/metrics` through to its
+clients. Outboxes, lag, dead letters and the orders' ages are asked for at a scrape, by statements of their own, at most
+every five seconds and for two at most; what does not answer is left out of the scrape and counted in
+`orderflow_sample_failures_total`.
+
+Alerts are in `deploy/prometheus/rules.yml` (`rule_files`), each with a section in the [runbook](runbook.md)."""
+
+
+def _metric_sections() -> list[tuple[str, list[str]]]:
+    """The metrics under the ``# --- heading ---`` comments of their source."""
+    sections: list[tuple[str, list[str]]] = []
+    for line in inspect.getsource(metrics).splitlines():
+        if heading := re.fullmatch(r"# --- (.+) ---", line):
+            sections.append((heading[1], []))
+        elif constant := re.match(r"([A-Z_]+): Final = ", line):
+            sections[-1][1].append(getattr(metrics, constant[1]).definition.name)
+    return sections
+
+
 def _sections() -> list[tuple[str, list[str]]]:
     """The fields under the ``# --- heading ---`` comments of the settings' source."""
     sections: list[tuple[str, list[str]]] = []
@@ -157,6 +258,7 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "lifecycle.md": lifecycle_page(),
         FOLDER / "configuration.md": configuration_page(),
+        FOLDER / "metrics.md": metrics_page(),
     }
 
 

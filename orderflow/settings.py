@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, else JSON."
     )
 
+    # --- Metrics ---
+    metrics: bool = Field(
+        True,
+        description="Whether a process counts, and serves Prometheus metrics at `/metrics`: the API where it listens, "
+        "a worker beside its health endpoint.",
+    )
+
     # --- Embedded stack (development and tests) ---
     data_dir: Path = Field(Path(".orderflow"), description="Where `orderflow up` keeps data, logs and its state.")
     stack_split_workers: bool = Field(

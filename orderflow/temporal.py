@@ -1,8 +1,11 @@
 """Temporal: connecting, the data converter, and our errors as Temporal's, in one place."""
 
+import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
+from temporalio import activity
 from temporalio.client import Client, RetryConfig
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
@@ -10,6 +13,8 @@ from temporalio.service import GrpcCompression
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.meters import is_on
+from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
 from orderflow.telemetry import bound
 
@@ -34,14 +39,14 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None,
 
 
 class StepInterceptor(Interceptor):
-    """Around every step: our errors become Temporal's, and each log line names the order.
+    """Around every step: our errors become Temporal's, each log line names the order, and it is measured.
 
     A Rejection is never retried, Unavailable always is.
     """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap each step."""
-        return _Step(next)
+        return _Step(_MeasuredStep(next) if is_on() else next)
 
 
 class _Step(ActivityInboundInterceptor):
@@ -67,3 +72,33 @@ def _context(step: ExecuteActivityInput) -> dict[str, str]:
         "correlation_id": getattr(origin, "correlation_id", None),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+class _MeasuredStep(ActivityInboundInterceptor):
+    """Inside of ``_Step``, where errors are still ours. A replay of the workflow does not come here."""
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        if info.attempt > 1:
+            STEP_RETRIES.add(info.activity_type)
+        outcome, started = "error", time.perf_counter()
+        try:
+            result = await super().execute_activity(input)
+            outcome = _answer(result)
+            return result
+        except Rejection:
+            outcome = "rejected"
+            raise
+        except Unavailable:
+            outcome = "unavailable"
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            STEP_SECONDS.observe(time.perf_counter() - started, info.activity_type, outcome)
+
+
+def _answer(result: object) -> str:
+    """What the step itself says of how it went; "ok" where it says nothing."""
+    return str(getattr(getattr(result, "outcome", result), "state", "ok"))

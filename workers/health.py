@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from orderflow.scrape import MetricsPage
+
 
 class Health:
     """The state of a process's named parts: ``"ok"``, or what is wrong."""
@@ -31,8 +33,10 @@ class Health:
         return bool(self._parts) and all(state == "ok" for state in self._parts.values())
 
 
-async def serve_health(health: Health, host: str, port: int, stopping: asyncio.Event) -> None:
-    """Answer GET /health/live and /health/ready on ``host:port`` until ``stopping`` is set."""
+async def serve_health(
+    health: Health, host: str, port: int, stopping: asyncio.Event, page: MetricsPage | None = None
+) -> None:
+    """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set."""
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -41,7 +45,10 @@ async def serve_health(health: Health, host: str, port: int, stopping: asyncio.E
         status = "ok" if health.is_ready else "unavailable"
         return JSONResponse({"status": status, "parts": health.parts}, status_code=200 if health.is_ready else 503)
 
-    app = Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready)])
+    routes = [Route("/health/live", live), Route("/health/ready", ready)]
+    if page is not None:
+        routes.append(Route("/metrics", page.answer))
+    app = Starlette(routes=routes)
     server = _Server(uvicorn.Config(app, host=host, port=port, access_log=False, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())

@@ -6,6 +6,7 @@ broker that lost data: before a new producer sends anything, it is asked which p
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 
 from orderflow.domain.errors import Unavailable
+from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
 from orderflow.store.outbox import Entry, Published
 from orderflow_events.envelope import EnvelopeError, Record, encode
 from workers.connections import Connections
@@ -78,6 +80,7 @@ class Publisher:
         delivery_timeout: float = 15.0,
     ) -> None:
         self._source = source
+        self._service = source.rpartition("/")[2]
         self._topic = topic
         self._make_producer = make_producer
         self._check_topic = check_topic
@@ -133,7 +136,7 @@ class Publisher:
         An order's next record is sent when the one before it is acknowledged, so what Kafka has of an order never has
         a hole. Where a record is refused, each that was in a refused batch is sent alone, to find which it was.
         """
-        outcome = Outcome()
+        outcome, started_at = Outcome(), time.perf_counter()
         orders = self._orders(entries, outcome)
         suspects: list[_Sendable] = []
         while outcome.error is None and not suspects:
@@ -145,6 +148,10 @@ class Publisher:
             if outcome.error is None:
                 for (entry, _), error in await self._send([suspect], outcome):
                     outcome.refused.append((entry, str(error) or type(error).__name__))
+        if entries:
+            RELAY_BATCH.observe(len(entries), self._service)
+            PUBLISH_SECONDS.observe(time.perf_counter() - started_at, self._service)
+            PUBLISHED.add(self._service, amount=len(outcome.published))
         return outcome
 
     def _orders(self, entries: Iterable[Entry], outcome: Outcome) -> dict[UUID, deque[_Sendable]]:

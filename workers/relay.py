@@ -16,11 +16,14 @@ import structlog
 
 from orderflow.domain.errors import Unavailable
 from orderflow.kafka import check_topic, make_producer, make_reader
+from orderflow.meters import sampled
+from orderflow.metrics import RELAY_FAILURES
 from orderflow.settings import Settings
 from orderflow.store import outbox, truncation
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outbox import Entry, Published
 from orderflow_events.pauses import Backoff, pause
+from workers.gauges import RelayGauges
 from workers.health import Health
 from workers.publisher import Publisher
 from workers.truncation import Watch
@@ -31,6 +34,8 @@ POLL_SECONDS = 0.5
 SEE_STOPS_SECONDS = 1.0
 #: How the report of a relay begins that leads and has stopped partitions.
 STOPPED = "stopped partitions:"
+#: A relay's database is called by it and the service.
+NAME_PREFIX = "relay-"
 #: How long a round under way may go on after a stop.
 STOP_SECONDS = 5.0
 
@@ -59,6 +64,7 @@ class Relay:
         self._pacing_seconds = pacing_seconds
         self._batch_size = batch_size
         self._report = report
+        self._service = database.name.removeprefix(NAME_PREFIX)
         self._holder = str(uuid4())
         self._leads_until = 0.0
         self._lease_answered = False
@@ -205,6 +211,7 @@ class Relay:
             self._unrecorded = []
 
     def _failed(self, what: str, error: Exception) -> None:
+        RELAY_FAILURES.add(self._service, what)
         self._report(f"{what}: {type(error).__name__}: {error}")
         self._log.warning("relay_tries_again", what=what, error=repr(error))
 
@@ -222,7 +229,9 @@ def make_watch(service: str, database: Database, settings: Settings) -> Watch:
 
 def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
+    database = Database(
+        f"{NAME_PREFIX}{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds
+    )
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -256,8 +265,13 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
 
         report("starting")
         relay, database = make_relay(service, dsn, settings, report)
+        gauges = RelayGauges(service, database, lambda: relay.leads)
         try:
-            await relay.run(stopping)
+            with (
+                sampled(f"outbox_{service}", gauges.outbox, gauges.forget_outbox),
+                sampled(f"lead_{service}", gauges.lead, gauges.forget_lead),
+            ):
+                await relay.run(stopping)
         finally:
             await database.close()
 

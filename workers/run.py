@@ -8,6 +8,7 @@ from typing import Final, cast
 
 import structlog
 
+from orderflow.scrape import measured
 from orderflow.settings import Settings
 from orderflow.telemetry import configure_logging
 from workers.health import Health, serve_health
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
     configure_logging(settings)
+    # Nobody could ask for what a process without a port counts.
+    page = measured(settings) if settings.health_port else None
     stopping = asyncio.Event()
     health = Health()
     loop = asyncio.get_running_loop()
@@ -32,7 +35,8 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
             serve = cast(Serve, importlib.import_module(f"workers.{role}").serve)
             tasks.create_task(_served(serve, settings, stopping, health), name=role)
         if settings.health_port:
-            tasks.create_task(serve_health(health, settings.health_host, settings.health_port, stopping), name="health")
+            serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
+            tasks.create_task(serving, name="health")
     log.info("stopped", roles=list(roles))
 
 

@@ -12,6 +12,8 @@ from datetime import timedelta
 import structlog
 
 from orderflow.kafka import check_topic, connection_options
+from orderflow.meters import sampled
+from orderflow.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
@@ -19,6 +21,7 @@ from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 from orderflow_events.pauses import Backoff, pause
+from workers.gauges import TrackingGauges
 from workers.health import Health
 
 PART = "tracking"
@@ -80,6 +83,16 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[str]
         async with pool.acquire() as connection:
             yield connection
 
+    group = settings.tracking_group
+
+    def count_dead_letter(letter: DeadLetter) -> None:
+        DEAD_LETTERS.add(group, letter.kind)
+        log_dead_letter(letter)
+
+    def count_batch(records: int, seconds: float) -> None:
+        CONSUMED.add(group, amount=records)
+        CONSUMER_BATCH_SECONDS.observe(seconds, group)
+
     return IdempotentConsumer(
         kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
         topic=settings.kafka_topic,
@@ -90,8 +103,9 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[str]
         idle_seconds=settings.tracking_idle_seconds,
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
         on_gap=log_gap,
-        on_dead_letter=log_dead_letter,
+        on_dead_letter=count_dead_letter,
         on_state=report,
+        on_batch=count_batch,
     )
 
 
@@ -109,8 +123,15 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
         pool_size=2,
         command_timeout=settings.database_command_timeout_seconds,
     )
+    consumer = make_consumer(settings, database, report)
+    gauges = TrackingGauges(settings.tracking_group, consumer, database)
     try:
-        await make_consumer(settings, database, report).run(stopping)
+        with (
+            sampled("consumer_lag", gauges.lag, gauges.forget_lag),
+            sampled("dead_letters", gauges.dead_letters, gauges.forget_dead_letters),
+            sampled("orders", gauges.orders, gauges.forget_orders),
+        ):
+            await consumer.run(stopping)
     finally:
         await database.close()
 

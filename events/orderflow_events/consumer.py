@@ -23,6 +23,7 @@ The contract:
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
 from orderflow_events.pauses import Backoff, pause
+from orderflow_events.positions import Positions
 
 __all__ = [
     "Connect",
@@ -69,6 +71,10 @@ def ignore_state(state: str) -> None:
     """The default ``on_state``."""
 
 
+def ignore_batch(records: int, seconds: float) -> None:
+    """The default ``on_batch``."""
+
+
 class IdempotentConsumer:
     """One member of a consumer group. Make it, then ``await run(stopping)``.
 
@@ -82,6 +88,8 @@ class IdempotentConsumer:
     ``on_state`` is told ``"ok"`` once the group has given this member its partitions, else what is wrong.
     The hooks ``on_gap`` and ``on_dead_letter`` (not called for those that only follow) run after the commit, at most
     once each.
+    ``on_batch`` is told of each batch that is done with how many records it had and how many seconds they took:
+    together with ``lag``, what a consumer's metrics need.
     """
 
     def __init__(
@@ -102,6 +110,7 @@ class IdempotentConsumer:
         on_gap: Callable[[Gap], None] = log_gap,
         on_dead_letter: Callable[[DeadLetter], None] = ignore_dead_letter,
         on_state: Callable[[str], None] = ignore_state,
+        on_batch: Callable[[int, float], None] = ignore_batch,
     ) -> None:
         self._kafka = dict(kafka)
         self._topic = topic
@@ -112,6 +121,8 @@ class IdempotentConsumer:
         self._max_records = max_records
         self._pruning = pruning
         self._on_state = on_state
+        self._on_batch = on_batch
+        self._positions = Positions()
         self._applying = asyncio.Lock()
         self._dead_letters = DeadLetterTopic(kafka, topic, group, on_state)
         self._applier = Applier(
@@ -138,14 +149,23 @@ class IdempotentConsumer:
                 try:
                     await consumer.start()
                     consumer.subscribe([self._topic], listener=_Rebalance(self))
+                    self._positions.of(consumer)
                     await self._consume(consumer, stopping, backoff)
                 except Exception as error:
                     # Kafka away, not authorized, a bug: a new consumer starts from what is committed.
                     self._on_state(sentence(error))
                     log.warning("consumer of %s starts again", self._topic, exc_info=error)
                 finally:
+                    self._positions.of(None)
                     await _close(consumer)
                 await pause(backoff.next(), stopping)
+
+    async def lag(self) -> dict[int, int]:
+        """Of each partition that this member has, how many records it is not done with. Asks Kafka.
+
+        Raises KafkaError or OSError when Kafka does not answer. While this member is not connected, it has none.
+        """
+        return await self._positions.lag()
 
     def _make(self) -> AIOKafkaConsumer:
         self._on_state("waiting for an assignment")
@@ -187,8 +207,12 @@ class IdempotentConsumer:
 
     async def _work(self, records: list[ConsumerRecord], stopping: asyncio.Event) -> bool:
         """Have every record in the database, then the dead letters in their topic. False: stopped before that."""
+        started_at = time.perf_counter()
         letters = await self._applier.apply(records, stopping)
-        return letters is not None and await self._dead_letters.send(letters, stopping)
+        done = letters is not None and await self._dead_letters.send(letters, stopping)
+        if done:
+            self._on_batch(len(records), time.perf_counter() - started_at)
+        return done
 
     @contextlib.asynccontextmanager
     async def _pruned(self, stopping: asyncio.Event) -> AsyncIterator[None]:
@@ -214,6 +238,7 @@ class IdempotentConsumer:
             await pause(pruning.every.total_seconds(), stopping)
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        self._positions.done(offsets)
         try:
             async with asyncio.timeout(10):
                 await consumer.commit(offsets)
@@ -224,6 +249,7 @@ class IdempotentConsumer:
 
     async def batch_done(self) -> None:
         """Wait for the batch under way, but not for ever: a rebalance holds up the whole group."""
+        self._positions.forget()
         try:
             async with asyncio.timeout(5), self._applying:
                 pass

@@ -5,6 +5,9 @@ One call is one request, bounded as a whole; nothing is repeated here, the calle
 
 import asyncio
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
@@ -26,6 +29,7 @@ from orderflow.gateways.protocol import (
     Shut,
     Voided,
 )
+from orderflow.metrics import GATEWAY_SECONDS
 
 _GATEWAY = "payment gateway"
 _DECLINE_REASONS: dict[str, DeclineReason] = {reason: reason for reason in get_args(DeclineReason)}
@@ -164,6 +168,14 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         headers = {"Idempotency-Key": idempotency_key}
         if correlation_id is not None:
             headers["X-Correlation-ID"] = correlation_id
+        with _measured(operation) as measure:
+            answer = await self._answer(operation, reference, body, headers, secret)
+            measure.status = answer.status
+            return answer
+
+    async def _answer(
+        self, operation: str, reference: UUID, body: dict[str, Any] | None, headers: dict[str, str], secret: str
+    ) -> _Answer:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 response = await self._client.post(
@@ -177,6 +189,28 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         except httpx.RequestError as error:
             raise Unavailable(_GATEWAY, f"no answer to {operation}: {type(error).__name__}") from None
         return _read(operation, response, secret)
+
+
+@dataclass(slots=True)
+class _Measure:
+    status: int = 0
+
+
+@contextmanager
+def _measured(operation: str) -> Iterator[_Measure]:
+    """How long a call took, and what came of it."""
+    measure, outcome, started = _Measure(), "error", time.perf_counter()
+    try:
+        yield measure
+        outcome = "ok" if measure.status == 200 else "refused"
+    except Unavailable:
+        outcome = "unavailable"
+        raise
+    except asyncio.CancelledError:
+        outcome = "cancelled"
+        raise
+    finally:
+        GATEWAY_SECONDS.observe(time.perf_counter() - started, operation, outcome)
 
 
 def _read(operation: str, response: httpx.Response, secret: str) -> _Answer:

@@ -24,6 +24,7 @@ from orderflow.domain.errors import Problem, Unavailable
 from orderflow.domain.lifecycle import Lifecycle, Transition
 from orderflow.store.database import Database, Statement
 from orderflow.store.errors import LostRace
+from orderflow.store.measuring import count_transition
 
 #: How often a statement may lose its race before the caller is told to come back.
 _TRIES = 20
@@ -38,7 +39,8 @@ _NOTHING_PENDING = (
     "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)"
 )
 
-#: What each statement ends with. ``moved`` must give order_id, version, status, created_at, type and data.
+#: What each statement ends with. ``moved`` must give order_id, version, status, created_at, type and data, and
+#: ``measures`` (see ``measuring``).
 EVENT = """
 event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
@@ -50,13 +52,13 @@ command AS (
     INSERT INTO commands (order_id, command_id, name, request_hash, version)
     SELECT order_id, $command_id, $name, $request_hash, version FROM event
 )
-SELECT version, status, created_at FROM moved"""
+SELECT version, status, created_at, measures FROM moved"""
 SETTLED = """
 command AS (
     UPDATE commands c SET version = event.version, recorded_at = clock_timestamp()
     FROM event WHERE c.order_id = event.order_id AND c.command_id = $command_id
 )
-SELECT version, status, created_at FROM moved"""
+SELECT version, status, created_at, measures FROM moved"""
 
 _LOOK_UP = """
     SELECT a.status AS row_status, a.version AS row_version, a.created_at,
@@ -88,7 +90,7 @@ def lock(table: str, *, settling: bool = False) -> str:
         conditions.append(_IS_PENDING)
     else:
         conditions += [_AS_EXPECTED, _NOT_ASKED_BEFORE, _NOTHING_PENDING]
-    return f"locked AS (SELECT status, version FROM {table} WHERE {' AND '.join(conditions)} FOR UPDATE)"
+    return f"locked AS (SELECT status, version, updated_at FROM {table} WHERE {' AND '.join(conditions)} FOR UPDATE)"
 
 
 def update(table: str, columns: tuple[str, ...]) -> str:
@@ -99,26 +101,32 @@ moved AS (
     UPDATE {table} t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(){sets}
     FROM locked WHERE t.order_id = $order_id
     RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+              jsonb_build_object('from', locked.status,
+                                 'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{{}}'::jsonb END AS data
 )"""
 
 
 @cache
-def _move(table: str, columns: tuple[str, ...], effects: str) -> Statement:
-    return Statement(f"WITH {lock(table)}, {update(table, columns)}, {effects}{EVENT}, {COMMAND}")
+def _move(table: str, columns: tuple[str, ...], effects: str, name: str) -> Statement:
+    return Statement(f"WITH {lock(table)}, {update(table, columns)}, {effects}{EVENT}, {COMMAND}", name)
 
 
 @cache
-def _start(table: str, columns: tuple[str, ...], effects: str, types: tuple[str, ...]) -> Statement:
+def _start(table: str, columns: tuple[str, ...], effects: str, types: tuple[str, ...], name: str) -> Statement:
     names = "".join(f", {column}" for column in columns)
     values = "".join(f", ${column}::{kind}" for column, kind in zip(columns, types, strict=True))
-    return Statement(f"""WITH moved AS (
+    return Statement(
+        f"""WITH moved AS (
     INSERT INTO {table} (order_id, status, version{names})
     SELECT $order_id::uuid, $to_status::text, 1{values}
     WHERE NOT EXISTS (SELECT FROM {table} WHERE order_id = $order_id) AND {_NOT_ASKED_BEFORE}
-    RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data
-), {effects}{EVENT}, {COMMAND}""")
+    RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
+              jsonb_build_object() AS measures
+), {effects}{EVENT}, {COMMAND}""",
+        name,
+    )
 
 
 Row = asyncpg.Record | None
@@ -136,7 +144,7 @@ class CommandLog:
         self.table = table
         self.lifecycle = lifecycle
         self._column_types = column_types or {}
-        self._look_up = Statement(_LOOK_UP.format(table=table))
+        self._look_up = Statement(_LOOK_UP.format(table=table), f"{table}.look_up")
 
     async def change(
         self,
@@ -164,13 +172,14 @@ class CommandLog:
         }
         names = tuple(columns)
         types = tuple(self._column_types.get(name, "text") for name in names)
+        statement = f"{self.table}.{command.name}"
 
         async def attempt(status: str | None) -> Row:
             # Until the row is seen, assume it is there if the command can move one.
             starting = transition.starts and (status is None or not transition.moves_from)
             if starting:
-                return await self.database.one(_start(self.table, names, effects, types), parameters)
-            return await self.database.one(_move(self.table, names, effects), parameters)
+                return await self.database.one(_start(self.table, names, effects, types, statement), parameters)
+            return await self.database.one(_move(self.table, names, effects, statement), parameters)
 
         # void and release: most orders have a row, so moving is tried first.
         first = transition.moves_from[0] if transition.moves_from else None
@@ -208,6 +217,8 @@ class CommandLog:
                 row = None
             if row is not None:
                 self.database.wrote()
+                if state == "done":
+                    count_transition(self.lifecycle.aggregate, command.name, row)
                 return _made(row, state)
             seen = await self._seen(order_id, command.id)
             if seen["asked"]:

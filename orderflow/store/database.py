@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import asyncpg
 import structlog
 
+from orderflow.meters import PoolState
+from orderflow.metrics import POOL, POOL_TIMEOUTS
 from orderflow.store.errors import database_errors
+from orderflow.store.measuring import measured
 
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"
@@ -23,16 +27,35 @@ _NAMED = re.compile(r"\$([a-z_]+)")
 
 
 class Statement:
-    """SQL with named parameters (``$order_id``), sent as Postgres wants them (``$1``)."""
+    """SQL with named parameters (``$order_id``), sent as Postgres wants them (``$1``).
 
-    def __init__(self, sql: str) -> None:
+    ``name`` is what metrics call it. Without one it is that of the module's constant which holds it:
+    ``outbox.pending`` for ``_PENDING`` in ``outbox.py``.
+    """
+
+    def __init__(self, sql: str, name: str = "") -> None:
+        self._name = name
+        self._module = sys._getframe(1).f_globals
         self.names = tuple(dict.fromkeys(_NAMED.findall(sql)))
         position = {name: f"${number}" for number, name in enumerate(self.names, start=1)}
         self.sql = _NAMED.sub(lambda match: position[match[1]], sql)
 
+    @property
+    def name(self) -> str:
+        """What metrics call it."""
+        if not self._name:
+            module = self._module["__name__"].rpartition(".")[2]
+            constant = next((name for name, value in self._module.items() if value is self), "other")
+            self._name = f"{module}.{constant.strip('_').lower()}"
+        return self._name
+
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """The values in the order that Postgres expects. Raises KeyError for one that is missing."""
         return [values[name] for name in self.names]
+
+
+#: What metrics call those few.
+_TRANSACTION = Statement("", name="database.transaction")
 
 
 async def _prepare(connection: asyncpg.Connection[Any]) -> None:
@@ -90,10 +113,13 @@ class Database:
                         self._dsn, size=self._pool_size, command_timeout=self._command_timeout, name=self.name
                     )
                     self._notifying = asyncio.create_task(self._notify())
+                    POOL.add(self, self._pool_state)
+                    POOL_TIMEOUTS.add(self.name, amount=0)  # so that the first one is an increase
         return self._pool
 
     async def close(self) -> None:
         """Stop telling, and close all connections."""
+        POOL.remove(self)
         if self._notifying is not None:
             self._notifying.cancel()
             await asyncio.gather(self._notifying, return_exceptions=True)
@@ -105,31 +131,39 @@ class Database:
 
     async def one(self, statement: Statement, values: Mapping[str, Any]) -> asyncpg.Record | None:
         """Run ``statement`` as a transaction of its own; its first row, if any."""
-        async with self._connection() as connection:
+        async with self._connection(statement) as connection:
             return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def all(self, statement: Statement, values: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Run ``statement`` as a transaction of its own; all its rows."""
-        async with self._connection() as connection:
+        async with self._connection(statement) as connection:
             return await connection.fetch(statement.sql, *statement.arguments(values))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         """A connection in a transaction, for the few things that are not one statement."""
-        async with self._connection() as connection, connection.transaction():
+        async with self._connection(_TRANSACTION) as connection, connection.transaction():
             yield connection
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+    async def _connection(self, statement: Statement) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
-        with database_errors(self.name):
+        with measured(self.name, statement) as watch, database_errors(self.name):
             async with pool.acquire(timeout=self._command_timeout) as connection:
+                watch.acquired()
                 try:
                     yield connection
+                    watch.answered()
                 except asyncpg.InternalClientError:
                     connection.terminate()  # its state is unknown: nobody shall get it again
                     raise
+
+    def _pool_state(self) -> PoolState:
+        pool = self._pool
+        if pool is None or pool.is_closing():
+            return PoolState(self.name, 0, 0, 0)
+        return PoolState(self.name, pool.get_size(), pool.get_idle_size(), self._pool_size)
 
     async def listen(self) -> asyncpg.Connection[Any]:
         """A connection of its own for LISTEN (directly to the server: a pooler would lose the notices)."""

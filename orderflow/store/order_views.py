@@ -10,6 +10,7 @@ import asyncpg
 
 from orderflow.domain.commands import Outcome
 from orderflow.domain.errors import Problem
+from orderflow.domain.orders import LIFECYCLE
 from orderflow.store.database import Database, Statement
 
 #: A ship waits for its capture.
@@ -35,6 +36,13 @@ _COMMAND = Statement("""
     LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
     LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version""")
 
+# Only of live orders, by the index on status: ended ones are too many to be counted again and again.
+_AGES = Statement("""
+    SELECT status, count(*) AS orders,
+           extract(epoch FROM clock_timestamp() - min(updated_at))::float8 AS oldest_age,
+           extract(epoch FROM avg(clock_timestamp() - updated_at))::float8 AS mean_age
+    FROM orders WHERE status = ANY($statuses::text[]) GROUP BY status""")
+
 _CONDITIONS = {
     "status": "o.status = $status",
     "customer_id": "o.customer_id = $customer_id",
@@ -43,6 +51,16 @@ _CONDITIONS = {
     "created_to": "o.created_at < $created_to",
 }
 _AFTER = "(o.created_at, o.order_id) < ($after_created_at, $after_order_id)"
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """``orders`` have ``status``. For how long the first of them has had it, and all on average, in seconds."""
+
+    status: str
+    orders: int
+    oldest_age: float
+    mean_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +161,12 @@ class OrderViews:
         """The order's own history, oldest first."""
         return [EventView(**row) for row in await self._database.all(_EVENTS, {"order_id": order_id})]
 
+    async def ages(self) -> list[Ages]:
+        """How many live orders there are in each status, and how long they have been in it. None of a status: 0."""
+        statuses = [status for status in LIFECYCLE.statuses if not LIFECYCLE.is_final(status)]
+        found = {row["status"]: Ages(**row) for row in await self._database.all(_AGES, {"statuses": statuses})}
+        return [found.get(status, Ages(status, 0, 0.0, 0.0)) for status in statuses]
+
     async def command(self, order_id: UUID, command_id: str) -> CommandView:
         """What came of a command."""
         row = await self._database.one(_COMMAND, {"order_id": order_id, "command_id": command_id})
@@ -154,7 +178,8 @@ class OrderViews:
 def _page(conditions: Sequence[str]) -> Statement:
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return Statement(
-        f"SELECT {_SUMMARY} FROM orders o {where} ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit"
+        f"SELECT {_SUMMARY} FROM orders o {where} ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit",
+        "order_views.page",
     )
 
 

@@ -32,7 +32,9 @@ WITH wanted AS (
                 WHEN bool_or(available IS NULL) THEN 'unknown_sku' ELSE 'out_of_stock' END AS reason,
            jsonb_agg(jsonb_build_object('sku', sku, 'requested', quantity, 'available', available) ORDER BY sku)
                FILTER (WHERE NOT enough) AS shortages,
-           jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity) ORDER BY sku) AS lines
+           jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity) ORDER BY sku) AS lines,
+           -- Computed when all of `locked` is here, so every row lock is held.
+           clock_timestamp() - statement_timestamp() AS lock_wait
     FROM judged HAVING count(*) > 0
 ), reservation AS (
     INSERT INTO reservations (order_id, status, version, reason)
@@ -42,7 +44,8 @@ WITH wanted AS (
     SELECT r.order_id, r.version, r.status, r.created_at,
            CASE r.status WHEN 'RESERVED' THEN $reserved_type::text ELSE $failed_type::text END AS type,
            CASE r.status WHEN 'RESERVED' THEN jsonb_build_object('lines', v.lines)
-                ELSE jsonb_build_object('reason', v.reason, 'shortages', v.shortages) END AS data
+                ELSE jsonb_build_object('reason', v.reason, 'shortages', v.shortages) END AS data,
+           jsonb_build_object('lock_wait', extract(epoch FROM v.lock_wait), 'reason', v.reason) AS measures
     FROM reservation r, verdict v
 ), held AS (
     INSERT INTO reservation_lines (order_id, sku, quantity)

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from orderflow.store.database import Database, Statement
+from orderflow.store.measuring import measured
 
 ORDERS = "/orderflow/orders"
 PAYMENTS = "/orderflow/payments"
@@ -131,6 +132,18 @@ FROM tracked_events WHERE order_id = $order_id ORDER BY recorded_at, source, ver
 """)
 
 
+# The consumer kit's table (events/orderflow_events/dead_letters.sql).
+_DEAD_LETTERS = Statement("""
+SELECT kind, (SELECT count(*) FROM dead_letters d WHERE d.consumer_group = $group AND d.kind = kinds.kind) AS letters
+FROM unnest(ARRAY['failed', 'undecodable', 'follows']) AS kinds (kind)
+""")
+
+
+async def dead_letters(database: Database, group: str) -> dict[str, int]:
+    """How many dead letters of ``group`` wait for a redrive, by kind. Raises Unavailable."""
+    return {row["kind"]: row["letters"] for row in await database.all(_DEAD_LETTERS, {"group": group})}
+
+
 async def track(
     connection: "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]", events: Sequence[Tracked]
 ) -> None:
@@ -144,7 +157,9 @@ async def track(
         "reasons": [e.reason for e in events],
         "times": [e.recorded_at for e in events],
     }
-    await connection.execute(_TRACK.sql, *_TRACK.arguments(values))
+    with measured("tracking", _TRACK) as watch:
+        await connection.execute(_TRACK.sql, *_TRACK.arguments(values))
+        watch.answered()
 
 
 async def read(database: Database, order_id: UUID, *, timeline: bool = False) -> TrackedOrder | None:

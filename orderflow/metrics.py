@@ -1,0 +1,262 @@
+"""The names of everything that OrderFlow measures, in one file; ``docs/metrics.md`` is generated from it.
+
+Conventions: prefix ``orderflow_``; counters end in ``_total``, everything else in its unit, seconds where it is time.
+Label values come from closed lists. What a metric counts, it counts once: a replay of a command is no transition.
+"""
+
+from typing import Final
+
+from orderflow.meters import COUNTS, FAST, LONG, WHOLE, Counter, Gauge, Histogram, Pools
+
+# --- HTTP ---
+HTTP_REQUESTS: Final = Counter(
+    "http_requests_total",
+    "Requests that were answered, by the route's template. Health checks and scrapes are left out.",
+    ("method", "route", "status"),
+    item="Request rate",
+    query="sum by (method, route) (rate(orderflow_http_requests_total[5m]))",
+)
+HTTP_SECONDS: Final = Histogram(
+    "http_request_duration_seconds",
+    "From the request to the end of its answer, waiting for the outcome included.",
+    ("method", "route"),
+    buckets=WHOLE,
+    item="Request latency, p50, p95, p99",
+    query="histogram_quantile(0.95, "
+    "sum by (le, method, route) (rate(orderflow_http_request_duration_seconds_bucket[5m])))",
+)
+HTTP_PROBLEMS: Final = Counter(
+    "http_problems_total",
+    "Answers that were problem documents, by the slug of the problem's type.",
+    ("method", "route", "problem", "status"),
+    item="Errors by route and problem type",
+    query="sum by (route, problem) (rate(orderflow_http_problems_total[5m]))",
+)
+
+# --- Orders ---
+ORDERS: Final = Gauge(
+    "orders",
+    "Orders to which something can still happen, by status. For ended ones see the transitions: counting them would "
+    "read every order that there ever was.",
+    ("status",),
+    item="Orders by status",
+    query="max by (status) (orderflow_orders)",
+)
+ORDER_OLDEST_AGE: Final = Gauge(
+    "order_oldest_age_seconds",
+    "How long the order that entered this status first has been in it.",
+    ("status",),
+    item="Age of the oldest order by status",
+    query="max by (status) (orderflow_order_oldest_age_seconds)",
+)
+ORDER_MEAN_AGE: Final = Gauge(
+    "order_mean_age_seconds",
+    "How long orders have been in this status, on average.",
+    ("status",),
+    item="Order age by status",
+    query="max by (status) (orderflow_order_mean_age_seconds)",
+)
+TRANSITIONS: Final = Counter(
+    "transitions_total",
+    "Rows that were made (from is empty) or moved. Replays and refusals are not counted.",
+    ("aggregate", "command", "from", "to"),
+    item="Transitions",
+    query='sum by (from, to) (rate(orderflow_transitions_total{aggregate="order"}[5m]))',
+)
+FULFILLING_SECONDS: Final = Histogram(
+    "order_approve_to_fulfilling_seconds",
+    "From the order's approval to FULFILLING, by the database's clock, once an order.",
+    buckets=LONG,
+    item="Time from approve to FULFILLING",
+    query="histogram_quantile(0.95, sum by (le) (rate(orderflow_order_approve_to_fulfilling_seconds_bucket[5m])))",
+)
+
+# --- Steps ---
+STEP_SECONDS: Final = Histogram(
+    "step_duration_seconds",
+    "One attempt of a step of the workflow, by what came of it: the step's own answer (done, ok, refused, shut, "
+    "too_late, pending), rejected (never retried), unavailable (retried), error (a bug, retried), cancelled.",
+    ("step", "outcome"),
+    buckets=WHOLE,
+    item="Step duration and outcome",
+    query="histogram_quantile(0.95, sum by (le, step) (rate(orderflow_step_duration_seconds_bucket[5m])))",
+)
+STEP_RETRIES: Final = Counter(
+    "step_retries_total",
+    "Attempts of a step that were not its first.",
+    ("step",),
+    item="Step retries",
+    query="sum by (step) (rate(orderflow_step_retries_total[5m]))",
+)
+
+# --- Kafka: consumer ---
+CONSUMER_LAG: Final = Gauge(
+    "consumer_lag_records",
+    "Records of a partition that the group has not finished.",
+    ("group", "partition"),
+    item="Consumer lag",
+    query="sum by (group) (max by (group, partition) (orderflow_consumer_lag_records))",
+)
+CONSUMED: Final = Counter(
+    "consumed_records_total",
+    "Records that are done with: they took effect, had done so before, or were set aside.",
+    ("group",),
+    item="Kafka throughput in",
+    query="sum by (group) (rate(orderflow_consumed_records_total[5m]))",
+)
+CONSUMER_BATCH_SECONDS: Final = Histogram(
+    "consumer_batch_duration_seconds",
+    "From a batch's arrival to its being done with.",
+    ("group",),
+    buckets=WHOLE,
+    item="Consumer batch duration",
+    query="histogram_quantile(0.95, sum by (le, group) (rate(orderflow_consumer_batch_duration_seconds_bucket[5m])))",
+)
+DEAD_LETTERS: Final = Counter(
+    "dead_letters_total",
+    "Records that were set aside for a reason of their own; those that only follow are not counted.",
+    ("group", "kind"),
+    item="Dead letters",
+    query="sum by (group, kind) (increase(orderflow_dead_letters_total[1h]))",
+)
+DEAD_LETTERS_WAITING: Final = Gauge(
+    "dead_letters_waiting",
+    "Dead letters that stand in the table, waiting for a redrive.",
+    ("group", "kind"),
+    item="Dead letters that wait",
+    query="max by (group, kind) (orderflow_dead_letters_waiting)",
+)
+
+# --- Outbox and relay ---
+OUTBOX_ENTRIES: Final = Gauge(
+    "outbox_entries",
+    "Events that are not on Kafka yet.",
+    ("service",),
+    item="Outbox depth",
+    query="max by (service) (orderflow_outbox_entries)",
+)
+OUTBOX_OLDEST_AGE: Final = Gauge(
+    "outbox_oldest_age_seconds",
+    "How long the oldest of them has waited; 0: none waits.",
+    ("service",),
+    item="Age of the oldest outbox entry",
+    query="max by (service) (orderflow_outbox_oldest_age_seconds)",
+)
+PARKED_ORDERS: Final = Gauge(
+    "outbox_parked_orders",
+    "Orders that are not published because Kafka refused a record of theirs.",
+    ("service",),
+    item="Parked orders",
+    query="max by (service) (orderflow_outbox_parked_orders)",
+)
+PUBLISHED: Final = Counter(
+    "relay_published_records_total",
+    "Records that Kafka acknowledged.",
+    ("service",),
+    item="Kafka throughput out",
+    query="sum by (service) (rate(orderflow_relay_published_records_total[5m]))",
+)
+RELAY_BATCH: Final = Histogram(
+    "relay_batch_records",
+    "Records that a round of the relay read.",
+    ("service",),
+    buckets=COUNTS,
+    item="Relay batch size",
+    query="sum by (service) (rate(orderflow_relay_batch_records_sum[5m])) "
+    "/ sum by (service) (rate(orderflow_relay_batch_records_count[5m]))",
+)
+PUBLISH_SECONDS: Final = Histogram(
+    "relay_publish_duration_seconds",
+    "From sending a round's first record to the last acknowledgement.",
+    ("service",),
+    buckets=WHOLE,
+    item="Relay publish latency",
+    query="histogram_quantile(0.95, sum by (le, service) (rate(orderflow_relay_publish_duration_seconds_bucket[5m])))",
+)
+RELAY_FAILURES: Final = Counter(
+    "relay_failures_total",
+    "Rounds and lease renewals that failed and are tried again.",
+    ("service", "what"),
+    item="Relay failures",
+    query="sum by (service, what) (rate(orderflow_relay_failures_total[5m]))",
+)
+RELAY_LEADS: Final = Gauge(
+    "relay_leader",
+    "1 where this process leads, 0 where it stands by.",
+    ("service",),
+    item="Relay leadership",
+    query="sum by (service) (orderflow_relay_leader)",
+)
+
+# --- Databases ---
+STATEMENT_SECONDS: Final = Histogram(
+    "statement_duration_seconds",
+    "One statement, from sending it to its rows; waiting for a connection is not in it.",
+    ("database", "statement"),
+    buckets=FAST,
+    item="Query latency by statement",
+    query="histogram_quantile(0.95, sum by (le, statement) (rate(orderflow_statement_duration_seconds_bucket[5m])))",
+)
+STATEMENT_FAILURES: Final = Counter(
+    "statement_failures_total",
+    "Statements that failed: lost_race (tried again at once), unavailable, rejected, error (a bug).",
+    ("database", "statement", "failure"),
+    item="Failed queries",
+    query="sum by (database, statement, failure) (rate(orderflow_statement_failures_total[5m]))",
+)
+POOL: Final = Pools(
+    "pool_connections",
+    "Connections of this process, in_use and idle; max is how many there may be.",
+    item="Pool size, in use",
+    query='sum by (database) (orderflow_pool_connections{state="in_use"}) '
+    '/ sum by (database) (orderflow_pool_connections{state="max"})',
+)
+POOL_WAIT_SECONDS: Final = Histogram(
+    "pool_wait_seconds",
+    "Waiting for a free connection.",
+    ("database",),
+    buckets=FAST,
+    item="Pool wait",
+    query="histogram_quantile(0.95, sum by (le, database) (rate(orderflow_pool_wait_seconds_bucket[5m])))",
+)
+POOL_TIMEOUTS: Final = Counter(
+    "pool_timeouts_total",
+    "Waits for a free connection that were given up.",
+    ("database",),
+    item="Pool exhaustion",
+    query="sum by (database) (rate(orderflow_pool_timeouts_total[5m]))",
+)
+
+# --- Inventory and payments ---
+LOCK_WAIT_SECONDS: Final = Histogram(
+    "inventory_lock_wait_seconds",
+    "From the arrival of a reservation at Postgres until it holds the row locks of all its SKUs.",
+    buckets=FAST,
+    item="Inventory lock wait",
+    query="histogram_quantile(0.95, sum by (le) (rate(orderflow_inventory_lock_wait_seconds_bucket[5m])))",
+)
+STOCK_REJECTIONS: Final = Counter(
+    "stock_rejections_total",
+    "Reservations that were rejected, by why.",
+    ("reason",),
+    item="Stock rejections",
+    query="sum by (reason) (rate(orderflow_stock_rejections_total[5m]))",
+)
+GATEWAY_SECONDS: Final = Histogram(
+    "gateway_call_duration_seconds",
+    "One call of the payment gateway, by what came of it: ok, refused (its 4xx), unavailable (no answer, or none that "
+    "says anything), error (a bug of ours), cancelled.",
+    ("operation", "outcome"),
+    buckets=WHOLE,
+    item="Gateway latency and outcomes",
+    query="histogram_quantile(0.95, sum by (le, operation) (rate(orderflow_gateway_call_duration_seconds_bucket[5m])))",
+)
+
+# --- The scrape itself ---
+SAMPLE_FAILURES: Final = Counter(
+    "sample_failures_total",
+    "Gauges that could not be read at a scrape (what they stand for is away) and are left out of it.",
+    ("sample",),
+    item="Gauges that cannot be read",
+    query="sum by (sample) (rate(orderflow_sample_failures_total[5m]))",
+)

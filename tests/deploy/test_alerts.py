@@ -1,0 +1,93 @@
+"""The alert rules: they name metrics that exist, each has a case and a section in the runbook, and promtool agrees."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.generate import SDK_METRICS
+from orderflow.meters import DEFINITIONS, WHOLE, Definition
+from orderflow.metrics import HTTP_REQUESTS
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+CASES = yaml.safe_load((FOLDER / "rules.test.yml").read_text())["tests"]
+BY_NAME = {definition.name: definition for definition in DEFINITIONS}
+#: Labels that Prometheus adds to what it scrapes.
+TARGET_LABELS = {"job", "instance", "le"}
+
+
+def _series(expression: str) -> list[tuple[Definition, set[str]]]:
+    """The metrics of ours that ``expression`` names, with the labels that it selects them by."""
+    found = []
+    for name, selector in re.findall(r"\b(orderflow_[a-z_]+)(?:\{([^}]*)\})?", expression):
+        family = name if name in BY_NAME else re.sub(r"_(bucket|sum|count)$", "", name)
+        assert family in BY_NAME, f"{name} is not measured"
+        found.append((BY_NAME[family], set(re.findall(r"([a-z_]+)(?:=~|!~|!=|=)", selector))))
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_names_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
+    series = _series(rule["expr"])
+    recorded = re.findall(r"orderflow:[\w:]+", rule["expr"])
+    assert series or recorded or rule["expr"].startswith("up{")
+    assert set(recorded) <= {other.get("record") for other in RULES}
+    for definition, labels in series:
+        assert labels <= {*definition.labels, *TARGET_LABELS}, definition.name
+    known = {label for definition, _ in series for label in definition.labels} | TARGET_LABELS
+    for grouping in re.findall(r"by \(([^)]*)\)", rule["expr"]):
+        assert set(re.split(r",\s*", grouping)) <= known
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_has_a_section_in_the_runbook(alert: dict[str, Any]) -> None:
+    page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    assert alert["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_has_a_case_where_it_fires_and_one_where_it_is_silent(alert: dict[str, Any]) -> None:
+    cases = [case for test in CASES for case in test["alert_rule_test"] if case["alertname"] == alert["alert"]]
+    assert any(case.get("exp_alerts") for case in cases)
+    assert any(not case.get("exp_alerts") for case in cases)
+
+
+def test_the_objectives_look_at_a_bucket_that_there_is() -> None:
+    limits = {limit for rule in RULES for limit in re.findall(r'le="([\d.]+)"', rule["expr"])}
+    assert limits <= {str(limit) for limit in WHOLE}
+    assert "status" in HTTP_REQUESTS.definition.labels
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool (Debian package prometheus) is not there")
+    return found
+
+
+def test_promtool_finds_the_rules_sound_and_every_alert_fires_when_it_should(promtool: str) -> None:
+    for command in (["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]):
+        said = subprocess.run([promtool, *command], cwd=FOLDER, capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_prometheus_understands_every_query_of_the_docs(promtool: str, tmp_path: Path) -> None:
+    queries = [definition.query for definition in DEFINITIONS] + [query for _, _, query in SDK_METRICS]
+    rules = [{"record": f"query:number{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    said = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr

@@ -1,0 +1,66 @@
+"""A whole stack that counts: every process real, and a little of everything that it counts has happened."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+
+from orderflow.settings import Settings
+from orderflow.stack.stack import EmbeddedStack
+from support.scrapes import scrape
+from support.shop import Basket, Shop
+from support.waiting import until
+
+ROOT = Path(__file__).parents[2]
+BASKET: Basket = [("metrics-apples", 2, 199), ("metrics-pears", 1, 249)]
+
+
+@pytest_asyncio.fixture(scope="module")  # not longer: it is a whole stack
+async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
+    settings = Settings(migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5)
+    async with EmbeddedStack(settings, servers_folder / "metrics-stack", ports="free", durable=False) as stack:
+        async with Shop(stack.settings.api_url) as shop:
+            await _live(stack, shop)
+        yield stack
+
+
+async def _live(stack: EmbeddedStack, shop: Shop) -> None:
+    """Orders of several paths, a lost answer, problems, a poison record; then wait until the stream is at rest."""
+    await shop.stock_up([BASKET])
+    for token in ("tok_ok", "tok_ok", "tok_answer_lost_once"):
+        order = await shop.place(BASKET, token=token)
+        await shop.ask(order, "approve")
+        await shop.reaches(order, "FULFILLING")
+        await shop.ask(order, "ship")
+        await shop.ask(order, "complete")
+    await shop.stock(**{"metrics-few": 1})
+    for basket, token in (
+        (BASKET, "tok_declined"),
+        ([("metrics-unheard-of", 1, 1)], "tok_ok"),
+        ([("metrics-few", 2, 1)], "tok_ok"),
+    ):
+        order = await shop.place(basket, token=token)
+        await shop.ask(order, "approve")
+        await shop.reaches(order, "CANCELLED")
+    draft = await shop.place(BASKET)
+    assert (await shop.ask(draft, "ship")).status_code == 409
+    assert (await shop.http.get("/no/such/path")).status_code == 404
+    assert (await shop.http.get("/orders/0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11")).status_code == 404
+    producer = AIOKafkaProducer(bootstrap_servers=stack.settings.kafka_bootstrap_servers)
+    await producer.start()
+    try:
+        await producer.send_and_wait(stack.settings.kafka_topic, b"this is no event", key=b"poison")
+    finally:
+        await producer.stop()
+
+    async def at_rest() -> bool:
+        try:
+            relay = await scrape(stack.ports["relay"])
+        except httpx.TransportError:
+            return False
+        waiting = relay.total("orderflow_outbox_entries") + relay.total("orderflow_consumer_lag_records")
+        return waiting == 0 and relay.total("orderflow_dead_letters_waiting") == 1
+
+    await until(at_rest, seconds=60, every=0.5)

@@ -1,0 +1,67 @@
+"""What is asked for at a scrape: seldom, not for long, and left out when nobody answers."""
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from orderflow import meters
+from orderflow.meters import sampled
+from orderflow.metrics import OUTBOX_ENTRIES, SAMPLE_FAILURES
+from support.scrapes import Scrape, counted
+
+
+@pytest.fixture(autouse=True)
+def _on() -> None:
+    meters.switch_on()
+
+
+async def _scrape() -> Scrape:
+    return Scrape.of((await meters.exposition(SAMPLE_FAILURES)).decode())
+
+
+def _forget() -> None:
+    OUTBOX_ENTRIES.forget("test")
+
+
+async def test_scrapes_that_follow_each_other_share_a_sample() -> None:
+    samples = count(1)
+
+    async def sample() -> None:
+        OUTBOX_ENTRIES.set(next(samples), "test")
+
+    with sampled("test", sample, _forget):
+        assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 1
+        assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 1
+    assert not list((await _scrape()).of_name("orderflow_outbox_entries", service="test"))
+
+
+async def test_what_cannot_be_read_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "SAMPLE_EVERY_SECONDS", 0.0)
+    works = True
+
+    async def sample() -> None:
+        if not works:
+            raise ConnectionError("away")
+        OUTBOX_ENTRIES.set(7, "test")
+
+    before = counted("orderflow_sample_failures_total", sample="test")
+    with sampled("test", sample, _forget):
+        assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 7
+        works = False
+        assert not list((await _scrape()).of_name("orderflow_outbox_entries", service="test"))
+        works = True
+        assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 7
+    assert counted("orderflow_sample_failures_total", sample="test") == before + 1
+
+
+async def test_a_scrape_does_not_wait_for_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "SAMPLE_SECONDS", 0.05)
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    with sampled("hangs", hangs, _forget):
+        async with asyncio.timeout(5):
+            await _scrape()
+    assert counted("orderflow_sample_failures_total", sample="hangs") == 1

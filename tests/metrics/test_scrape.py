@@ -1,0 +1,151 @@
+"""One scrape of each process has all that operators ask for, and Prometheus takes it."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from orderflow.domain import inventory, orders, payments
+from orderflow.meters import DEFINITIONS
+from orderflow.settings import Settings
+from orderflow.stack.stack import EmbeddedStack
+from support.scrapes import Scrape, scrape
+
+PROCESSES = ("api", "workers", "relay")
+#: What stays without a series as long as nothing goes wrong.
+QUIET = {
+    "orderflow_relay_failures_total",
+    "orderflow_sample_failures_total",
+    "orderflow_statement_failures_total",
+}
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-", re.IGNORECASE)
+#: Series of one family in one process: what a Prometheus can well keep of many processes.
+MOST_SERIES = 1200
+
+
+@pytest.fixture(params=PROCESSES)
+def process(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+async def test_every_metric_is_in_some_scrape(stack: EmbeddedStack) -> None:
+    scrapes = [await scrape(stack.ports[name]) for name in PROCESSES]
+    series = {sample.name for found in scrapes for sample in found.samples}
+    suffix = {"histogram": "_count"}
+    missing = {d.name for d in DEFINITIONS if d.name + suffix.get(d.kind, "") not in series}
+    assert missing <= QUIET
+
+
+async def test_labels_are_from_closed_lists(stack: EmbeddedStack, process: str) -> None:
+    found = await scrape(stack.ports[process])
+    lists = {definition.name: definition.labels for definition in DEFINITIONS}
+    for sample in found.samples:
+        family = re.sub(r"_(bucket|sum|count)$", "", sample.name)
+        allowed = {*lists.get(sample.name, ()), *lists.get(family, ()), "le"}
+        if sample.name.startswith("orderflow_"):
+            assert sample.labels.keys() <= allowed
+            assert not any(UUID.search(value) for value in sample.labels.values()), sample
+    for name in found.types:
+        assert sum(sample.name.startswith(name) for sample in found.samples) < MOST_SERIES
+
+
+async def test_prometheus_takes_it(stack: EmbeddedStack, process: str) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool (Debian package prometheus) is not there")
+    found = await scrape(stack.ports[process])
+    said = await asyncio.to_thread(
+        subprocess.run, [promtool, "check", "metrics"], input=found.text, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+async def test_the_api_counts_requests_by_template_and_problems_by_slug(stack: EmbeddedStack) -> None:
+    api = await scrape(stack.ports["api"])
+    assert api.total("orderflow_http_requests_total", method="POST", route="/orders", status="201") == 7
+    ship = "/orders/{order_id}/ship"
+    assert api.total("orderflow_http_requests_total", route=ship) == 4
+    assert 0 < api.total("orderflow_http_request_duration_seconds_sum", route=ship) < 60
+    assert api.total("orderflow_http_problems_total", route=ship, problem="illegal_transition", status="409") == 1
+    assert api.total("orderflow_http_problems_total", route="unknown", problem="not_found") == 1
+    assert api.total("orderflow_http_problems_total", route="/orders/{order_id}", problem="order_not_found") == 1
+    assert not [s for s in api.of_name("orderflow_http_requests_total") if s.labels["route"].startswith("/health")]
+    assert api.total("orderflow_statement_duration_seconds_count", statement="outcomes.ended") > 0
+
+
+async def test_the_workers_count_what_happened_to_orders(stack: EmbeddedStack) -> None:
+    workers = await scrape(stack.ports["workers"])
+    moves = "orderflow_transitions_total"
+    assert workers.total(moves, aggregate="order", to="DRAFT") == 7
+    assert workers.total(moves, aggregate="order", **{"from": "DRAFT", "to": "APPROVED"}) == 6
+    assert workers.total(moves, aggregate="order", **{"from": "APPROVED", "to": "FULFILLING"}) == 3
+    assert workers.total(moves, aggregate="order", **{"from": "APPROVED", "to": "CANCELLED"}) == 3
+    assert workers.total(moves, aggregate="order", to="COMPLETED") == 3
+    assert workers.total(moves, aggregate="payment", to="DECLINED") == 1
+    assert workers.total(moves, aggregate="reservation", to="REJECTED") == 2
+    known = {*orders.LIFECYCLE.statuses, *payments.LIFECYCLE.statuses, *inventory.LIFECYCLE.statuses, ""}
+    assert {value for s in workers.of_name(moves) for value in (s.labels["from"], s.labels["to"])} <= known
+    assert workers.total("orderflow_stock_rejections_total", reason="unknown_sku") == 1
+    assert workers.total("orderflow_stock_rejections_total", reason="out_of_stock") == 1
+    assert workers.total("orderflow_order_approve_to_fulfilling_seconds_count") == 3
+    assert 0 < workers.total("orderflow_order_approve_to_fulfilling_seconds_sum") < 60
+
+
+async def test_the_workers_count_steps_gateway_and_locks(stack: EmbeddedStack) -> None:
+    workers = await scrape(stack.ports["workers"])
+    steps = "orderflow_step_duration_seconds_count"
+    assert workers.total(steps, step="place_order", outcome="done") == 7
+    assert workers.total(steps, step="authorize_payment", outcome="unavailable") == 1
+    assert workers.total("orderflow_step_retries_total", step="authorize_payment") == 1
+    assert workers.total(steps, step="reserve_inventory", outcome="refused") == 2
+    calls = "orderflow_gateway_call_duration_seconds_count"
+    assert workers.total(calls, operation="authorize", outcome="unavailable") == 1
+    assert workers.total(calls, operation="authorize", outcome="refused") == 1
+    assert workers.total(calls, operation="capture", outcome="ok") == 3
+    assert workers.total("orderflow_inventory_lock_wait_seconds_count") == 6
+    assert 0 < workers.total("orderflow_inventory_lock_wait_seconds_sum") < 10
+    for database in ("orders", "payments", "inventory"):
+        pool = "orderflow_pool_connections"
+        assert workers.total(pool, database=database, state="max") == Settings().database_pool_size
+        assert 0 < workers.total(pool, database=database, state="idle") <= Settings().database_pool_size
+        assert workers.total("orderflow_pool_wait_seconds_count", database=database) > 0
+
+
+async def test_relay_and_tracking_say_how_the_stream_stands(stack: EmbeddedStack) -> None:
+    relay = await scrape(stack.ports["relay"])
+    for service in ("orders", "payments", "inventory"):
+        assert relay.total("orderflow_relay_leader", service=service) == 1
+        assert relay.total("orderflow_outbox_entries", service=service) == 0
+        assert relay.total("orderflow_outbox_oldest_age_seconds", service=service) == 0
+        published = relay.total("orderflow_relay_published_records_total", service=service)
+        assert published > 0
+        assert relay.total("orderflow_relay_batch_records_sum", service=service) == published
+        assert relay.total("orderflow_relay_publish_duration_seconds_sum", service=service) > 0
+    published = relay.total("orderflow_relay_published_records_total")
+    assert relay.total("orderflow_consumed_records_total") == published + 1
+    lag = list(relay.of_name("orderflow_consumer_lag_records"))
+    assert len(lag) == stack.settings.kafka_partitions
+    assert relay.total("orderflow_dead_letters_total", kind="undecodable") == 1
+    assert relay.total("orderflow_dead_letters_waiting", kind="undecodable") == 1
+    assert relay.total("orderflow_orders", status="DRAFT") == 1
+    assert 0 < relay.total("orderflow_order_oldest_age_seconds", status="DRAFT") < 600
+    assert relay.total("orderflow_order_mean_age_seconds", status="DRAFT") > 0
+
+
+async def test_the_temporal_sdk_is_in_the_same_scrape(stack: EmbeddedStack) -> None:
+    workers = await scrape(stack.ports["workers"])
+    waited = "temporal_activity_schedule_to_start_latency_seconds_count"
+    assert workers.total(waited, task_queue="payments") > 0
+    assert workers.total("temporal_worker_task_slots_available", worker_type="ActivityWorker") > 0
+    assert list(workers.of_name("temporal_sticky_cache_size"))
+    api = await scrape(stack.ports["api"])
+    assert api.total("temporal_request_latency_seconds_count", operation="StartWorkflowExecution") == 7
+
+
+async def test_a_process_says_what_it_costs(stack: EmbeddedStack, process: str) -> None:
+    found: Scrape = await scrape(stack.ports[process])
+    assert found.total("process_resident_memory_bytes") > 10_000_000
+    assert found.total("process_cpu_seconds_total") > 0
