@@ -24,6 +24,7 @@ async def world(temporal_server: str, databases: Databases) -> AsyncIterator[Wor
 
 async def test_when_both_refuse_payment_is_the_reason_and_both_are_told(world: World) -> None:
     await world.stop_worker("orders")
+    await world.stop_worker("inventory")
     order = an_order(("unicorn", 1, 1))
     handle = await world.place(order, token="tok_declined")
     await world.send(handle, "approve")
@@ -32,6 +33,7 @@ async def test_when_both_refuse_payment_is_the_reason_and_both_are_told(world: W
     # Hold the workflow's view back until both answers are there: no worker reads them one by one.
     await world.gateway_is_asked("authorize")
     await world.stop_worker("orders")
+    await world.start_worker("inventory")
     gate.set()
     await _both_answered(world, handle)
     await world.start_worker("orders")
