@@ -12,8 +12,8 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, USAGE, print_json
-from cli.stores import COMMAND_SECONDS, AsJson, run
+from cli.calls import REFUSED, USAGE, AsJson, print_json
+from cli.stores import COMMAND_SECONDS, run
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.kafka import connection_options, make_reader
+from orderflow.kafka import connection_options, make_reader, partitions_of
 from orderflow.settings import Settings
 
 REQUEST_MILLISECONDS: Final = 10_000
@@ -61,11 +61,10 @@ async def group_lags(settings: Settings, groups: Sequence[str] = ()) -> list[Gro
     admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=REQUEST_MILLISECONDS)
     try:
         await admin.start()
-        # Asking for one topic by name may create it: ask for all first.
-        if topic not in await admin.list_topics():
+        numbers = await partitions_of(admin, topic)
+        if numbers is None:
             raise NoTopic(f"there is no topic {topic}: run `orderflow setup`")
-        [described] = await admin.describe_topics([topic])
-        partitions = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+        partitions = [TopicPartition(topic, number) for number in numbers]
         known = [name for name, _ in await admin.list_consumer_groups()]
         committed = {
             name: {

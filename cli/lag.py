@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.calls import REFUSED, print_json
-from cli.stores import AsJson, run
+from cli.calls import REFUSED, AsJson, print_json
+from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:

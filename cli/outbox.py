@@ -11,12 +11,12 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, UNREACHABLE, USAGE, print_json
-from cli.stores import SERVICES, AsJson, Service, duration, moment, open_stores, run
+from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.stores import COMMAND_SECONDS, duration, moment, run
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from orderflow.settings import Settings
+    from orderflow.settings import Service, Settings
     from orderflow.store.database import Database
     from orderflow.store.outbox_status import Status
 
@@ -46,6 +46,7 @@ async def _statuses(settings: "Settings") -> "dict[Service, Status | str]":
     """Of each service; a sentence where its database does not answer."""
     from orderflow.domain.errors import Unavailable
     from orderflow.store.outbox_status import status
+    from workers.databases import open_databases
 
     async def one(database: "Database") -> "Status | str":
         try:
@@ -53,7 +54,7 @@ async def _statuses(settings: "Settings") -> "dict[Service, Status | str]":
         except Unavailable as error:
             return f"its database does not answer: {error.detail}"
 
-    async with open_stores(settings, seconds=STATUS_SECONDS) as databases:
+    async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
         found = await asyncio.gather(*(one(database) for database in databases.values()))
         return dict(zip(databases, found, strict=True))
 
@@ -181,13 +182,16 @@ async def _republish(
     from orderflow.kafka import make_reader
     from orderflow.store import truncation
     from orderflow.store.truncation import Chosen, Place
+    from workers.databases import open_databases
     from workers.republishing import go_on, missing, move_back
     from workers.truncation import Topic, open_topic
 
     retention = timedelta(hours=settings.kafka_retention_hours)
     lacking = order is None and since is None
     async with AsyncExitStack() as stack:
-        databases = await stack.enter_async_context(open_stores(settings))
+        databases = await stack.enter_async_context(
+            open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS)
+        )
         stopped = {service: await truncation.stopped(database) for service, database in databases.items()}
         topic: Topic | None = None
         if partition is not None or any(stopped.values()):
@@ -250,6 +254,7 @@ def unpark(
 
 async def _unpark(settings: "Settings", order: UUID) -> list[Service]:
     from orderflow.store.outbox import unpark
+    from workers.databases import open_databases
 
-    async with open_stores(settings, seconds=STATUS_SECONDS) as databases:
-        return [service for service in SERVICES if await unpark(databases[service], order)]
+    async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
+        return [service for service, database in databases.items() if await unpark(database, order)]

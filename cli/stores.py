@@ -1,4 +1,4 @@
-"""What the operator's commands share: the three databases, the topic, and how it ends when one does not answer.
+"""What the operator's commands share: spans and moments, and how it ends when one does not answer.
 
 They read the stores themselves, not through the API, so that they also answer while it is down. Exit codes: 0 fine or
 done, 1 something needs a person, 2 wrong usage, 3 a store does not answer.
@@ -7,28 +7,21 @@ done, 1 something needs a person, 2 wrong usage, 3 a store does not answer.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 
 from cli.calls import UNREACHABLE, USAGE
 from cli.terminal import fail
 
-if TYPE_CHECKING:
-    from orderflow.settings import Settings
-    from orderflow.store.database import Database
-
 T = TypeVar("T")
-Service = Literal["orders", "payments", "inventory"]
-SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 #: Whole tables, seldom.
 COMMAND_SECONDS: Final = 60.0
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on stdout.")]
 
-_AGO = re.compile(r"(\d+)\s*([smhd])")
+#: A span of time: ``90s``, ``30m``, ``2h``, ``1d``.
+SPAN: Final = re.compile(r"(\d+)\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -64,31 +57,15 @@ def silence() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-@asynccontextmanager
-async def open_stores(
-    settings: "Settings", services: Iterable[Service] = SERVICES, *, seconds: float = COMMAND_SECONDS
-) -> "AsyncIterator[dict[Service, Database]]":
-    """The databases of ``services``; each opens at first use. ``seconds``: for one statement."""
-    from orderflow.store.database import Database
-
-    urls = {
-        "orders": settings.orders_database_url,
-        "payments": settings.payments_database_url,
-        "inventory": settings.inventory_database_url,
-    }
-    async with AsyncExitStack() as stack:
-        yield {
-            service: await stack.enter_async_context(
-                Database(service, urls[service].get_secret_value(), pool_size=1, command_timeout=seconds)
-            )
-            for service in services
-        }
+def span(number: str, unit: str) -> timedelta:
+    """What the two groups of ``SPAN`` say. Raises OverflowError."""
+    return timedelta(**{_UNITS[unit]: int(number)})
 
 
 def moment(text: str) -> datetime:
     """A time in the past: ISO 8601 (UTC where it does not say), or ``90s``, ``30m``, ``2h``, ``1d`` ago."""
-    if ago := _AGO.fullmatch(text.strip()):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    if ago := SPAN.fullmatch(text.strip()):
+        return datetime.now(UTC) - span(ago[1], ago[2])
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from orderflow.kafka import connection_options
+from orderflow.kafka import connection_options, partitions_of
 from orderflow.settings import Settings
 from orderflow_events.envelope import Envelope, EnvelopeError, decode
 
@@ -108,15 +108,14 @@ async def _partitions(settings: Settings) -> list[int]:
     admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=REQUEST_MILLISECONDS)
     try:
         await admin.start()
-        # Asking for one topic by name may create it: ask for all first.
-        if settings.kafka_topic not in await admin.list_topics():
-            raise TopicAway(
-                f"there is no topic {settings.kafka_topic} at {settings.kafka_bootstrap_servers}: run `orderflow setup`"
-            )
-        [described] = await admin.describe_topics([settings.kafka_topic])
+        partitions = await partitions_of(admin, settings.kafka_topic)
     finally:
         await admin.close()
-    return [partition["partition"] for partition in described["partitions"]]
+    if partitions is None:
+        raise TopicAway(
+            f"there is no topic {settings.kafka_topic} at {settings.kafka_bootstrap_servers}: run `orderflow setup`"
+        )
+    return partitions
 
 
 def _seen(record: Any) -> Seen:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -22,10 +22,8 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow import kafka, temporal
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Service, Settings
 
-Service = Literal["orders", "payments", "inventory"]
-SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
 SEARCH_ATTRIBUTES: Final = ("CustomerId", "OrderStatus")
@@ -55,18 +53,12 @@ async def setup(settings: Settings, report: Report) -> None:
         await setup_database(
             service,
             admin_url=admin_url(settings, service),
-            service_url=service_url(settings, service),
+            service_url=settings.database_url(service),
             migrations_dir=settings.migrations_dir,
             report=report,
         )
     await setup_topic(settings, report)
     await setup_search_attributes(settings, report)
-
-
-def service_url(settings: Settings, service: Service) -> str:
-    """The database URL of ``service``, as its own role."""
-    url: SecretStr = getattr(settings, f"{service}_database_url")
-    return url.get_secret_value()
 
 
 def admin_url(settings: Settings, service: Service) -> str:

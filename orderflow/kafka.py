@@ -125,15 +125,22 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> bool:
     return True
 
 
-async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int] | None:
+    """The numbers of the topic's partitions; None: there is no such topic."""
     # Asking for one topic by name may create it, with the broker's defaults: ask for all first.
-    if settings.kafka_topic not in await admin.list_topics():
+    if topic not in await admin.list_topics():
+        return None
+    [described] = await admin.describe_topics([topic])
+    return [partition["partition"] for partition in described["partitions"]]
+
+
+async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    partitions = await partitions_of(admin, settings.kafka_topic)
+    if partitions is None:
         return ["It is not there: run `orderflow setup`."]
-    [described] = await admin.describe_topics([settings.kafka_topic])
     differences = []
-    partitions = len(described["partitions"])
-    if partitions != settings.kafka_partitions:
-        differences.append(f"It has {partitions} partitions, the settings say {settings.kafka_partitions}.")
+    if len(partitions) != settings.kafka_partitions:
+        differences.append(f"It has {len(partitions)} partitions, the settings say {settings.kafka_partitions}.")
     actual = await _configuration(admin, settings.kafka_topic)
     differences += [
         f"Its {name} is {actual.get(name)}, the settings say {wanted}."

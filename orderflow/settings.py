@@ -5,12 +5,15 @@ Durations carry their unit in the name.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+#: The three services, each with a database of its own.
+Service = Literal["orders", "payments", "inventory"]
+SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 
 
 class Settings(BaseSettings):
@@ -173,3 +176,8 @@ class Settings(BaseSettings):
     stack_decline_rate: float = Field(
         0.0, ge=0, le=1, description="Share of authorizations that the gateway simulator declines."
     )
+
+    def database_url(self, service: Service) -> str:
+        """The database of ``service``, as its service role."""
+        url: SecretStr = getattr(self, f"{service}_database_url")
+        return url.get_secret_value()

@@ -1,23 +1,41 @@
-"""A service's database, as the settings say."""
+"""The services' databases, as the settings say."""
 
-from typing import Literal
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
 
-Service = Literal["orders", "payments", "inventory"]
 
+def open_database(
+    settings: Settings,
+    service: Service,
+    *,
+    name: str | None = None,
+    pool_size: int = 0,
+    command_timeout: float | None = None,
+) -> Database:
+    """The database of ``service``; ``name`` is what Postgres and the logs call the connections.
 
-def open_database(settings: Settings, service: Service, *, name: str | None = None, pool_size: int = 0) -> Database:
-    """The database of ``service``; ``name`` is what Postgres and the logs call the connections."""
-    url = {
-        "orders": settings.orders_database_url,
-        "payments": settings.payments_database_url,
-        "inventory": settings.inventory_database_url,
-    }[service]
+    ``pool_size`` and ``command_timeout`` (seconds): instead of the settings'.
+    """
     return Database(
         name or service,
-        url.get_secret_value(),
+        settings.database_url(service),
         pool_size=pool_size or settings.database_pool_size,
-        command_timeout=settings.database_command_timeout_seconds,
+        command_timeout=command_timeout or settings.database_command_timeout_seconds,
     )
+
+
+@asynccontextmanager
+async def open_databases(
+    settings: Settings, services: Iterable[Service] = SERVICES, *, pool_size: int, command_timeout: float | None = None
+) -> AsyncIterator[dict[Service, Database]]:
+    """Those of several services, which no service does: for who audits them. Each opens at first use."""
+    async with AsyncExitStack() as stack:
+        yield {
+            service: await stack.enter_async_context(
+                open_database(settings, service, pool_size=pool_size, command_timeout=command_timeout)
+            )
+            for service in services
+        }

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 from temporalio.client import (
@@ -38,6 +38,7 @@ from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations
 from orderflow.temporal import connect
 from orderflow_events.pauses import Backoff, pause
+from workers.databases import open_databases
 from workers.health import Health
 from workers.temporal import make_worker, serve_queue
 from workflows.reconcile_workflow import RECONCILIATION_QUEUE, ReconcileWorkflow
@@ -75,17 +76,11 @@ class Stores:
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Everything that reconciliation reads, but for Temporal."""
 
-    def database(service: Literal["orders", "payments", "inventory"]) -> Database:
-        url = getattr(settings, f"{service}_database_url").get_secret_value()
-        return Database(service, url, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS)
-
     async with (
-        database("orders") as orders,
-        database("payments") as payments,
-        database("inventory") as inventory,
+        open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
         gateway_client(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
     ):
-        yield Stores(orders, payments, inventory, HttpPaymentGateway(http))
+        yield Stores(databases["orders"], databases["payments"], databases["inventory"], HttpPaymentGateway(http))
 
 
 def make(client: Client, settings: Settings, stores: Stores) -> Worker:

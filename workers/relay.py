@@ -18,7 +18,7 @@ from orderflow.domain.errors import Unavailable
 from orderflow.kafka import check_topic, make_producer, make_reader
 from orderflow.meters import sampled
 from orderflow.metrics import RELAY_FAILURES
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.store import outbox, truncation
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outbox import Entry, Published
@@ -253,11 +253,6 @@ def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str
 
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
     """Run the relays of the three databases until ``stopping`` is set."""
-    databases = {
-        "orders": settings.orders_database_url,
-        "payments": settings.payments_database_url,
-        "inventory": settings.inventory_database_url,
-    }
 
     async def relay_one(service: str, dsn: str) -> None:
         def report(state: str) -> None:
@@ -276,5 +271,5 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
             await database.close()
 
     async with asyncio.TaskGroup() as relays:
-        for service, url in databases.items():
-            relays.create_task(relay_one(service, url.get_secret_value()))
+        for service in SERVICES:
+            relays.create_task(relay_one(service, settings.database_url(service)))

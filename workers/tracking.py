@@ -21,6 +21,7 @@ from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 from orderflow_events.pauses import Backoff, pause
+from workers.databases import open_database
 from workers.gauges import TrackingGauges
 from workers.health import Health
 
@@ -117,12 +118,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
 
     report("starting")
     await _topic_as_it_should_be(settings, stopping, report)
-    database = Database(
-        PART,
-        settings.orders_database_url.get_secret_value(),
-        pool_size=2,
-        command_timeout=settings.database_command_timeout_seconds,
-    )
+    database = open_database(settings, "orders", name=PART, pool_size=2)
     consumer = make_consumer(settings, database, report)
     gauges = TrackingGauges(settings.tracking_group, consumer, database)
     try:

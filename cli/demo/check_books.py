@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-from cli.demo.evidence import SERVICES, Evidence
+from cli.demo.evidence import Evidence
 from cli.demo.lines import Line, line
 from cli.demo.rest import parts_fit
 from cli.money import money
+from orderflow.settings import SERVICES
 
 PAID: Final = frozenset({"SHIPPED", "COMPLETED"})
 #: A payment's row, and what the gateway's ledger may say of it.

@@ -3,8 +3,8 @@
 Read it when the stack is at rest (``cli.demo.rest``), or the parts are of different moments.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,10 +13,10 @@ from uuid import UUID
 import httpx
 
 from cli.topic import Seen, read_all
-from orderflow.settings import Settings
+from orderflow.settings import Service, Settings
 from orderflow.store.database import Database, Statement
+from workers.databases import open_databases
 
-SERVICES: Final = ("orders", "payments", "inventory")
 COMMAND_SECONDS: Final = 60.0
 
 #: Service, order, version.
@@ -81,23 +81,9 @@ class Evidence:
     taken: dict[tuple[UUID, str], int]
 
 
-@asynccontextmanager
-async def databases(settings: Settings) -> AsyncIterator[dict[str, Database]]:
+def databases(settings: Settings) -> AbstractAsyncContextManager[dict[Service, Database]]:
     """The three databases, each as its service's role. (No service does this: an auditor must.)"""
-    urls = {
-        "orders": settings.orders_database_url,
-        "payments": settings.payments_database_url,
-        "inventory": settings.inventory_database_url,
-    }
-    opened = {
-        name: Database(name, url.get_secret_value(), pool_size=2, command_timeout=COMMAND_SECONDS)
-        for name, url in urls.items()
-    }
-    try:
-        yield opened
-    finally:
-        for database in opened.values():
-            await database.close()
+    return open_databases(settings, pool_size=2, command_timeout=COMMAND_SECONDS)
 
 
 async def gather(settings: Settings) -> Evidence:
@@ -106,7 +92,8 @@ async def gather(settings: Settings) -> Evidence:
         events: dict[EventId, Event] = {}
         publications: dict[EventId, tuple[int, int]] = {}
         rows: dict[str, dict[UUID, Row]] = {}
-        waiting, parked = {}, {}
+        waiting: dict[str, int] = {}
+        parked: dict[str, int] = {}
         for name, database in opened.items():
             for row in await database.all(_EVENTS, {}):
                 fields = {key: value for key, value in row.items() if key not in ("order_id", "version")}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cli.demo.evidence import ROWS, WAITING, databases
-from orderflow.settings import Settings
+from orderflow.settings import Service, Settings
 from orderflow.store.database import Database, Statement
 
 LOOK_EVERY_SECONDS: Final = 0.2
@@ -48,7 +48,7 @@ async def settled(settings: Settings, seconds: float) -> str | None:
     return None
 
 
-async def _moving(opened: Mapping[str, Database]) -> str | None:
+async def _moving(opened: Mapping[Service, Database]) -> str | None:
     rows = {
         name: {row["order_id"]: row["status"] for row in await database.all(ROWS[name], {})}
         for name, database in opened.items()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.calls import REFUSED, print_json
-from cli.stores import AsJson, silence
+from cli.calls import REFUSED, AsJson, print_json
+from cli.stores import silence
 from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:

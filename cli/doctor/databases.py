@@ -8,11 +8,12 @@ from typing import Final
 import asyncpg
 
 from cli.doctor.checks import Check, Line, clock, now
-from cli.stores import SERVICES, Service, duration
+from cli.stores import duration
 from orderflow.domain.errors import Unavailable
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database, Statement
 from orderflow.store.outbox_status import Status, status
+from workers.databases import open_database
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18
@@ -35,8 +36,7 @@ def checks(settings: Settings) -> list[Check]:
 
 
 async def _look(settings: Settings, service: Service) -> Sequence[Line]:
-    url: str = getattr(settings, f"{service}_database_url").get_secret_value()
-    async with Database(service, url, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
+    async with open_database(settings, service, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
         asked = now()
         try:
             row = await database.one(_SERVER, {})

@@ -8,9 +8,9 @@ from cli.doctor.checks import Check, Line
 from cli.groups import GroupLag, NoTopic, group_lags
 from orderflow.kafka import check_topic, connection_options
 from orderflow.settings import Settings
-from orderflow.store.database import Database, Statement
+from orderflow.store import tracking
+from workers.databases import open_database
 
-_DEAD_LETTERS = Statement("SELECT count(*) AS n FROM dead_letters WHERE consumer_group = $group")
 #: More records than this take the tracking a while.
 MUCH_LAG = 10_000
 
@@ -58,9 +58,7 @@ def _tracking(lag: GroupLag) -> Line:
 
 
 async def _dead_letters(settings: Settings) -> Sequence[Line]:
-    url = settings.orders_database_url.get_secret_value()
-    async with Database("dead letters", url, pool_size=1, command_timeout=5.0) as database:
-        row = await database.one(_DEAD_LETTERS, {"group": settings.tracking_group})
-    count = row["n"] if row else 0
+    async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
+        count = sum((await tracking.dead_letters(database, settings.tracking_group)).values())
     fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`"
     return [Line("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]

@@ -6,14 +6,13 @@ A source that could not be read is named in ``Facts.unread``, and what it would 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from cli.explain.causes import GRACE
 from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
 
 Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
-SOURCES: Final[tuple[Source, ...]] = ("temporal", "orders", "payments", "inventory", "gateway", "kafka")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -25,19 +25,18 @@ from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
 from orderflow.gateways.http import gateway_client
 from orderflow.gateways.lookup import GatewayPayment, look_up
 from orderflow.kafka import connection_options
-from orderflow.settings import Settings
+from orderflow.settings import Service, Settings
 from orderflow.store import reconciliation, tracking
 from orderflow.store import trail as trails
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
+from workers.databases import open_databases
 
 #: Above a slow answer, below an operator's patience.
 ANSWER_SECONDS: Final = 5.0
 #: A source that gave no answer is left alone so long, when many orders are looked at.
 AWAY_SECONDS: Final = 20.0
 
-Service = Literal["orders", "payments", "inventory"]
-SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 T = TypeVar("T")
 
 
@@ -175,11 +174,7 @@ class Sources:
 async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> AsyncIterator[Sources]:
     """Everything that an order's story is read from. Nothing is connected before it is asked."""
     async with AsyncExitStack() as stack:
-        databases: dict[Service, Database] = {}
-        for service in SERVICES:
-            url = getattr(settings, f"{service}_database_url").get_secret_value()
-            database = Database(service, url, pool_size=4, command_timeout=settings.database_command_timeout_seconds)
-            databases[service] = await stack.enter_async_context(database)
+        databases = await stack.enter_async_context(open_databases(settings, pool_size=4))
         gateway = await stack.enter_async_context(gateway_client(settings.gateway_url, ANSWER_SECONDS, connections=4))
         yield Sources(settings, databases, gateway, Runs(settings), remember_seconds)
 

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from cli.explain.causes import Verdict
 from cli.explain.facts import Source, status_of
-from cli.explain.gather import SERVICES, Sources, open_sources
+from cli.explain.gather import Sources, open_sources
 from cli.explain.runs import answering
 from cli.explain.verdict import judge
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.facts import OrderFact
 from orderflow.domain.orders import OrderStatus
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.store import reconciliation, trail
 from workflows.steps import workflow_id
 

@@ -6,16 +6,17 @@ Exit codes: 0 all replayed, 1 some did not (or none was found), 2 wrong usage, 3
 import asyncio
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
 
 from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.stores import SPAN
+from cli.stores import span as part
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SPAN: Final = re.compile(r"(\d+)\s*([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-Which = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")]
+Which = Annotated[str | None, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Another run than the latest.")]
 
 
@@ -39,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    which: Annotated[str | None, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")] = None,
+    which: Which = None,
     query: Annotated[
         str | None, typer.Option("--query", metavar="QUERY", help="Temporal's list filter: OrderStatus = 'COMPLETED'.")
     ] = None,
@@ -85,7 +83,7 @@ def replay(
 
 
 def debug(
-    which: Annotated[str | None, typer.Argument(metavar="ORDER", help="The order's id, or a workflow id.")] = None,
+    which: Which = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="From `temporal workflow show --output json`.")
     ] = None,
@@ -146,11 +144,11 @@ def _workflow_id(which: str | None) -> str:
 
 def _span(text: str) -> timedelta:
     """``90s``, ``15m``, ``1h``, ``2d``, or several behind each other: ``1h30m``."""
-    parts = _SPAN.findall(text)
-    if not parts or _SPAN.sub("", text).strip():
+    parts = SPAN.findall(text)
+    if not parts or SPAN.sub("", text).strip():
         fail(f"{text!r} is no span of time, such as 90s, 15m, 1h or 2d", USAGE)
     try:
-        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+        return sum((part(number, unit) for number, unit in parts), timedelta())
     except OverflowError:
         fail(f"{text!r} is too long", USAGE)
 

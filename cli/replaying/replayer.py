@@ -60,10 +60,10 @@ class Replayed:
         return self.count / self.seconds if self.seconds else 0.0
 
 
-def make_replayer(*, debug: bool = False) -> Replayer:
-    """As the orders worker runs its workflows. ``debug``: in this thread, without a limit of time."""
+def make_replayer(workflows: Sequence[type] = (OrderWorkflow, ReconcileWorkflow), *, debug: bool = False) -> Replayer:
+    """As the workers run their workflows. ``debug``: in this thread, without a limit of time."""
     return Replayer(
-        workflows=[OrderWorkflow, ReconcileWorkflow],
+        workflows=workflows,
         workflow_runner=UnsandboxedWorkflowRunner(),
         data_converter=pydantic_data_converter,
         interceptors=[StepInterceptor()],

@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 from pydantic import SecretStr
 
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.stack import placement
 from orderflow.stack.apache import ApacheBroker
 from orderflow.stack.environment import FILE, as_environment, write_environment
@@ -33,7 +33,6 @@ from orderflow.stack.records import Identity, Record, exclusive, stop_left, writ
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
 
-SERVICES = ("orders", "payments", "inventory")
 RECORD = "stack.json"
 CREDENTIALS = "credentials.json"
 LEDGER = "gateway-ledger"

@@ -20,14 +20,11 @@ import asyncpg
 
 from orderflow.domain import judge
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
-from orderflow.domain.errors import Problem, Unavailable
+from orderflow.domain.errors import Problem
 from orderflow.domain.lifecycle import Lifecycle, Transition
 from orderflow.store.database import Database, Statement
-from orderflow.store.errors import LostRace
+from orderflow.store.errors import TRIES, always_lost, unless_lost
 from orderflow.store.measuring import count_transition
-
-#: How often a statement may lose its race before the caller is told to come back.
-_TRIES = 20
 
 _NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)"
 _AS_EXPECTED = "($expected_version::int IS NULL OR version = $expected_version)"
@@ -210,11 +207,8 @@ class CommandLog:
 
         Raises Unavailable when it loses its race again and again, or the database is away.
         """
-        for _ in range(_TRIES):
-            try:
-                row = await attempt(status)
-            except LostRace:
-                row = None
+        for _ in range(TRIES):
+            row = await unless_lost(attempt(status))
             if row is not None:
                 self.database.wrote()
                 if state == "done":
@@ -227,7 +221,7 @@ class CommandLog:
             problem = judge.refusal(self.lifecycle, command, status, seen["row_version"], pending=seen["pending"])
             if problem is not None:
                 return await self.refuse(order_id, command, problem)
-        raise Unavailable(self.database.name, f"{command.name} of order {order_id} lost its race {_TRIES} times")
+        raise always_lost(self.database.name, f"{command.name} of order {order_id}")
 
     async def foresee(self, order_id: UUID, command: Command) -> Outcome | None:
         """What is known of ``command`` without carrying it out.

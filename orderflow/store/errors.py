@@ -1,7 +1,8 @@
 """Postgres' errors in our words: no answer is ``Unavailable``, bad data is a ``Rejection``, the rest is a bug."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import asyncpg
 
@@ -17,6 +18,23 @@ _BAD_DATA = ("22", "23")
 
 class LostRace(Unavailable):
     """Somebody else was faster, and nothing happened. Look again; the write rule does."""
+
+
+#: How often a statement may lose its race before the caller is told to come back.
+TRIES: Final = 20
+
+
+async def unless_lost(statement: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+    """The row that ``statement`` gives; None also where somebody else was faster: look again."""
+    try:
+        return await statement
+    except LostRace:
+        return None
+
+
+def always_lost(database: str, what: str) -> Unavailable:
+    """What to raise after ``TRIES``."""
+    return Unavailable(database, f"{what} lost its race {TRIES} times")
 
 
 @contextmanager

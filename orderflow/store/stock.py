@@ -5,21 +5,16 @@ The same rule as for orders, on another record: one statement changes the ``stoc
 again when it is sent again. Stock that orders reserved cannot be taken away.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
 
 import asyncpg
 
 from orderflow.domain.commands import idempotency_conflict
-from orderflow.domain.errors import Problem, Rejection, Unavailable
+from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.inventory import MAX_STOCK
 from orderflow.store.database import Database, Statement
-from orderflow.store.errors import LostRace
-
-#: How often a statement may lose its race before the caller is told to come back.
-_TRIES: Final = 20
+from orderflow.store.errors import TRIES, always_lost, unless_lost
 
 _NEW_COMMAND = "NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)"
 
@@ -142,8 +137,8 @@ class StockKeeper:
             "reason": reason,
         }
         statement = _SET if kind == "set" else _ADJUST
-        for _ in range(_TRIES):
-            row = await self._attempt(statement, values)
+        for _ in range(TRIES):
+            row = await unless_lost(self._database.one(statement, values))
             if row is not None:
                 return _change_of(row, replayed=False)
             seen = await self._database.one(_LOOK_UP, values)
@@ -156,13 +151,7 @@ class StockKeeper:
             if problem := _refusal(command, kind, amount, seen):
                 raise Rejection(problem)
             statement = _CREATE if seen["row_sku"] is None else _SET if kind == "set" else _ADJUST
-        raise Unavailable(self._database.name, f"a change of {command.sku} lost its race {_TRIES} times")
-
-    async def _attempt(self, statement: Statement, values: Mapping[str, Any]) -> asyncpg.Record | None:
-        try:
-            return await self._database.one(statement, values)
-        except LostRace:
-            return None  # someone was first: look again
+        raise always_lost(self._database.name, f"a change of {command.sku}")
 
 
 def _refusal(command: StockCommand, kind: str, amount: int, seen: asyncpg.Record) -> Problem | None:

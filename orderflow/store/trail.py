@@ -26,10 +26,7 @@ WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""")
 
 _RELAY = Statement("""
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until,
-       (SELECT count(*) FROM outbox) AS entries,
-       (SELECT e.recorded_at FROM (SELECT order_id, version FROM outbox ORDER BY position LIMIT 1) o
-        JOIN events e USING (order_id, version)) AS oldest_at
+       l.expires_at AS led_until
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
 LEFT JOIN relay_lease l ON l.name = 'relay'""")
@@ -96,8 +93,6 @@ class Relayed:
     parked_error: str | None
     parked_at: datetime | None
     led_until: datetime | None
-    entries: int
-    oldest_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,6 @@ class Chosen:
     order_id: UUID | None = None
     since: datetime | None = None
     partition: int | None = None
-    from_offset: int = 0
 
 
 # From the index, one partition after the other (a plain DISTINCT ON reads the whole table). What is older than the
@@ -76,7 +75,6 @@ SELECT order_id, version, partition, "offset" FROM publications
 WHERE ($order_id::uuid IS NULL OR order_id = $order_id)
   AND ($since::timestamptz IS NULL OR published_at >= $since)
   AND ($partition::int IS NULL OR partition = $partition)
-  AND "offset" >= $from_offset
 ORDER BY order_id, version
 """)
 

@@ -126,7 +126,7 @@ def test_the_stuck_on_a_terminal_and_for_programs() -> None:
     assert (document["stuck"], len(document["groups"][0]["orders"])) == (12, 12)
 
 
-RELAY = Relayed(NOW, None, None, None, NOW, 1, ago(30))
+RELAY = Relayed(NOW, None, None, None, NOW)
 
 
 def recorded(version: int, **where: object) -> Recorded:
@@ -169,7 +169,7 @@ def test_repairs_and_interventions_are_told_as_such() -> None:
 
 
 def test_a_parked_order_is_told_once_instead_of_each_event_that_waits() -> None:
-    relay = Relayed(NOW, 2, "MessageSizeTooLarge", ago(10), NOW, 2, ago(30))
+    relay = Relayed(NOW, 2, "MessageSizeTooLarge", ago(10), NOW)
     [line] = of_stream("orders", Trail((recorded(2, waits=True), recorded(3, waits=True)), (), relay), {})
     assert (line.what, line.at) == ("orders parked at version 2: MessageSizeTooLarge", ago(10))
 

@@ -12,8 +12,8 @@ from google.protobuf.json_format import Parse
 from temporalio.api.history.v1 import History
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from cli.replaying.replayer import make_replayer
 from workflows.order_workflow import OrderWorkflow
 
 FOLDER: Final = Path(__file__).with_name("histories")
@@ -50,13 +50,7 @@ async def replay(history: WorkflowHistory, workflow: type[Any] = OrderWorkflow) 
 
     Raises temporalio.workflow.NondeterminismError, or whatever else the code does with what is recorded.
     """
-    replayer = Replayer(
-        workflows=[workflow],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        data_converter=pydantic_data_converter,
-        build_id="replay",  # its default is a hash over all code that is loaded: seconds
-    )
-    await replayer.replay_workflow(history)
+    await make_replayer([workflow]).replay_workflow(history)
 
 
 def recorded_steps(history: WorkflowHistory) -> Iterator[str]:
