@@ -158,6 +158,16 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, else JSON."
     )
 
+    # --- Traces ---
+    traces: Annotated[str, Field(pattern=r"^(off|file|https?://.+)$")] = Field(
+        "off",
+        description="Where OpenTelemetry traces go: `off`; `file`: OTLP as JSON lines, `traces/*.jsonl` in the data "
+        "folder; or the URL of an OTLP/HTTP collector, such as `http://localhost:4318`.",
+    )
+    traces_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="Share of requests that are traced, unless their `traceparent` says whether they are."
+    )
+
     # --- Metrics ---
     metrics: bool = Field(
         True,

@@ -2,21 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client, RetryConfig
+from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import GrpcCompression
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from orderflow import spans
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.meters import is_on
 from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
-from orderflow.telemetry import bound
+from orderflow.telemetry import bound, identify, origin_of
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
@@ -34,8 +37,17 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None,
         data_converter=pydantic_data_converter,
         retry_config=retry,
         lazy=lazy,
+        interceptors=_interceptors(),
         grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
     )
+
+
+def _interceptors() -> Sequence[ClientInterceptor]:
+    if not spans.are_on():
+        return ()
+    from orderflow.tracing import temporal_interceptors
+
+    return temporal_interceptors()
 
 
 class StepInterceptor(Interceptor):
@@ -52,7 +64,8 @@ class StepInterceptor(Interceptor):
 class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         try:
-            with bound(**_context(input)):
+            info = activity.info()
+            with bound(**identify(info.workflow_id, info.workflow_run_id, origin_of(input.args))):
                 return await super().execute_activity(input)
         except Rejection as error:
             raise ApplicationError(
@@ -60,18 +73,6 @@ class _Step(ActivityInboundInterceptor):
             ) from error
         except Unavailable as error:
             raise ApplicationError(str(error), type="unavailable") from error
-
-
-def _context(step: ExecuteActivityInput) -> dict[str, str]:
-    """What the step's request says of its order and of who asked."""
-    request = step.args[0] if step.args else None
-    origin = getattr(request, "trace", None) or getattr(request, "command", None)
-    order = getattr(request, "order", request)
-    found = {
-        "order_id": getattr(order, "order_id", None),
-        "correlation_id": getattr(origin, "correlation_id", None),
-    }
-    return {name: str(value) for name, value in found.items() if value}
 
 
 class _MeasuredStep(ActivityInboundInterceptor):

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from orderflow.kafka import check_topic, connection_options
 from orderflow.meters import sampled
 from orderflow.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
 from orderflow.settings import Settings
+from orderflow.spans import OpenSpan, open_span
 from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
@@ -44,8 +46,30 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-    """The effect of a batch."""
-    await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
+    """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
+    open_spans = [span for envelope in envelopes if (span := _span(envelope)) is not None]
+    error: str | None = "given up"
+    try:
+        await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
+        error = None
+    finally:
+        for span in open_spans:
+            span.end(error=error)
+
+
+def _span(envelope: Envelope) -> OpenSpan | None:
+    return open_span(
+        f"process {envelope.type}",
+        SpanKind.CONSUMER,
+        envelope.sent_traceparent,
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.message.id": envelope.id,
+            "messaging.kafka.message.key": str(envelope.order_id),
+        },
+        links=[envelope.traceparent],
+    )
 
 
 def log_gap(gap: Gap) -> None:

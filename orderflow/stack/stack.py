@@ -317,7 +317,7 @@ class EmbeddedStack:
 def wipe(home: Path) -> None:
     """Remove what a stack keeps in its data dir, and nothing else that may lie there. The caller holds the lock."""
     placement.remove(home)
-    for name in ("kafka", "kafka-apache", "logs"):
+    for name in ("kafka", "kafka-apache", "logs", "traces"):
         shutil.rmtree(home / name, ignore_errors=True)
     for pattern in ("temporal.db*", f"{LEDGER}*", CREDENTIALS, FILE):
         for path in home.glob(pattern):
