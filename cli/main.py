@@ -13,6 +13,7 @@ from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.replaying import command as replaying
+from cli.traces import command as traces
 
 app = typer.Typer(
     name="orderflow",
@@ -26,6 +27,7 @@ demo.register(app)
 reconcile.register(app)
 explain.register(app, orders.app)
 interventions.register(orders.app)
+traces.register(orders.app)
 replaying.register(app)
 lag.register(app)
 doctor.register(app)

@@ -23,6 +23,8 @@ from orderflow.spans import trace_id
 #: What Temporal's own loggers say about where they speak from, and what we call it.
 _TEMPORAL: Final = {"workflow_id": "workflow_id", "run_id": "run_id", "workflow_run_id": "run_id"}
 _ORDER: Final = "order-"
+#: Libraries whose debug lines hold whole records, requests or statements, and with them who bought what.
+_DUMPING: Final = ("aiokafka", "asyncpg", "httpcore", "httpx", "temporalio", "urllib3")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -59,9 +61,13 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
+    # Its lines hold whole URLs, with what clients search for. The API says itself what it was asked.
+    logging.getLogger("uvicorn.access").propagate = False
+    for name in _DUMPING:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
 
 
 @contextmanager
@@ -109,7 +115,12 @@ def identify(workflow_id: str | None, run_id: str | None, origin: Origin) -> dic
 
 
 def _from_temporal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Temporal's loggers put all they know into one dictionary: the ids become fields, the rest is in its Web UI."""
+    """Temporal's loggers put all they know into one dictionary: the ids become fields, the rest is in its Web UI.
+
+    And a workflow's line has the request's ``traceparent``.
+    """
+    if traced := trace_id(line.pop("traceparent", None)):
+        line["trace_id"] = traced
     for source in ("temporal_workflow", "temporal_activity"):
         said = line.pop(source, None)
         if isinstance(said, dict):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from structlog.contextvars import bind_contextvars
 from temporalio import activity
 from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
@@ -19,7 +20,7 @@ from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.meters import is_on
 from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
-from orderflow.telemetry import bound, identify, origin_of
+from orderflow.telemetry import identify, origin_of
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
@@ -63,10 +64,11 @@ class StepInterceptor(Interceptor):
 
 class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        # Until the task ends: the SDK's own line about a failure comes after us.
+        bind_contextvars(**identify(info.workflow_id, info.workflow_run_id, origin_of(input.args)))
         try:
-            info = activity.info()
-            with bound(**identify(info.workflow_id, info.workflow_run_id, origin_of(input.args))):
-                return await super().execute_activity(input)
+            return await super().execute_activity(input)
         except Rejection as error:
             raise ApplicationError(
                 str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True

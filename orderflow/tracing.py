@@ -8,17 +8,20 @@ the command's trace, however long the order waited before it; the workflow's own
 """
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, RequestInfo
+from opentelemetry.sdk.environment_variables import OTEL_SERVICE_NAME
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
@@ -36,10 +39,16 @@ FOLDER = "traces"
 _FILE_DELAY_MILLISECONDS = 200
 #: Asked by machines all day long.
 _UNTRACED_URLS = "/health,/metrics"
+_WITH_QUERY = ("http.url", "http.target", "url.full")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def begin(settings: Settings, service: str) -> None:
-    """Trace from now on; ``service``: what this process is called. Raises OSError when its file cannot be written."""
+    """Trace from now on. ``service``: what this process is called unless ``OTEL_SERVICE_NAME`` says otherwise.
+
+    Raises OSError when its file cannot be written.
+    """
+    service = os.environ.get(OTEL_SERVICE_NAME) or service
     provider = create_tracer_provider(
         sampler=ParentBased(root=_Requests(settings.traces_sample_ratio)),
         resource=Resource.create(
@@ -53,18 +62,32 @@ def begin(settings: Settings, service: str) -> None:
     provider.add_span_processor(_processor(settings, service))
     # Temporal's interceptor knows no other place to find it.
     trace.set_tracer_provider(provider)
-    HTTPXClientInstrumentor().instrument(tracer_provider=provider)
+    HTTPXClientInstrumentor().instrument(tracer_provider=provider, async_request_hook=_name_call)
     spans.begin(provider.get_tracer("orderflow"))
 
 
 def instrument_api(app: FastAPI) -> None:
     """A span for each request, named after its route."""
-    FastAPIInstrumentor.instrument_app(app, excluded_urls=_UNTRACED_URLS, exclude_spans=["receive", "send"])
+    FastAPIInstrumentor.instrument_app(
+        app, server_request_hook=_forget_query, excluded_urls=_UNTRACED_URLS, exclude_spans=["receive", "send"]
+    )
 
 
 def temporal_interceptors() -> list[client.Interceptor]:
     """For a client, and for the workers that are made with it: the later is the nearer to the workflow's code."""
     return [OpenTelemetryInterceptor(add_temporal_spans=True), _CommandInterceptor()]
+
+
+def _forget_query(span: trace.Span, _: Mapping[str, Any]) -> None:
+    """What a client searches for, a customer's id for instance, is nobody's business here."""
+    said: Mapping[str, Any] = getattr(span, "attributes", None) or {}
+    span.set_attributes({name: str(said[name]).partition("?")[0] for name in _WITH_QUERY if name in said})
+
+
+async def _name_call(span: trace.Span, request: RequestInfo) -> None:
+    """``POST /v1/payments/{id}/capture`` instead of ``POST``."""
+    url = httpx.URL(str(request.url))
+    span.update_name(f"{request.method.decode()} {_UUID.sub('{id}', url.path)}")
 
 
 def _processor(settings: Settings, service: str) -> BatchSpanProcessor:

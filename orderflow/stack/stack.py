@@ -285,7 +285,9 @@ class EmbeddedStack:
         return Spec(
             name=name,
             argv=[sys.executable, "-P", "-m", module, *arguments],
-            env=child_environment(as_environment(self.settings, admin=admin, **changes) | self._code()),
+            env=child_environment(
+                as_environment(self.settings, admin=admin, **changes) | self._code() | {"OTEL_SERVICE_NAME": name}
+            ),
             cwd=self.data_dir,
             ready=ready,
             ready_seconds=ready_seconds,
