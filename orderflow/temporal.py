@@ -1,10 +1,11 @@
 """Temporal: connecting, the data converter, and our errors as Temporal's, in one place."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars
 from temporalio import activity
@@ -17,10 +18,13 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from orderflow import spans
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.failures import BriefFailureConverter
 from orderflow.meters import is_on
 from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
 from orderflow.telemetry import identify, origin_of
+
+DATA_CONVERTER: Final = dataclasses.replace(pydantic_data_converter, failure_converter_class=BriefFailureConverter)
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
@@ -35,7 +39,7 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None,
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
         tls=settings.temporal_tls or settings.temporal_api_key is not None,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         retry_config=retry,
         lazy=lazy,
         interceptors=_interceptors(),
