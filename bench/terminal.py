@@ -1,6 +1,7 @@
 """What the two benches share: being run in a terminal, and keeping their figures."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
@@ -20,7 +21,8 @@ RESULTS = Path(__file__).parent / "results"
 
 _T = TypeVar("_T")
 
-console = Console(highlight=False)
+#: Into a file or a pipe the tables go whole.
+console = Console(highlight=False, width=max(shutil.get_terminal_size((120, 24)).columns, 100))
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

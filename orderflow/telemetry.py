@@ -114,6 +114,11 @@ def identify(workflow_id: str | None, run_id: str | None, origin: Origin) -> dic
     return {name: value for name, value in found.items() if value}
 
 
+def about_order(order_id: object, correlation_id: str = "", traceparent: str | None = None) -> dict[str, str]:
+    """The same for who has an order before them, and no workflow."""
+    return identify(f"{_ORDER}{order_id}", None, Origin(correlation_id, traceparent))
+
+
 def _from_temporal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Temporal's loggers put all they know into one dictionary: the ids become fields, the rest is in its Web UI.
 

@@ -19,6 +19,7 @@ from orderflow.settings import Settings
 from orderflow.spans import OpenSpan, open_span
 from orderflow.store import tracking
 from orderflow.store.database import Database
+from orderflow.telemetry import about_order
 from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
@@ -78,8 +79,7 @@ def log_gap(gap: Gap) -> None:
     log.warning(
         "gap_in_stream",
         source=event.source,
-        order_id=str(event.order_id),
-        correlation_id=event.correlation_id,
+        **about_order(event.order_id, event.correlation_id, event.traceparent),
         version=event.version,
         last_seen=gap.last_seen,
     )
@@ -90,7 +90,7 @@ def log_dead_letter(letter: DeadLetter) -> None:
     log.error(
         "dead_letter",
         dead_letter_id=letter.id,
-        order_id=letter.subject,
+        **(about_order(letter.subject) if letter.subject else {}),
         kind=letter.kind,
         reason=letter.reason,
         attempts=letter.attempts,
