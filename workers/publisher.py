@@ -27,9 +27,10 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 from opentelemetry.trace import SpanKind
 
+from orderflow import spans
 from orderflow.domain.errors import Unavailable
 from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
-from orderflow.spans import OpenSpan, open_span
+from orderflow.spans import OpenSpan
 from orderflow.store.outbox import Entry, Published
 from orderflow_events.envelope import EnvelopeError, Record, encode
 from workers.connections import Connections
@@ -239,7 +240,9 @@ class Publisher:
         ``ce_traceparent`` stays the event's, as CloudEvents' distributed tracing extension wants it.
         """
         headers = list(record.headers)
-        span = open_span(
+        if not spans.are_on():
+            return None, headers
+        span = spans.open_span(
             f"send {self._topic}",
             SpanKind.PRODUCER,
             entry.traceparent,

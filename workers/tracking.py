@@ -12,11 +12,12 @@ from datetime import timedelta
 import structlog
 from opentelemetry.trace import SpanKind
 
+from orderflow import spans
 from orderflow.kafka import check_topic, connection_options
 from orderflow.meters import sampled
 from orderflow.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
 from orderflow.settings import Settings
-from orderflow.spans import OpenSpan, open_span
+from orderflow.spans import OpenSpan
 from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.telemetry import about_order
@@ -48,18 +49,18 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
     """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
-    open_spans = [span for envelope in envelopes if (span := _span(envelope)) is not None]
+    opened = [span for envelope in envelopes if (span := _span(envelope)) is not None] if spans.are_on() else []
     error: str | None = "given up"
     try:
         await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
         error = None
     finally:
-        for span in open_spans:
+        for span in opened:
             span.end(error=error)
 
 
 def _span(envelope: Envelope) -> OpenSpan | None:
-    return open_span(
+    return spans.open_span(
         f"process {envelope.type}",
         SpanKind.CONSUMER,
         envelope.sent_traceparent,
