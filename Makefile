@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench clean
+.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ up: setup ## Start the whole stack and stay in the foreground; Ctrl-C stops it
 
 down: setup ## Stop a stack that runs from this folder
 	@$(BIN)/orderflow down
+
+observe: setup ## A Prometheus with our alerts beside a stack that runs from this folder; Ctrl-C stops it
+	@exec $(BIN)/orderflow observe $(ARGS)
 
 test: setup ## All tests, on real servers of their own
 	@$(BIN)/python -m pytest $(ARGS)

@@ -29,6 +29,7 @@ OTHERS = {
     "up": set(),
     "temporal_num_pollers": {"task_queue"},
     "temporal_long_request_failure_total": {"status_code"},
+    "temporal_long_request_total": set(),
 }
 
 
