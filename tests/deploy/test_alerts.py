@@ -60,6 +60,11 @@ def test_an_alert_has_a_section_in_the_runbook(alert: dict[str, Any]) -> None:
     assert alert["annotations"]["summary"]
 
 
+def test_the_page_lists_every_alert_and_no_other() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(OrderFlow\w+)`", page)) == {alert["alert"] for alert in ALERTS}
+
+
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
 def test_an_alert_has_a_case_where_it_fires_and_one_where_it_is_silent(alert: dict[str, Any]) -> None:
     cases = [case for test in CASES for case in test["alert_rule_test"] if case["alertname"] == alert["alert"]]
