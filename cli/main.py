@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
+from cli import dlq, events, interventions, lag, observe, orders, outbox, reconcile, stack, stock
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.explain import command as explain
@@ -31,6 +31,7 @@ traces.register(orders.app)
 replaying.register(app)
 lag.register(app)
 doctor.register(app)
+observe.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")

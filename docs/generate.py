@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from orderflow import meters, metrics
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import Lifecycle
+from orderflow.gateways.simulator import counting
 from orderflow.settings import Settings
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -160,20 +161,27 @@ def metrics_page() -> str:
         "The SDK's own, of which these matter most (its "
         "[reference](https://docs.temporal.io/references/sdk-metrics) has all). Durations are in seconds.",
         _table(("item", "metric", "PromQL"), sdk),
+        "## Gateway simulator",
+        "Its own view, under `/metrics` of the simulator (8090): what a real gateway's operator would see. Source: "
+        "`orderflow/gateways/simulator/counting.py`.",
+        _table(("metric", "labels", "type", "meaning", "PromQL"), _simulator_rows()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _simulator_rows() -> Iterator[tuple[str, ...]]:
+    queries = {
+        counting.REQUESTS: f"sum by (operation, outcome) (rate({counting.REQUESTS}[5m]))",
+        counting.SECONDS: f"histogram_quantile(0.95, sum by (le, operation) (rate({counting.SECONDS}_bucket[5m])))",
+    }
+    for name, kind, labels, meaning in counting.METRICS:
+        yield f"`{name}`", ", ".join(f"`{label}`" for label in labels), kind, meaning, f"`{queries[name]}`"
+
+
 _SCRAPING: Final = """## Scrape them
 
-```yaml
-scrape_configs:
-  - job_name: orderflow
-    scrape_interval: 15s
-    static_configs:
-      # The embedded stack: API; workers of the three queues; relay, tracking and reconciliation.
-      - targets: [127.0.0.1:8080, 127.0.0.1:8091, 127.0.0.1:8092]
-```
+`make observe` runs a Prometheus beside the embedded stack, the Compose file one with Grafana, and
+`deploy/prometheus/prometheus.yml` is a configuration to start from: see [Observability](observability.md).
 
 There is no authentication: keep these ports on a private network, and do not let the API's `/metrics` through to its
 clients. Outboxes, lag, dead letters and the orders' ages are asked for at a scrape, by statements of their own, at most
