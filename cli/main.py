@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
+from cli import cancelling, dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.explain import command as explain
@@ -25,6 +25,7 @@ stack.register(app)
 demo.register(app)
 reconcile.register(app)
 explain.register(app, orders.app)
+cancelling.register(orders.app)
 interventions.register(orders.app)
 replaying.register(app)
 lag.register(app)
