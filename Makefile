@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench bench-overhead clean observe
+.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench bench-overhead clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -88,12 +88,52 @@ def configuration_page() -> str:
         "Every process reads the same settings from environment variables, or from a file `.env` in the folder it is "
         "started in; a variable wins over the file. A value that does not fit its type stops the "
         "process at its start. Source: `orderflow/settings.py`.",
+        _PROFILES,
+        _TLS,
     ]
     for section, names in _sections():
         rows = ((f"`{_variable(name)}`", _type(schema[name]), _default(name), _description(name)) for name in names)
         parts += [f"## {section}", _table(("variable", "type", "default", "meaning"), rows)]
     return "\n\n".join(parts) + "\n"
 
+
+_PROFILES: Final = """## Profiles
+
+A profile is the settings of another stack under a name: the file `.env.prod` in the folder where you are, or else
+`~/.config/orderflow/prod.env`, in the form of `.env`.
+
+```sh
+# ~/.config/orderflow/prod.env (chmod 600: there are secrets in it)
+ORDERFLOW_API_URL=https://orders.example.com
+ORDERFLOW_ORDERS_DATABASE_URL=postgresql://orders:secret@db-1:5432/orders?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem
+ORDERFLOW_TEMPORAL_ADDRESS=prod.a1b2c.tmprl.cloud:7233
+ORDERFLOW_TEMPORAL_NAMESPACE=prod.a1b2c
+ORDERFLOW_TEMPORAL_API_KEY=secret
+```
+
+```sh
+orderflow --profile prod stuck      # once
+export ORDERFLOW_PROFILE=prod       # from now on, for every command and process
+orderflow profile list
+orderflow profile show prod         # what it leads to, and where each value comes from; secrets are masked
+```
+
+A profile is read instead of `.env`, and the stack that runs from the data dir is left alone, also where the profile
+leaves something out. Variables of the environment still win; `profile show` says which do. A name that is no setting is
+refused, so a typing error leads nowhere else. `orderflow --install-completion` lets the shell complete the names."""
+
+_TLS: Final = """## TLS
+
+- Temporal: `ORDERFLOW_TEMPORAL_TLS=true` with the system's authorities, or `ORDERFLOW_TEMPORAL_TLS_CA_FILE` with your
+  own; `ORDERFLOW_TEMPORAL_TLS_CERT_FILE` and `ORDERFLOW_TEMPORAL_TLS_KEY_FILE` for mutual TLS. An API key
+  (`ORDERFLOW_TEMPORAL_API_KEY`) is sent over TLS only.
+- Kafka: `ORDERFLOW_KAFKA_SECURITY_PROTOCOL=SSL` or `SASL_SSL`, with the same files:
+  `ORDERFLOW_KAFKA_SSL_CA_FILE`, `ORDERFLOW_KAFKA_SSL_CERT_FILE`, `ORDERFLOW_KAFKA_SSL_KEY_FILE`.
+- Postgres: in the URL, as libpq says it: `?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem`, with `sslcert` and
+  `sslkey` for a client certificate. It holds for `orderflow setup` (the admin's URLs) too.
+
+Certificates and names are verified; only `sslmode=require` and less do not. All three are tested against real servers
+behind TLS: `tests/tls/test_tls.py`."""
 
 #: What the Temporal SDK counts and people ask for: item, metric, PromQL. Its names are its own.
 SDK_METRICS: Final = (
@@ -245,7 +285,7 @@ def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "string":
-        return {"password": "secret", "path": "path"}.get(schema.get("format", ""), "text")
+        return {"password": "secret", "path": "path", "file-path": "file"}.get(schema.get("format", ""), "text")
     if schema["type"] == "boolean":
         return "`true`, `false`"
     limits = [

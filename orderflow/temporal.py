@@ -13,7 +13,7 @@ from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, TLSConfig
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orderflow import spans
@@ -31,14 +31,14 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None,
     """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
 
     ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. ``lazy`` connects at first use.
-    Raises RuntimeError when the server cannot be reached (not when lazy).
+    Raises RuntimeError when the server cannot be reached (not when lazy), and where a TLS file cannot be read.
     """
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-        tls=settings.temporal_tls or settings.temporal_api_key is not None,
+        tls=_tls(settings),
         data_converter=DATA_CONVERTER,
         retry_config=retry,
         lazy=lazy,
@@ -53,6 +53,26 @@ def _interceptors() -> Sequence[ClientInterceptor]:
     from orderflow.tracing import temporal_interceptors
 
     return temporal_interceptors()
+
+
+def _tls(settings: Settings) -> bool | TLSConfig:
+    ca, cert, key, name = (
+        settings.temporal_tls_ca_file,
+        settings.temporal_tls_cert_file,
+        settings.temporal_tls_key_file,
+        settings.temporal_tls_server_name,
+    )
+    if not (ca or cert or name):
+        return settings.temporal_tls or settings.temporal_api_key is not None
+    try:
+        return TLSConfig(
+            server_root_ca_cert=ca.read_bytes() if ca else None,
+            domain=name,
+            client_cert=cert.read_bytes() if cert else None,
+            client_private_key=key.read_bytes() if key else None,
+        )
+    except OSError as error:
+        raise RuntimeError(f"TLS to Temporal: {error}") from error
 
 
 class StepInterceptor(Interceptor):

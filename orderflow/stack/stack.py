@@ -206,6 +206,7 @@ class EmbeddedStack:
             "temporal_namespace": "default",
             "temporal_tls": False,
             "temporal_api_key": None,
+            **dict.fromkeys(name for name in Settings.model_fields if name.startswith(("temporal_tls_", "kafka_ssl_"))),
             "kafka_bootstrap_servers": kafka,
             "kafka_security_protocol": "PLAINTEXT",
             "kafka_replication_factor": 1,
