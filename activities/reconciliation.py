@@ -24,6 +24,7 @@ from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
+from orderflow.telemetry import about_order
 
 #: Between the two looks.
 CONFIRM_SECONDS: Final = 3.0
@@ -133,6 +134,7 @@ class Reconciler:
             "finding",
             kind=finding.kind.value,
             subject=finding.subject,
+            **(about_order(finding.order_id) if finding.order_id else {}),
             since=finding.since.isoformat(),
             evidence=finding.evidence,
             repair=finding.repair and finding.repair.value,

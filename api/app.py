@@ -34,7 +34,7 @@ from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
 from orderflow.store.outcomes import Outcomes
 from orderflow.store.stock import StockKeeper
-from orderflow.telemetry import configure_logging, start_tracing
+from orderflow.telemetry import configure_logging, start_tracing, stop_tracing
 
 DESCRIPTION: Final = """
 Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
@@ -100,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await orders_db.close()
             await inventory_db.close()
+            await stop_tracing()
 
     app = FastAPI(
         title="OrderFlow",

@@ -19,6 +19,7 @@ from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 from orderflow.domain.orders import Order
 from orderflow.store.orders import Orders
+from orderflow.telemetry import about_order
 from workflows.steps import SignalledCommand, StartOrder
 
 log = structlog.get_logger()
@@ -100,7 +101,7 @@ class OrderCommands:
             except _Known as error:
                 return Answer(error.outcome, error.outcome.replayed)
             except Unavailable as error:
-                log.warning("not_confirmed", order_id=str(order_id), command_id=command.id, detail=error.detail)
+                log.warning("not_confirmed", **about_order(order_id), command_id=command.id, detail=error.detail)
                 detail = f"Temporal did not confirm command {command.id} of order {order_id}; it may have taken it. "
                 ids = {"order_id": str(order_id), "command_id": command.id}
                 raise problems.unavailable(error, detail + again, **ids) from error

@@ -76,6 +76,8 @@ class Contender:
             await ours.told(self._http, [lap.order_id for lap in laps[-at_once:]])
         finally:
             scraping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await scraping  # one that failed would make its stack look cheaper
         spent = sum(used(before, self._meter.read()).values())
         return Turn(orders / seconds, 1000 * spent / orders)
 

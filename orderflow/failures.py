@@ -2,7 +2,7 @@
 
 Of a step that is tried again Temporal keeps the last failure up to 4 KiB (``limit.mutableStateActivityFailureSize``);
 what is longer becomes "Failure exceeds size limit.", which helps nobody at night. The whole of it, with every frame, is
-in the worker's log.
+in the worker's log. A Rejection's details are not cut: it is not tried again, so that limit is not its.
 """
 
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ the system chooses, and is read here, so that a process has one address for scra
 """
 
 import asyncio
+import logging
 import socket
 from http.client import HTTPConnection, HTTPException
 from typing import Final
@@ -12,7 +13,14 @@ from typing import Final
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from orderflow import meters
 from orderflow.metrics import SAMPLE_FAILURES
@@ -23,6 +31,13 @@ _LOOPBACK: Final = "127.0.0.1"
 #: Between choosing a port and listening on it, somebody else may take it.
 _TRIES: Final = 5
 _SDK_SECONDS: Final = 2.0
+#: As lines of ours, without the fields, which hold whole failures.
+_SDK_LOGS: Final = LoggingConfig(
+    filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+    forwarding=LogForwardingConfig(
+        logger=logging.getLogger("temporalio.core"), append_log_fields_to_message=False, prepend_target_on_message=False
+    ),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +80,8 @@ def _sdk_counts() -> str | None:
             bind_address=address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
         )
         try:
-            Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=config)), error_if_already_set=False)
+            telemetry = TelemetryConfig(metrics=config, logging=_SDK_LOGS)
+            Runtime.set_default(Runtime(telemetry=telemetry), error_if_already_set=False)
         except ValueError as error:
             log.info("sdk_metrics_port_taken", address=address, error=str(error))
         else:

@@ -7,7 +7,7 @@ Durations carry their unit in the name.
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orderflow import profiles
@@ -17,6 +17,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 _ENV_FILE: Final = ".env"
+
+
+def _without_signal(traces: str) -> str:
+    if traces.rstrip("/").endswith("/v1/traces"):
+        raise ValueError("the collector's URL goes without /v1/traces, which is added")
+    return traces
 
 
 class Settings(BaseSettings):
@@ -192,10 +198,10 @@ class Settings(BaseSettings):
     )
 
     # --- Traces ---
-    traces: Annotated[str, Field(pattern=r"^(off|file|https?://.+)$")] = Field(
+    traces: Annotated[str, AfterValidator(_without_signal), Field(pattern=r"^(off|file|https?://[^\s/]\S*)$")] = Field(
         "off",
         description="Where OpenTelemetry traces go: `off`; `file`: OTLP as JSON lines, `traces/*.jsonl` in the data "
-        "folder; or the URL of an OTLP/HTTP collector, such as `http://localhost:4318`.",
+        "folder; or the URL of an OTLP/HTTP collector, such as `http://localhost:4318`, without `/v1/traces`.",
     )
     traces_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="Share of requests that are traced, unless their `traceparent` says whether they are."

@@ -6,6 +6,7 @@ said while a request is served or a step is taken names its order, workflow, cor
 show local variables: a payment token could be among them.
 """
 
+import asyncio
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,14 +18,19 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from temporalio import activity, workflow
 
+from orderflow import spans
 from orderflow.settings import Settings
 from orderflow.spans import trace_id
 
 #: What Temporal's own loggers say about where they speak from, and what we call it.
 _TEMPORAL: Final = {"workflow_id": "workflow_id", "run_id": "run_id", "workflow_run_id": "run_id"}
 _ORDER: Final = "order-"
-#: Libraries whose debug lines hold whole records, requests or statements, and with them who bought what.
-_DUMPING: Final = ("aiokafka", "asyncpg", "httpcore", "httpx", "temporalio", "urllib3")
+#: Libraries whose debug lines hold whole records, requests or statements, and with them who bought what. httpx has a
+#: line for each call, too, which the metrics and traces of the gateway say better.
+_LEAST: Final = {
+    **dict.fromkeys(("aiokafka", "asyncpg", "httpcore", "temporalio", "urllib3"), logging.INFO),
+    "httpx": logging.WARNING,
+}
 
 
 def configure_logging(settings: Settings) -> None:
@@ -65,9 +71,10 @@ def configure_logging(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
     # Its lines hold whole URLs, with what clients search for. The API says itself what it was asked.
-    logging.getLogger("uvicorn.access").propagate = False
-    for name in _DUMPING:
-        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [], False
+    for name, least in _LEAST.items():
+        logging.getLogger(name).setLevel(max(level, least))
 
 
 @contextmanager
@@ -84,6 +91,14 @@ def start_tracing(settings: Settings, service: str) -> None:
         from orderflow import tracing
 
         tracing.begin(settings, service)
+
+
+async def stop_tracing() -> None:
+    """Export what is left; two seconds at most."""
+    if spans.are_on():
+        from orderflow import tracing
+
+        await asyncio.to_thread(tracing.end)
 
 
 @dataclass(frozen=True, slots=True)

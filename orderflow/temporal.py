@@ -1,30 +1,46 @@
 """Temporal: connecting, the data converter, and our errors as Temporal's, in one place."""
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from pydantic import ValidationError
 from structlog.contextvars import bind_contextvars
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import GrpcCompression, TLSConfig
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orderflow import spans
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.domain.model import what_is_wrong
 from orderflow.failures import BriefFailureConverter
 from orderflow.meters import is_on
 from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
 from orderflow.telemetry import identify, origin_of
 
-DATA_CONVERTER: Final = dataclasses.replace(pydantic_data_converter, failure_converter_class=BriefFailureConverter)
+
+class _PayloadConverter(PydanticPayloadConverter):
+    """pydantic's, which says of what it cannot read only what is wrong: errors go to logs, traces and the Web UI."""
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except ValidationError as error:
+            raise ValueError(f"not a {error.title}: {what_is_wrong(error)}") from None
+
+
+DATA_CONVERTER: Final = DataConverter(
+    payload_converter_class=_PayloadConverter, failure_converter_class=BriefFailureConverter
+)
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:

@@ -205,6 +205,10 @@ class Publisher:
                         if span:
                             span.end(error=str(error))
                         continue
+                    except BaseException as error:
+                        if span:
+                            span.end(error=str(error) or type(error).__name__)
+                        raise
                     future.add_done_callback(_seen)
                     if span:
                         future.add_done_callback(partial(_ended, span))

@@ -10,7 +10,7 @@ import structlog
 
 from orderflow.scrape import measured
 from orderflow.settings import Settings
-from orderflow.telemetry import configure_logging, start_tracing
+from orderflow.telemetry import configure_logging, start_tracing, stop_tracing
 from workers.health import Health, serve_health
 
 ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
@@ -38,6 +38,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
         if settings.health_port:
             serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
             tasks.create_task(serving, name="health")
+    await stop_tracing()
     log.info("stopped", roles=list(roles))
 
 

@@ -50,10 +50,12 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
     """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
     opened = [span for envelope in envelopes if (span := _span(envelope)) is not None] if spans.are_on() else []
-    error: str | None = "given up"
+    error: str | None = None
     try:
         await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
-        error = None
+    except BaseException as failed:
+        error = type(failed).__name__
+        raise
     finally:
         for span in opened:
             span.end(error=error)

@@ -13,6 +13,7 @@ from temporalio.common import RawValue
 
 from orderflow.domain.commands import IDEMPOTENCY_KEY, Command
 from orderflow.domain.errors import Problem
+from orderflow.domain.model import what_is_wrong
 from orderflow.domain.orders import DETAILS, Reason
 from workflows.steps import SignalledCommand
 
@@ -52,7 +53,7 @@ class Inbox:
             signalled = _decode(arguments)
             details = DETAILS[name].model_validate(signalled.data)
         except ValidationError as error:
-            self._put_invalid(name, "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+            self._put_invalid(name, what_is_wrong(error))
         except (ValueError, RuntimeError, KeyError) as error:
             self._put_invalid(name, str(error))
         else:

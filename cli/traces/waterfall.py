@@ -9,8 +9,6 @@ from typing import Any, Final
 from cli.explain.words import clock, short
 from cli.traces.otlp import Span
 
-#: A workflow's own span lasts as long as the order: it would leave no room for all the others.
-_LIFELONG: Final = "RunWorkflow:"
 _BAR: Final = 32
 _NAME: Final = 46
 _MILLISECOND: Final = 1_000_000
@@ -18,7 +16,7 @@ _MILLISECOND: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A span in its place. ``depth`` 0: its parent is not here (the client's, or not ended yet)."""
+    """A span in its place. ``depth`` 0: its parent is not here (the client's, or not exported yet)."""
 
     depth: int
     span: Span
@@ -38,19 +36,13 @@ class Trace:
 
     @property
     def ended_ns(self) -> int:
-        """When its last span ended, but for the workflow's own."""
-        ends = [step.span.ended_ns for step in self.steps if not is_lifelong(step.span)]
-        return max(ends, default=self.started_ns)
+        """When its last span ended."""
+        return max(step.span.ended_ns for step in self.steps)
 
     @property
     def processes(self) -> tuple[str, ...]:
         """Who took part, in order of appearance."""
         return tuple(dict.fromkeys(step.span.process for step in self.steps))
-
-
-def is_lifelong(span: Span) -> bool:
-    """Whether it lasts as long as the order does."""
-    return span.name.startswith(_LIFELONG)
 
 
 def traces(spans: Sequence[Span]) -> list[Trace]:
@@ -66,7 +58,7 @@ def _in_place(spans: Sequence[Span]) -> Iterator[Step]:
     here = {span.span_id for span in spans}
     children: dict[str, list[Span]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: span.started_ns):
-        children[span.parent_id if span.parent_id in here else ""].append(span)
+        children[span.parent_id if span.parent_id in here - {span.span_id} else ""].append(span)
 
     def under(parent: str, depth: int) -> Iterator[Step]:
         for span in children[parent]:
@@ -102,10 +94,7 @@ def _indented(step: Step) -> str:
 def _bar(start: int, end: int, whole: int) -> str:
     left = min(start * _BAR // whole, _BAR - 1)
     right = max(min(-(-end * _BAR // whole), _BAR), left + 1)
-    mark = "─" * (right - left)
-    if end > whole:
-        mark = mark[:-1] + "→"
-    return f"│{' ' * left}{mark}{' ' * (_BAR - right)}│"
+    return f"│{' ' * left}{'─' * (right - left)}{' ' * (_BAR - right)}│"
 
 
 def document(found: Sequence[Trace]) -> list[dict[str, Any]]:

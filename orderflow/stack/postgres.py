@@ -33,6 +33,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",
+    # A violated constraint's detail is the whole row, customer and all.
+    "log_error_verbosity": "terse",
 }
 #: For tests: a crash of the machine may lose everything, a crash of a process nothing (so synchronous_commit stays on).
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}

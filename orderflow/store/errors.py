@@ -43,6 +43,8 @@ def database_errors(database: str) -> Iterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
+        # A violated constraint's detail is the whole row, customer and all: not for logs, traces and answers.
+        error.detail = None
         sqlstate = str(error.sqlstate or "")
         if sqlstate.startswith(_LOST_RACE):
             raise LostRace(database, str(error)) from error

@@ -9,22 +9,34 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from temporalio.client import Client as TemporalClient
 from typer.testing import CliRunner
 
 from cli.main import app
 from cli.traces.otlp import Span, spans_of_order
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from orderflow.temporal import DATA_CONVERTER
+from support.orders import an_order
 from support.stream import Seen, read_topic
 from support.waiting import until
+from workflows.steps import ORDERS_QUEUE, StartOrder, workflow_id
 
 ROOT = Path(__file__).parents[2]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENTS_SPAN = "b7ad6b7169203331"
+TRACED = f"00-{'8' * 32}-{CLIENTS_SPAN}-01"
 #: OTLP's number for a span that serves a request.
 SERVER = 2
 #: What no log and no trace may hold: who bought, with what, and what they said.
 CANARIES = ("tok_canary_9d1f", "canary-customer", "canary-reference", "canary-note", "canary-parcel")
+ORDER = {
+    "customer_id": "canary-customer",
+    "reference": "canary-reference",
+    "currency": "EUR",
+    "payment_token": "tok_ok",
+    "lines": [{"sku": "bread", "quantity": 2, "unit_price": 150}],
+}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -47,13 +59,7 @@ class Client:
         }
 
     async def place(self, token: str = "tok_ok") -> str:
-        body = {
-            "customer_id": "canary-customer",
-            "reference": "canary-reference",
-            "currency": "EUR",
-            "payment_token": token,
-            "lines": [{"sku": "bread", "quantity": 2, "unit_price": 150}],
-        }
+        body = ORDER | {"payment_token": token}
         return str((await self._http.post("/orders", json=body, headers=self._headers)).raise_for_status().json()["id"])
 
     async def ask(self, order_id: str, command: str, **body: str) -> None:
@@ -80,12 +86,15 @@ def exported(stack: EmbeddedStack, order_id: str) -> list[Span]:
 
 
 async def all_exported(stack: EmbeddedStack, order_id: str, processed: int) -> list[Span]:
-    """Once so many of the order's events are tracked and its workflow's own span has ended, if it will."""
+    """Once so many of the order's events are tracked, and the last step's span is there too."""
 
     async def there() -> bool:
         spans = exported(stack, order_id)
-        return sum(span.name.startswith("process ") for span in spans) >= processed and any(
-            span.name.startswith("RunWorkflow") for span in spans
+        sent = {span.parent_id for span in spans if span.name.startswith("send ")}
+        return (
+            sum(span.name.startswith("process ") for span in spans) >= processed
+            and sent <= {span.span_id for span in spans}
+            and {span.parent_id for span in spans} <= {span.span_id for span in spans} | {CLIENTS_SPAN, ""}
         )
 
     await until(there, seconds=20, every=0.1)
@@ -140,7 +149,7 @@ async def test_one_trace_runs_through_all_processes(traced: tuple[str, list[Span
     authorize = (approve, "StartActivity:authorize_payment", "RunActivity:authorize_payment")
     capture = (ship, "StartActivity:capture_payment", "RunActivity:capture_payment")
     assert ways(spans) >= {
-        (place, "StartWorkflow:OrderWorkflow", "RunWorkflow:OrderWorkflow"),
+        (place, "StartWorkflow:OrderWorkflow"),
         (place, "StartActivity:place_order", "RunActivity:place_order", "orders.place"),
         (approve, "SignalWorkflow:approve", "HandleSignal:approve"),
         (*authorize, "POST /v1/payments/{id}/authorize"),
@@ -197,8 +206,17 @@ async def test_a_replay_makes_no_spans(
     assert len({span.span_id for span in spans}) == len(spans)
 
 
-async def test_only_requests_begin_traces(stack: EmbeddedStack, traced: tuple[str, list[Span]]) -> None:
-    """What relay, tracking and gauges ask all day long is in none."""
+async def test_only_requests_begin_traces(stack: EmbeddedStack, http: httpx.AsyncClient) -> None:
+    """What relay, tracking and gauges ask all day long is in none, nor what other clients ask of Temporal."""
+    placed = await http.post("/orders", json=ORDER)
+    temporal = await TemporalClient.connect(stack.settings.temporal_address)
+    workflow = temporal.get_workflow_handle(f"order-{placed.json()['id']}")
+    await workflow.query("order")
+    await workflow.signal("approve", {})
+    await Client(http).reaches(placed.json()["id"], "FULFILLING")
+    await http.get("/inventory/health-bar")
+    await http.get("/health/ready")
+    await all_exported(stack, await live(Client(http, "6" * 32)), 9)  # what came before is exported too
     found = []
     for file in (stack.data_dir / "traces").glob("*.jsonl"):
         for line in file.read_text().splitlines():
@@ -207,7 +225,32 @@ async def test_only_requests_begin_traces(stack: EmbeddedStack, traced: tuple[st
     begun = [span for span in found if not span.get("parentSpanId")]
     assert begun
     assert {span["kind"] for span in begun} == {SERVER}
-    assert {span["name"].split()[0] for span in begun} <= {"GET", "PUT", "RunWorkflow:ReconcileWorkflow"}
+    assert {span["name"].split()[0] for span in begun} == {"GET", "PUT", "POST"}
+    asked = {
+        item["value"]["stringValue"] for span in begun for item in span["attributes"] if item["key"] == "http.target"
+    }
+    assert "/inventory/health-bar" in asked
+    assert "/health/ready" not in asked
+
+
+async def test_a_stop_in_order_leaves_no_errors_and_no_span_twice(
+    stack: EmbeddedStack, http: httpx.AsyncClient
+) -> None:
+    client = Client(http, "7" * 32)
+    order_id = await client.place()
+    await client.ask(order_id, "approve")
+    await client.reaches(order_id, "FULFILLING")
+    workers = stack.process("workers")
+    await workers.stop()
+    before_the_stop = exported(stack, order_id)
+    await workers.start()
+    await client.ask(order_id, "ship", carrier="UPS", tracking_number="1Z")
+    spans = await all_exported(stack, order_id, 7)
+    assert {span.span_id for span in before_the_stop} < {span.span_id for span in spans}
+    assert "RunActivity:reserve_inventory" in of_temporal(before_the_stop)
+    assert len({span.span_id for span in spans}) == len(spans)
+    log = (stack.data_dir / "logs" / "workers.log").read_text(errors="replace")
+    assert "detach" not in log
 
 
 async def test_a_client_that_does_not_sample_is_not_traced(stack: EmbeddedStack, http: httpx.AsyncClient) -> None:
@@ -266,6 +309,7 @@ async def test_nobody_is_in_a_log_or_a_trace(stack: EmbeddedStack, http: httpx.A
     await client.reaches(declined, "CANCELLED")
     cancelled = await client.place()
     await client.ask(cancelled, "cancel", note="canary-note")
+    await _start_past_the_api(stack)
     await http.get("/orders", params={"customer_id": "canary-customer"})
     await http.post("/orders", json={"customer_id": "canary-customer", "payment_token": "tok_canary_9d1f"})
     for order_id, processed in ((shipped, 9), (cancelled, 2)):
@@ -277,6 +321,27 @@ async def test_nobody_is_in_a_log_or_a_trace(stack: EmbeddedStack, http: httpx.A
     }
     assert {"api.log", "workers.log", "relay.log", "gateway.log"} <= texts.keys()
     assert {(name, canary) for name, text in texts.items() for canary in CANARIES if canary in text} == set()
+
+
+async def _start_past_the_api(stack: EmbeddedStack) -> None:
+    """An order that the database refuses, and one that the workflow cannot even read."""
+    temporal = await TemporalClient.connect(stack.settings.temporal_address, data_converter=DATA_CONVERTER)
+    order = an_order(("bread", 2, 10**12)).model_copy(
+        update={"customer_id": "canary-customer", "reference": "canary-reference"}
+    )
+    start = StartOrder(order=order, payment_token="tok_canary_9d1f", request_hash="1" * 64, traceparent=TRACED)
+    handle = await temporal.start_workflow(
+        "OrderWorkflow", start, id=workflow_id(order.order_id), task_queue=ORDERS_QUEUE
+    )
+    assert (await handle.result())["status"] is None
+    unreadable = start.model_copy(update={"order": order.model_copy(update={"reference": "canary-reference" * 50})})
+    handle = await temporal.start_workflow("OrderWorkflow", unreadable, id="unreadable", task_queue=ORDERS_QUEUE)
+
+    async def said() -> bool:
+        return "order.reference: String should have at most" in (stack.data_dir / "logs" / "workers.log").read_text()
+
+    await until(said)
+    await handle.terminate()
 
 
 async def test_the_command_draws_it(

@@ -18,10 +18,12 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROOT = Path(__file__).parents[2]
 
 
-def printed_by(code: str) -> Any:
+def printed_by(code: str, within_seconds: float = 60) -> Any:
     """What a process of its own prints, as JSON: tracing begins once a process, and for good."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'events'}"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=within_seconds
+    )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
@@ -48,7 +50,9 @@ print(json.dumps(sorted(module for module in sys.modules if module.startswith(un
     assert printed_by(code) == []
 
 
-@pytest.mark.parametrize("wrong", ["on", "files", "localhost:4318", "ftp://collector", "http://"])
+@pytest.mark.parametrize(
+    "wrong", ["on", "files", "localhost:4318", "ftp://collector", "http://", "http://c:4318/v1/traces"]
+)
 def test_where_traces_go_is_checked(wrong: str) -> None:
     with pytest.raises(ValidationError, match="traces"):
         Settings(_env_file=None, traces=wrong)
@@ -92,3 +96,22 @@ print(json.dumps([names.count(name) for name in ("request", "statement", "poll")
     assert 50 < requests < 150
     assert statements == requests
     assert polls == 0
+
+
+def test_a_collector_that_is_away_holds_up_no_stop() -> None:
+    """The SDK alone would try for half a minute; the limit is far from both."""
+    code = """
+import asyncio, json, os
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from orderflow.settings import Settings
+from orderflow.telemetry import start_tracing, stop_tracing
+start_tracing(Settings(_env_file=None, traces="http://127.0.0.1:9"), "test")
+tracer = trace.get_tracer("test")
+for _ in range(2000):
+    with tracer.start_as_current_span("request", kind=SpanKind.SERVER):
+        pass
+asyncio.run(stop_tracing())
+print(json.dumps("stopped"))
+"""
+    assert printed_by(code, within_seconds=20) == "stopped"
