@@ -280,3 +280,15 @@ async def test_a_cancel_without_an_answer_is_recorded_as_that(operated: tuple[Sh
     assert said.code == 3, said.err
     told = await interventions(shop, settings, order_id)
     assert told[-1].startswith("cancel by an operator (r:cancel:answer): nobody knows whether it arrived: ")
+
+
+async def test_what_is_not_there_ends_with_4(operated: tuple[Shop, Settings]) -> None:
+    shop, _ = operated
+    for arguments in (
+        *(("order", command, NO_ORDER) for command in ("show", "approve", "explain", "watch")),
+        ("stock", "show", "nothing"),
+        ("replay", NO_ORDER),
+    ):
+        said = await shop.terminal.run(*arguments, "--json")
+        assert said.code == 4, (arguments, said)
+        assert not said.out or json.loads(said.out)
