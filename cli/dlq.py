@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, USAGE, AsJson, print_json
+from cli.calls import NOT_FOUND, REFUSED, USAGE, AsJson, print_json
 from cli.stores import COMMAND_SECONDS, run
 from cli.terminal import err, fail, out, running_settings
 
@@ -131,7 +131,7 @@ def show(
         one for one in run(_all(running_settings(), group, database, after=letter - 1, limit=1)) if one.id == letter
     ]
     if not found:
-        fail(f"there is no dead letter {letter}")
+        fail(f"there is no dead letter {letter}", NOT_FOUND)
     document = _document(found[0], whole=True)
     if as_json:
         print_json(document)

@@ -89,7 +89,8 @@ def show(
     for row in shown:
         value = "not set" if row["value"] is None else row["value"]
         out.print(f"{row['setting']:<44} {value}  ({row['from']})", markup=False, soft_wrap=True)
-    err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)" if not everything else "")
+    if len(shown) < len(rows):
+        err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)")
 
 
 def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.calls import REFUSED, UNREACHABLE, AsJson, print_json
 from cli.terminal import fail, load_settings, out
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ WHAT = {
     "api": "HTTP API",
 }
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-NOT_RUNNING = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -145,7 +144,7 @@ def _short(path: Path) -> str:
     return str(path)
 
 
-def down() -> None:
+def down(as_json: AsJson = False) -> None:
     """Stop the stack that runs from the data dir, also what a killed `orderflow up` left behind."""
     from orderflow.stack import control
     from orderflow.stack.errors import StackError
@@ -154,21 +153,24 @@ def down() -> None:
         stopped = asyncio.run(control.down(load_settings().data_dir))
     except StackError as error:
         fail(str(error))
-    out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        out.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def status(as_json: AsJson = False) -> None:
     """Show what runs from the data dir. Exit code 0 when the stack is up, 3 when it is not."""
     from orderflow.stack import control
 
     settings = load_settings()
     found = control.status(settings.data_dir)
     if as_json:
-        out.print_json(json.dumps(found.to_data()))
+        print_json(found.to_data())
     else:
         _print_status(found, settings.data_dir)
     if not found.running:
-        raise typer.Exit(NOT_RUNNING)
+        raise typer.Exit(UNREACHABLE)
 
 
 def _print_status(found: "Status", data_dir: Path) -> None:
@@ -190,15 +192,26 @@ def _print_status(found: "Status", data_dir: Path) -> None:
     out.print(table)
 
 
-def setup() -> None:
+def setup(as_json: AsJson = False) -> None:
     """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
     from orderflow import bootstrap
 
     settings = load_settings()
+    steps: list[dict[str, str]] = []
+
+    def report(step: bootstrap.Step) -> None:
+        if as_json:
+            steps.append({"what": step.what, "outcome": step.outcome})
+        else:
+            out.print(f"{step.what}: {step.outcome}", markup=False)
+
     try:
-        asyncio.run(bootstrap.setup(settings, lambda step: out.print(f"{step.what}: {step.outcome}", markup=False)))
+        asyncio.run(bootstrap.setup(settings, report))
     except bootstrap.SetupError as error:
-        fail(str(error))
+        fail(str(error), UNREACHABLE if error.unanswered else REFUSED)
+    finally:
+        if as_json:
+            print_json(steps)
 
 
 def api() -> None:

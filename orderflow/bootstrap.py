@@ -33,7 +33,14 @@ MIGRATION_SECONDS: Final = 600
 
 
 class SetupError(Exception):
-    """Setup cannot go on. The message names the setting or the thing to change."""
+    """Setup cannot go on. The message names the setting or the thing to change.
+
+    ``unanswered``: a server gave no answer, so that the same may be tried again.
+    """
+
+    def __init__(self, message: str, *, unanswered: bool = False) -> None:
+        super().__init__(message)
+        self.unanswered = unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,10 @@ async def setup_database(
     try:
         admin = await asyncpg.connect(admin_url, timeout=10)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise SetupError(f"the admin cannot connect to the Postgres of {service}: {error}") from error
+        raise SetupError(
+            f"the admin cannot connect to the Postgres of {service}: {error}",
+            unanswered=isinstance(error, (OSError, TimeoutError, asyncpg.CannotConnectNowError)),
+        ) from error
     try:
         await admin.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
         made_role = await _ensure_role(admin, role, password)
@@ -144,7 +154,8 @@ async def _grant_schema(url: str) -> None:
         finally:
             await connection.close()
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise SetupError(f"the admin cannot prepare the schema: {error}") from error
+        lost = isinstance(error, (OSError, TimeoutError))
+        raise SetupError(f"the admin cannot prepare the schema: {error}", unanswered=lost) from error
 
 
 async def _migrate(service: Service, url: str, migrations_dir: Path) -> str:
@@ -199,7 +210,7 @@ async def setup_topic(settings: Settings, report: Report) -> None:
     except RuntimeError as error:
         raise SetupError(str(error)) from error
     except (KafkaError, OSError) as error:
-        raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}") from error
+        raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
     what = f"Kafka topic {settings.kafka_topic}"
     report(Step(what, outcome.removeprefix(f"{what}: ")))
 
@@ -235,5 +246,5 @@ async def setup_search_attributes(settings: Settings, report: Report) -> None:
         else:
             raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
     except (RuntimeError, OSError) as error:
-        raise SetupError(f"Temporal at {settings.temporal_address}: {error}") from error
+        raise SetupError(f"Temporal at {settings.temporal_address}: {error}", unanswered=True) from error
     report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))

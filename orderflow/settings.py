@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orderflow import profiles
+from orderflow.tls import client_context
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 #: The three services, each with a database of its own.
@@ -227,16 +228,31 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _tls_fits_together(self) -> Self:
-        """A certificate is of no use without its key, and files of no use to a connection that is not encrypted."""
-        for name in ("temporal_tls", "kafka_ssl"):
-            cert, key = getattr(self, f"{name}_cert_file"), getattr(self, f"{name}_key_file")
+    def _tls_files_work(self) -> Self:
+        """A certificate is of no use without its key, nor files to a connection that is not encrypted."""
+        password = self.kafka_ssl_key_password.get_secret_value() if self.kafka_ssl_key_password else None
+        for prefix, ca, cert, key, opens in (
+            (
+                "ORDERFLOW_TEMPORAL_TLS",
+                self.temporal_tls_ca_file,
+                self.temporal_tls_cert_file,
+                self.temporal_tls_key_file,
+                None,
+            ),
+            (
+                "ORDERFLOW_KAFKA_SSL",
+                self.kafka_ssl_ca_file,
+                self.kafka_ssl_cert_file,
+                self.kafka_ssl_key_file,
+                password,
+            ),
+        ):
             if (cert is None) != (key is None):
                 given, lacking = ("CERT", "KEY") if key is None else ("KEY", "CERT")
-                prefix = f"ORDERFLOW_{name.upper()}"
                 raise ValueError(f"{prefix}_{given}_FILE is set, and {prefix}_{lacking}_FILE is not")
-        files = (self.kafka_ssl_ca_file, self.kafka_ssl_cert_file)
-        if any(files) and self.kafka_security_protocol not in ("SSL", "SASL_SSL"):
+            if ca or cert:
+                client_context(prefix, ca, cert, key, opens)
+        if (self.kafka_ssl_ca_file or self.kafka_ssl_cert_file) and "SSL" not in self.kafka_security_protocol:
             raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
         return self
 

@@ -1,8 +1,8 @@
 """``orderflow order explain``, ``orderflow order watch`` and ``orderflow stuck``. They read the stores themselves.
 
 So they also answer while the API, every worker or any one of the stores is down. Exit codes: 0 explained, or nothing
-is stuck; 1 there is no such order, or some are stuck; 2 wrong usage; 3 neither Temporal nor the orders database
-answers, or (``stuck``) nothing was found and not everything could be read.
+is stuck; 1 some are stuck; 2 wrong usage; 3 neither Temporal nor the orders database answers, or (``stuck``) nothing
+was found and not everything could be read; 4 there is no such order.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, UNREACHABLE, AsJson, print_json
+from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, AsJson, print_json
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def explain(order_id: OrderId, as_json: AsJson = False) -> None:
         out.print(pages.story(found.facts, found.lines, verdicts), soft_wrap=True)
     _fail_if_unread(found)
     if verdicts[0].cause is Cause.UNKNOWN:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(NOT_FOUND)
 
 
 def watch(
@@ -124,7 +124,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
             verdicts = judge(found.facts)
             _fail_if_unread(found)
             if verdicts[0].cause is Cause.UNKNOWN:
-                fail(verdicts[0].waits_for, REFUSED)
+                fail(verdicts[0].waits_for, NOT_FOUND)
             for line in found.lines:
                 key = (line.source, line.about or f"{line.at} {line.what}")
                 if key in seen:

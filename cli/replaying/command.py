@@ -1,6 +1,7 @@
 """``orderflow replay`` and ``orderflow debug``: production's histories against the code on this machine.
 
-Exit codes: 0 all replayed, 1 some did not (or none was found), 2 wrong usage, 3 Temporal does not answer.
+Exit codes: 0 all replayed, 1 some did not (or none was found), 2 wrong usage, 3 Temporal does not answer, 4 it
+has no such workflow.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.stores import SPAN
 from cli.stores import span as part
 from cli.terminal import err, fail, out, running_settings
@@ -115,11 +116,13 @@ def debug(
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    from cli.replaying.replayer import BadHistory
+    from cli.replaying.replayer import BadHistory, NoHistory
     from orderflow.domain.errors import Unavailable
 
     try:
         return asyncio.run(work)
+    except NoHistory as error:
+        fail(str(error), NOT_FOUND)
     except BadHistory as error:
         fail(str(error), REFUSED)
     except Unavailable as error:

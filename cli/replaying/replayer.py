@@ -35,6 +35,10 @@ class BadHistory(Exception):
     """A file or an id that gives no history; the message says why."""
 
 
+class NoHistory(BadHistory):
+    """There is no such workflow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """A history that the code on this machine does not repeat."""
@@ -154,7 +158,7 @@ async def fetch(client: Client, workflow_id: str, run_id: str | None = None) -> 
             return await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
         except RPCError as error:
             if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                raise BadHistory(f"Temporal knows no workflow {workflow_id}") from None
+                raise NoHistory(f"Temporal knows no workflow {workflow_id}") from None
             raise
 
 

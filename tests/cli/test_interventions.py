@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,56 @@ async def test_an_order_that_is_reset_while_steps_run_happens_once(operated: tup
     assert (len(keys), len(set(keys))) == (2, 1)
 
 
+async def test_an_order_that_is_reset_while_its_payment_is_captured_happens_once(
+    operated: tuple[Shop, Settings],
+) -> None:
+    shop, _ = operated
+    order_id = await placed(shop)
+    handle, calls = run_of(shop, order_id), shop.world.gateway.calls
+    await shop.world.ask(handle, "approve")
+    await shop.world.reaches(handle, "FULFILLING")
+    gate = shop.world.gateway.hold("capture")
+    before = len(calls)
+    await shop.world.send(handle, "ship")
+
+    async def captures(number: int) -> bool:
+        return len(calls) == before + number
+
+    await until(lambda: captures(1))
+    await reset(shop, order_id, "--to", "first")
+    await until(lambda: captures(2))
+    gate.set()
+    assert (await shop.world.outcome(handle, "c:ship"))["refusal"] is None
+    await shop.world.ask(handle, "complete")
+    await happened_once(shop, order_id)
+    assert len({key for _, key in calls[before:]}) == 1
+
+
+@pytest.mark.parametrize(("typed", "code"), [("n", 2), ("y", 0)])
+async def test_on_a_terminal_it_asks(operated: tuple[Shop, Settings], typed: str, code: int) -> None:
+    shop, _ = operated
+    order_id = await placed(shop)
+    run = (await run_of(shop, order_id).describe()).run_id
+    keyboard, stdin = os.openpty()
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", "order", "reset", order_id, "--reason", "looks odd"),
+            cwd=shop.terminal.home,
+            env=shop.terminal.env,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        os.write(keyboard, f"{typed}\n".encode())
+        _, err = await asyncio.wait_for(child.communicate(), 60)
+    finally:
+        os.close(keyboard)
+        os.close(stdin)
+    assert child.returncode == code, err.decode()
+    assert "Signals since then, which are handed to it again: none." in err.decode()
+    assert ((await run_of(shop, order_id).describe()).run_id == run) == (code != 0)
+
+
 async def test_signals_since_the_point_are_handed_in_again(operated: tuple[Shop, Settings]) -> None:
     """Those that were carried out, which repeat nothing, and one that no worker had taken yet."""
     shop, _ = operated
@@ -280,3 +332,15 @@ async def test_a_cancel_without_an_answer_is_recorded_as_that(operated: tuple[Sh
     assert said.code == 3, said.err
     told = await interventions(shop, settings, order_id)
     assert told[-1].startswith("cancel by an operator (r:cancel:answer): nobody knows whether it arrived: ")
+
+
+async def test_what_is_not_there_ends_with_4(operated: tuple[Shop, Settings]) -> None:
+    shop, _ = operated
+    for arguments in (
+        *(("order", command, NO_ORDER) for command in ("show", "approve", "explain", "watch")),
+        ("stock", "show", "nothing"),
+        ("replay", NO_ORDER),
+    ):
+        said = await shop.terminal.run(*arguments, "--json")
+        assert said.code == 4, (arguments, said)
+        assert not said.out or json.loads(said.out)

@@ -85,7 +85,7 @@ def test_a_profile_never_leads_to_the_stack_that_runs_here(in_folder: Path) -> N
             "ORDERFLOW_TEMPORAL_TLS_KEY_FILE=.env",
             "ORDERFLOW_TEMPORAL_TLS_KEY_FILE is set, and ORDERFLOW_TEMPORAL_TLS_C",
         ),
-        ("ORDERFLOW_KAFKA_SSL_CA_FILE=.env", "ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL"),
+        ("ORDERFLOW_TEMPORAL_TLS_CA_FILE=.env", "ORDERFLOW_TEMPORAL_TLS_CA_FILE: .env cannot be used"),
     ],
     ids=lambda text: text.partition("=")[0],
 )

@@ -33,7 +33,7 @@ async def test_a_change_that_was_sent_before_happens_once(shop: Shop) -> None:
 async def test_what_cannot_be_is_refused(shop: Shop) -> None:
     run, sku = shop.terminal.run, f"egg-{uuid4().hex[:8]}"
     unknown = await run("stock", "adjust", sku, "1", "--reason", "found")
-    assert (unknown.code, "No such SKU (404)" in unknown.err) == (1, True)
+    assert (unknown.code, "No such SKU (404)" in unknown.err) == (4, True)
     await run("stock", "set", sku, "1")
     stale = await run("stock", "set", sku, "2", "--if-match", "9")
     assert (stale.code, "Version conflict (412)" in stale.err) == (1, True)

@@ -212,7 +212,7 @@ async def test_a_draft_waits_for_its_customer_and_is_not_stuck(
 
 async def test_an_order_that_is_not_there(terminal: Terminal, operated: EmbeddedStack) -> None:
     said = await terminal.run("order", "explain", "00000000-0000-4000-8000-000000000000")
-    assert said.code == 1
+    assert said.code == 4
     assert "There is no order" in said.out
 
 

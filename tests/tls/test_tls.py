@@ -17,10 +17,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aiokafka.errors import KafkaError
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from orderflow import bootstrap
-from orderflow.kafka import check_topic, connection_options, ensure_topic, make_producer
+from orderflow.kafka import check_topic, ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.temporal import connect
@@ -148,13 +148,16 @@ async def test_kafka_is_not_reached_with_less(authority: Authority, kafka_tls: s
         await check_topic(settings)
 
 
-def test_a_key_that_does_not_open_is_named(authority: Authority, tmp_path: Path) -> None:
-    locked = mutual(authority, "kafka_ssl") | {"kafka_ssl_key_file": authority.key("locked")}
-    with pytest.raises(OSError, match=r"ORDERFLOW_KAFKA_SSL_CERT_FILE .*client\.pem with .*locked\.key cannot be used"):
-        connection_options(Settings(kafka_security_protocol="SSL", **locked))
+def test_a_file_that_cannot_be_used_is_named_at_the_start(authority: Authority, tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("no certificate\n")
-    with pytest.raises(OSError, match=r"ORDERFLOW_KAFKA_SSL_CA_FILE .*no\.pem cannot be used"):
-        connection_options(Settings(kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "no.pem"))
+    for prefix, secured in (("kafka_ssl", {"kafka_security_protocol": "SSL"}), ("temporal_tls", {})):
+        given: dict[str, Any] = secured | mutual(authority, prefix)
+        variable = f"ORDERFLOW_{prefix.upper()}"
+        locked = given | {f"{prefix}_key_file": authority.key("locked")}
+        with pytest.raises(ValidationError, match=rf"{variable}_CERT_FILE: .*client\.pem cannot be used with .*locked"):
+            Settings(**locked)
+        with pytest.raises(ValidationError, match=rf"{variable}_CA_FILE: .*no\.pem cannot be used"):
+            Settings(**given | {f"{prefix}_ca_file": tmp_path / "no.pem"})
 
 
 async def test_postgres_is_reached_by_its_url(authority: Authority, databases: Databases) -> None:
