@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.stack import NOT_RUNNING, STOP_SIGNALS, say
+from cli.calls import UNREACHABLE
+from cli.stack import STOP_SIGNALS, say
 from cli.terminal import fail, load_settings, out
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def _observe(data_dir: Path, port: int | None, rules: Path) -> None:
     if not record.running:
         fail(
             f"no stack runs from {data_dir}: `orderflow up` (or `make up`) in another terminal starts one",
-            NOT_RUNNING,
+            UNREACHABLE,
         )
     home = data_dir / "prometheus"
     home.mkdir(mode=0o700, exist_ok=True)
