@@ -222,17 +222,17 @@ async def test_the_databases_are_away(pager: Pager) -> None:
         )
 
 
-async def test_a_worker_and_the_relay_are_killed_and_meanwhile_kafka_loses_the_topic(
+async def test_a_worker_the_relay_and_the_api_are_killed_and_meanwhile_kafka_loses_the_topic(
     pager: Pager, tmp_path: Path
 ) -> None:
     await pager.quiet()
     settings = pager.stack.settings
     async with AsyncExitStack() as ended:
-        for name in ("payments", "relay"):
+        for name in ("payments", "relay", "api"):
             await pager.stack.process(name).kill(restart=False)
             ended.push_async_callback(pager.stack.process(name).start)
         leaderless = [f"RelayWithoutLeader {service}" for service in SERVICES]
-        gone = ("WorkerMissing payments", "ProcessDown payments", "ProcessDown relay")
+        gone = ("WorkerMissing payments", "ProcessDown payments", "ProcessDown relay", "ProcessDown api")
         await pager.fires(*gone, *leaderless, may="TrackingMissing")
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
         await admin.start()
