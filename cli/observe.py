@@ -161,10 +161,10 @@ def _tell(before: dict[str, str], alerts: list[dict[str, Any]]) -> dict[str, str
         for alert in alerts
         if alert["state"] == "firing"
     }
-    for key in now.keys() - before.keys():
+    for key in sorted(now.keys() - before.keys()):
         out.print("[red]fires[/]", end=" ")
         out.print(now[key], markup=False, soft_wrap=True)
-    for key in before.keys() - now.keys():
+    for key in sorted(before.keys() - now.keys()):
         out.print("[green]over[/] ", end=" ")
         out.print(before[key], markup=False, soft_wrap=True)
     return now

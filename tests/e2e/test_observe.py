@@ -20,10 +20,8 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
-@needs_prometheus
-async def test_it_scrapes_every_process_until_it_is_interrupted(stack: EmbeddedStack, tmp_path: Path) -> None:
-    port = free_port()
-    terminal = Terminal(tmp_path, data_dir=str(stack.data_dir))
+async def observing_at(terminal: Terminal, port: int) -> asyncio.subprocess.Process:
+    """Start it, and wait until Prometheus runs."""
     observing = await terminal.start("observe", "--port", str(port))
     assert observing.stdout is not None
     said = ""
@@ -32,6 +30,17 @@ async def test_it_scrapes_every_process_until_it_is_interrupted(stack: EmbeddedS
         assert line, said
         said += line.decode()
     assert f"http://127.0.0.1:{port}/alerts" in said
+    return observing
+
+
+@needs_prometheus
+async def test_it_scrapes_every_process_until_it_is_interrupted(stack: EmbeddedStack, tmp_path: Path) -> None:
+    port = free_port()
+    terminal = Terminal(tmp_path, data_dir=str(stack.data_dir))
+    killed = await observing_at(terminal, port)
+    killed.kill()
+    await killed.wait()
+    observing = await observing_at(terminal, port)  # stops the Prometheus that was left, which has the port
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False) as client:
 

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
 _GROUPINGS = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 _WORDS = frozenset({"and", "or", "unless", "bool", "offset"})
 _AGGREGATIONS = frozenset({"sum", "min", "max", "avg", "count", "topk", "bottomk", "quantile"})
-_FUNCTIONS = frozenset({"rate", "increase", "histogram_quantile", "absent", "time", "label_replace", "clamp_min"})
+_FUNCTIONS = frozenset({"rate", "increase", "histogram_quantile", "absent", "vector"})
 _MATCHES = frozenset({"=", "!=", "=~", "!~"})
 
 
