@@ -252,7 +252,7 @@ def unpark(
         raise typer.Exit(REFUSED)
 
 
-async def _unpark(settings: "Settings", order: UUID) -> list[Service]:
+async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
     from orderflow.store.outbox import unpark
     from workers.databases import open_databases
 
