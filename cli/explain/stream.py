@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cli.explain.causes import Cause, Verdict
-from cli.explain.facts import Facts, late
+from cli.explain.facts import Facts, Shelf, late
 from cli.explain.words import clock, one_or_many, short
 
 
@@ -19,7 +19,9 @@ def stream(facts: Facts) -> Iterator[Verdict]:
                 shelf.parked_at,
                 f"parked: {short(shelf.parked_error, 60)}",
             )
-    behind = [s for s in facts.shelves if s.parked_error is None and s.oldest_at and late(facts, s.oldest_at)]
+    for number in sorted({s.stopped_partition for s in facts.shelves if s.stopped_partition is not None}):
+        yield _stopped(number, [shelf for shelf in facts.shelves if shelf.stopped_partition == number])
+    behind = [s for s in facts.shelves if _waits_for_the_relay(s) and s.oldest_at and late(facts, s.oldest_at)]
     if not behind:
         return
     since = min(shelf.oldest_at for shelf in behind if shelf.oldest_at is not None)
@@ -50,6 +52,24 @@ def stream(facts: Facts) -> Iterator[Verdict]:
         since,
         group,
     )
+
+
+def _stopped(partition: int, shelves: list[Shelf]) -> Verdict:
+    services = " and ".join(shelf.service for shelf in shelves)
+    return Verdict(
+        Cause.PARTITION_STOPPED,
+        "wrong",
+        f"Its {services} events wait for people: Kafka lost records of partition {partition} that it had acknowledged, "
+        "so nothing is sent there.",
+        f"`orderflow outbox republish --partition {partition}` sends the missing events again, and these after them; "
+        "the order itself goes on.",
+        min((shelf.stopped_at for shelf in shelves if shelf.stopped_at is not None), default=None),
+        f"Kafka lost records of partition {partition}",
+    )
+
+
+def _waits_for_the_relay(shelf: Shelf) -> bool:
+    return shelf.parked_error is None and shelf.stopped_partition is None
 
 
 def tracking(facts: Facts) -> Iterator[Verdict]:

@@ -26,9 +26,11 @@ WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""")
 
 _RELAY = Statement("""
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until
+       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
+LEFT JOIN waiting_orders w USING (order_id)
+LEFT JOIN stopped_partitions s USING (partition)
 LEFT JOIN relay_lease l ON l.name = 'relay'""")
 
 _PAYMENT = Statement(
@@ -85,7 +87,8 @@ class Asked:
 class Relayed:
     """How the relay of this database stands, and whether it has parked the order. ``now``: the database's clock.
 
-    ``led_until``: how long the present leader holds its lease; None: nobody holds it.
+    ``led_until``: how long the present leader holds its lease; None: nobody holds it. ``stopped_partition``: the order
+    waits for this partition, in which Kafka lost records.
     """
 
     now: datetime
@@ -93,6 +96,8 @@ class Relayed:
     parked_error: str | None
     parked_at: datetime | None
     led_until: datetime | None
+    stopped_partition: int | None = None
+    stopped_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
