@@ -15,7 +15,8 @@ def stream(facts: Facts) -> Iterator[Verdict]:
                 "wrong",
                 f"Its {shelf.service} events wait for people: Kafka refuses version {shelf.parked_version} "
                 f"({short(shelf.parked_error)}), so that one and all after it are parked.",
-                "See the error, change the topic's limits, then unpark the order; the order itself goes on.",
+                f"Change the topic's limits, then `orderflow outbox unpark {facts.order_id}`; the order itself "
+                "goes on.",
                 shelf.parked_at,
                 f"parked: {short(shelf.parked_error, 60)}",
             )
@@ -79,7 +80,8 @@ def tracking(facts: Facts) -> Iterator[Verdict]:
             Cause.TRACKING_BEHIND,
             "wrong",
             f"Its tracking is held: a record was set aside ({short(tracked.set_aside)}), and all after it.",
-            "See the reason, fix it, and redrive the dead letters; the order itself goes on.",
+            f"Fix the cause (`orderflow dlq list --order {facts.order_id}`), then "
+            f"`orderflow dlq redrive --order {facts.order_id}`; the order itself goes on.",
             tracked.set_aside_at,
             f"dead letter: {short(tracked.set_aside, 60)}",
         )

@@ -28,6 +28,7 @@ from support.explaining import (
     in_threads,
     opened,
     page,
+    send,
     settles,
     without,
 )
@@ -134,7 +135,7 @@ async def test_both_refuse(stack: EmbeddedStack, terminal: Terminal, client: Sho
     order_id = await client.place(EMPTY, "tok_declined")
     async with without(stack, "workers"):
         async with a_worker(stack, tmp_path / "worker.log", "orders"):
-            await client.ask(order_id, "approve")
+            await send(client, order_id, "approve")
             await has_step(stack, order_id, "reserve_inventory")
         async with a_worker(stack, tmp_path / "worker.log", "payments", "inventory"):
             await has_event(stack, "payments", order_id, "PAYMENT_FAILED")
@@ -205,6 +206,11 @@ async def test_refused_commands(stack: EmbeddedStack, terminal: Terminal, client
     await settles(stack, order_id, "customer")
     await client.ask(order_id, "cancel")
     await is_told(stack, terminal, order_id, "refused-commands")
+
+
+async def test_an_answer_of_the_gateway_is_lost(stack: EmbeddedStack, terminal: Terminal, client: Shop) -> None:
+    order_id = await placed(client, "FULFILLING", "tok_answer_lost_once")
+    await is_told(stack, terminal, order_id, "a-lost-answer", cause="customer")
 
 
 async def test_replayed_commands(stack: EmbeddedStack, terminal: Terminal, client: Shop) -> None:
