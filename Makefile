@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench clean
+.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench tour clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ mutants: setup ## Plant bugs in a scratch copy and see that tests catch each (AR
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)
+
+tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
+	@PYTHONPATH=.:events $(BIN)/python -m docs.tour
 
 clean: ## Remove the environment and caches (not .orderflow: `orderflow up --fresh` empties that)
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -5,6 +5,7 @@ in all three databases.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -51,6 +52,10 @@ GROUP BY o.order_id""")
 _SET_ASIDE = Statement("""
 SELECT kind, reason, dead_lettered_at FROM dead_letters
 WHERE consumer_group = $consumer_group AND subject = $subject ORDER BY dead_letter_id LIMIT 1""")
+
+_HELD_ORDERS = Statement("""
+SELECT subject, min(dead_lettered_at) AS since FROM dead_letters
+WHERE consumer_group = $consumer_group AND subject IS NOT NULL GROUP BY subject ORDER BY since LIMIT $limit""")
 
 #: How many entries of an outbox are looked at for who waits.
 MOST_ENTRIES: Final = 20_000
@@ -147,6 +152,16 @@ async def set_aside(database: Database, consumer_group: str, order_id: UUID) -> 
     """The order's first dead letter: it holds all that comes after it. The orders database only."""
     row = await database.one(_SET_ASIDE, {"consumer_group": consumer_group, "subject": str(order_id)})
     return None if row is None else SetAside(**row)
+
+
+async def held_orders(database: Database, consumer_group: str, limit: int = MOST_ENTRIES) -> list[UUID]:
+    """Orders with a dead letter, the oldest first. Of a record that names no order nobody can say whose it is."""
+    rows = await database.all(_HELD_ORDERS, {"consumer_group": consumer_group, "limit": limit})
+    found = []
+    for row in rows:
+        with suppress(ValueError):
+            found.append(UUID(row["subject"]))
+    return found
 
 
 async def waiting_orders(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:

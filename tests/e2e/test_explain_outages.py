@@ -16,7 +16,6 @@ import pytest_asyncio
 from orderflow.settings import Service, Settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store import outbox
-from orderflow.store.database import Statement
 from orderflow.temporal import connect
 from support.explaining import (
     a_terminal,
@@ -38,10 +37,6 @@ from support.terminal import REPOSITORY, Terminal
 from support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
-
-_LOSE = Statement(
-    'UPDATE publications SET "offset" = "offset" + 1000000 WHERE order_id = $order_id RETURNING partition'
-)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -157,17 +152,6 @@ async def test_kafka_is_away(operated: EmbeddedStack, terminal: Terminal, client
         _, groups = await stuck(terminal)
         assert order_id in [order["order_id"] for order in groups["kafka_away"]["orders"]]
     story = await explains(terminal, order_id, "customer")
-    await none_is_stuck(terminal)
-
-
-async def test_the_relay_is_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    async with without(operated, "relay"):
-        order_id = await client.place(baskets[0])
-        story = await explains(terminal, order_id, "relay_away")
-        assert "no relay leads for orders" in story["verdict"]["waits_for"]
-    await none_is_stuck(terminal)
 
 
 async def test_temporal_is_away(
@@ -289,40 +273,39 @@ async def test_the_gateway_is_slow(
     await client.reaches(order_id, "FULFILLING")
 
 
-@pytest.mark.parametrize("service", ["orders", "payments", "inventory"])
-async def test_one_database_is_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], service: Service
-) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with closed(operated, service):
-        temporal = await connect(operated.settings)
-        await temporal.get_workflow_handle(f"order-{order_id}").signal("approve")
-        story = await explains(terminal, order_id, "database_away")
-        assert f"the {service} database, which does not answer" in story["verdict"]["waits_for"]
-        assert f"Start the Postgres of {service}" in story["verdict"]["do"]
-        assert story["unread"].keys() == {service}
-        await is_listed(terminal, "database_away", order_id)
-    await client.reaches(order_id, "FULFILLING")
-    await none_is_stuck(terminal)
-
-
-@pytest.mark.parametrize(
-    ("name", "cause"), [("postgres", "database_away"), ("temporal", "temporal_away"), ("kafka", "kafka_away")]
-)
+@pytest.mark.parametrize(("name", "cause"), [("postgres", "database_away"), ("temporal", "temporal_away")])
 async def test_what_hangs_costs_seconds_and_its_lines_only(
     operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], name: str, cause: str
 ) -> None:
     order_id = await client.place(baskets[0])
     await explains(terminal, order_id, "customer")
     async with frozen(operated, name):
-        if name == "kafka":
-            await client.ask(order_id, "cancel")  # there is something to publish
         story = await explains(terminal, order_id, cause)
     if name != "temporal":
         assert "place: DRAFT (version 1)" in whats(story, "temporal")
     if name != "postgres":
         assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
-    await none_is_stuck(terminal)
+
+
+@pytest.mark.parametrize("services", [("orders",), ("payments", "inventory")], ids=" and ".join)
+async def test_databases_of_some_services_are_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], services: tuple[Service, ...]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with contextlib.AsyncExitStack() as outage:
+        for service in services:
+            await outage.enter_async_context(closed(operated, service))
+        temporal = await connect(operated.settings)
+        await temporal.get_workflow_handle(f"order-{order_id}").signal("approve")
+        story = await explains(terminal, order_id, "database_away")
+        verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
+        for service in services:
+            error = f'too many connections for role "{service}"'
+            do = verdicts[f"It waits for the {service} database, which does not answer ({error})."]
+            assert f"Start the Postgres of {service}" in do
+        assert story["unread"].keys() == set(services)
+        await is_listed(terminal, "database_away", order_id)
+    await client.reaches(order_id, "FULFILLING")
 
 
 async def test_the_api_is_away(
@@ -344,20 +327,21 @@ async def test_a_frozen_relay_loses_its_lead(
         story = await explains(terminal, order_id, "relay_away")
         assert "no relay leads for orders" in story["verdict"]["waits_for"]
         await is_listed(terminal, "relay_away", order_id)
-    await none_is_stuck(terminal)
 
 
-async def test_the_tracking_is_away(
+async def test_relay_and_tracking_are_away_then_only_the_tracking(
     operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], tmp_path: Path
 ) -> None:
-    async with without(operated, "relay"), a_worker(operated, tmp_path / "relay.log", "relay"):
+    async with without(operated, "relay"):
         order_id = await client.place(baskets[0])
-        story = await explains(terminal, order_id, "tracking_behind")
-        assert "1 published event is not applied" in story["verdict"]["waits_for"]
-        assert "`orderflow worker tracking`" in story["verdict"]["do"]
-        assert whats(story, "kafka")[0].endswith("; not tracked")
-        await is_listed(terminal, "tracking_behind", order_id)
-    await none_is_stuck(terminal)
+        story = await explains(terminal, order_id, "relay_away")
+        assert "no relay leads for orders" in story["verdict"]["waits_for"]
+        async with a_worker(operated, tmp_path / "relay.log", "relay"):
+            story = await explains(terminal, order_id, "tracking_behind")
+            assert "1 published event is not applied" in story["verdict"]["waits_for"]
+            assert "`orderflow worker tracking`" in story["verdict"]["do"]
+            assert whats(story, "kafka")[0].endswith("; not tracked")
+            await is_listed(terminal, "tracking_behind", order_id)
 
 
 async def test_a_dead_letter_is_named_with_its_reason(
@@ -387,14 +371,13 @@ async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_a
 ) -> None:
     order_id = await client.place(baskets[0])
     await explains(terminal, order_id, "customer")
-    async with without(operated, "relay"), opened(operated, "orders") as orders:
+    async with without(operated, "relay"), administrator(operated, "orders") as admin:
         # What a broker that lost records looks like from here: nothing stands where it was acknowledged.
         # (tests/e2e/test_operating.py kills one.)
-        assert await orders.one(_LOSE, {"order_id": UUID(order_id)})
+        await admin.execute('UPDATE publications SET "offset" = "offset" + 1000000 WHERE order_id = $1', UUID(order_id))
     await client.ask(order_id, "cancel")
     story = await explains(terminal, order_id, "partition_stopped")
     assert "Kafka lost records of partition" in story["verdict"]["waits_for"]
-    assert [verdict["cause"] for verdict in story["also"]] == ["done"]
     command = story["verdict"]["do"].split("`")[1]
     await is_listed(terminal, "partition_stopped", order_id)
     assert (await terminal.run(*command.split()[1:])).code == 0
@@ -422,7 +405,6 @@ async def test_a_step_that_hangs(
             assert "authorize_payment taken, attempt 1" in whats(story, "temporal")
             await is_listed(terminal, "step_hangs", order_id)
     await client.reaches(order_id, "FULFILLING")
-    await none_is_stuck(terminal)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +420,7 @@ async def test_a_step_that_hangs(
         (
             "ALTER TABLE payments ADD CONSTRAINT planted CHECK (amount < 0) NOT VALID",
             "step_bug",
-            "a step that ended in an error which is not repeated: authorize_payment: payments: ",
+            "a step that ended in an error which is not repeated: authorize_payment: The database refuses this",
         ),
     ],
     ids=["repeated", "not repeated"],
@@ -467,4 +449,3 @@ async def test_a_step_with_a_bug(
             await admin.execute("ALTER TABLE payments DROP CONSTRAINT IF EXISTS planted")
             await admin.execute("DROP FUNCTION IF EXISTS planted CASCADE")
     await client.reaches(order_id, "FULFILLING")
-    await none_is_stuck(terminal)

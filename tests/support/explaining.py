@@ -14,8 +14,10 @@ from uuid import UUID
 import httpx
 
 from cli.explain.gather import Found, open_sources
+from cli.explain.stuck import look
 from cli.explain.verdict import judge
-from orderflow.settings import Service
+from orderflow.settings import Service, Settings
+from orderflow.stack.environment import running_settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store.database import Database
 from support.shop import Shop
@@ -46,18 +48,21 @@ async def explained(terminal: Terminal, order_id: str) -> dict[str, Any]:
 
 async def explains(terminal: Terminal, order_id: str, cause: str) -> dict[str, Any]:
     """The story, once its verdict is ``cause``."""
-    story: dict[str, Any] = {}
 
     async def there() -> bool:
-        story.clear()
-        story.update(await explained(terminal, order_id))
-        return bool(story["verdict"]["cause"] == cause)
+        async with open_sources(_settings(terminal)) as sources:
+            return judge((await sources.gather(UUID(order_id))).facts)[0].cause == cause
 
-    try:
-        await until(there, seconds=LATE_SECONDS, every=0.5)
-    except TimeoutError:
-        raise AssertionError(f"not {cause}: {json.dumps(story, indent=1)}") from None
+    with contextlib.suppress(TimeoutError):  # what it is instead is said below
+        await until(there, seconds=LATE_SECONDS, every=0.2)
+    story = await explained(terminal, order_id)
+    assert story["verdict"]["cause"] == cause, json.dumps(story, indent=1)
     return story
+
+
+def _settings(terminal: Terminal) -> Settings:
+    """Those that a command of the terminal has: waiting for something need not start a process each time."""
+    return running_settings(Settings(data_dir=Path(terminal.env["ORDERFLOW_DATA_DIR"])))
 
 
 def whats(story: dict[str, Any], source: str) -> list[str]:
@@ -74,28 +79,28 @@ async def stuck(terminal: Terminal, seconds: float = 1) -> tuple[Said, dict[str,
 
 
 async def is_listed(terminal: Terminal, cause: str, *orders: str) -> None:
-    """Wait until ``stuck`` lists exactly these orders under ``cause``."""
-    groups: dict[str, dict[str, Any]] = {}
+    """Wait until ``stuck`` lists these orders under ``cause``, among others of the same trouble."""
+    wanted = {UUID(order) for order in orders}
 
     async def listed() -> bool:
-        nonlocal groups
-        _, groups = await stuck(terminal)
-        found = groups.get(cause, {"orders": []})["orders"]
-        return {order["order_id"] for order in found} == set(orders)
+        groups = (await look(_settings(terminal), 1)).groups
+        return wanted <= {one.order_id for group in groups for one in group if one.verdict.cause == cause}
 
-    try:
-        await until(listed, seconds=LATE_SECONDS, every=0.5)
-    except TimeoutError:
-        raise AssertionError(f"not {orders} under {cause}: {json.dumps(groups, indent=1)}") from None
+    with contextlib.suppress(TimeoutError):  # what it lists instead is said below
+        await until(listed, seconds=LATE_SECONDS, every=0.2)
+    _, found = await stuck(terminal)
+    assert cause in found, f"{orders} not under {cause}: {json.dumps(found, indent=1)}"
+    assert set(orders) <= {order["order_id"] for order in found[cause]["orders"]}, json.dumps(found, indent=1)
 
 
 async def none_is_stuck(terminal: Terminal) -> None:
     """Wait until ``stuck`` finds none."""
 
     async def none() -> bool:
-        return (await stuck(terminal))[0].code == 0
+        return not (await look(_settings(terminal), 1)).groups
 
-    await until(none, seconds=LATE_SECONDS, every=0.5)
+    await until(none, seconds=LATE_SECONDS, every=0.2)
+    assert (await stuck(terminal))[0].code == 0
 
 
 async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> None:
