@@ -59,6 +59,8 @@ def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], d
         elif event.waits and trail.relay.parked_at is None:
             waited = trail.relay.now - event.recorded_at
             what = f"{service} version {event.version} is not on Kafka yet, after {duration(waited)}"
+            if trail.relay.stopped_partition is not None:
+                what += f": partition {trail.relay.stopped_partition}, where it belongs, has lost records"
             yield Line(trail.relay.now, "kafka", what, waited > SLOW, f"{service} {event.version} waits")
     relay = trail.relay
     if relay.parked_at is not None:
