@@ -122,13 +122,14 @@ async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> None:
 # --- A story as a page: what differs from run to run is replaced ---
 
 _ROW = re.compile(
-    r"^  (?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d{3} +(?P<after>[\d.]+ \w+(?: \d+ \w+)?)? +(?P<said>[a-z]+ .*)$"
+    r"^  (?P<day>\d{4}-\d\d-\d\d)? ?(?P<time>\d\d:\d\d:\d\d\.\d{3})"
+    r" +(?P<after>[\d.]+ \w+(?: \d+ \w+)?)? +(?P<said>[a-z]+ .*)$"
 )
 _SPAN = r"[\d.]+ (?:s|min|h|d)(?: \d+ (?:s|min|h))?"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PLACEHOLDERS = (
     (re.compile(rf"\(run {_UUID}"), "(run RUN"),
-    (re.compile(rf"(c:[a-z]+-){_UUID}"), r"\1KEY"),
+    (re.compile(rf"(c:(?:[a-z]+-)?){_UUID}"), r"\1KEY"),
     (re.compile(_UUID), "ORDER"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"partition \d+, offset \d+"), "partition P, offset N"),
@@ -146,7 +147,20 @@ async def page(terminal: Terminal, order_id: str) -> str:
     said = await terminal.run("order", "explain", order_id)
     del terminal.env["COLUMNS"]
     assert said.code == 0, said.err
+    times = _times(said.out)
+    assert times == sorted(times), said.out
     return "".join(f"{line}\n" for line in map(_with_placeholders, said.out.splitlines()) if line is not None)
+
+
+def _times(story: str) -> list[tuple[str, str]]:
+    """The day and time of each line; the page says the day where a new one begins."""
+    times, day = [], ""
+    for row in filter(None, map(_ROW.match, story.splitlines())):
+        day = row["day"] or day
+        times.append((day, row["time"]))
+    assert times
+    assert day
+    return times
 
 
 def _with_placeholders(line: str) -> str | None:
