@@ -94,7 +94,7 @@ async def test_no_payment_worker(
     order_id = await place_in_stock(client, baskets[0])
     async with without(operated, "payments"):
         await client.ask(order_id, "approve")
-        story = await explains(terminal, order_id, "step_not_taken")
+        story = await explains(terminal, order_id, "step_not_taken", typed=True)
         assert story["verdict"]["waits_for"].startswith(
             "It waits for the payment service: no worker takes authorize_payment from the task queue payments ("
         )
@@ -115,7 +115,7 @@ async def test_the_gateway_is_down(
         assert "last: payment gateway: answered authorize with 503." in story["verdict"]["waits_for"]
         assert "why the payment gateway does not answer" in story["verdict"]["do"]
         assert any("authorize_payment has failed" in line for line in whats(story, "temporal"))
-        await is_listed(terminal, "step_fails", order_id)
+        await is_listed(terminal, "step_fails", order_id, typed=True)
     await client.reaches(order_id, "FULFILLING")
     story = await explains(terminal, order_id, "customer")
     assert any(
@@ -129,7 +129,7 @@ async def test_all_workers_are_away(
     waiting = await client.place(baskets[0])
     async with without(operated, "orders", "payments", "inventory"):
         order_id = await client.place(baskets[0])
-        story = await explains(terminal, order_id, "no_orders_worker")
+        story = await explains(terminal, order_id, "no_orders_worker", typed=True)
         assert story["status"] == "PLACING"
         assert "it is PLACING, and its first task is not taken" in story["verdict"]["waits_for"]
         assert "`orderflow worker orders`" in story["verdict"]["do"]
@@ -145,7 +145,7 @@ async def test_all_workers_are_away(
 async def test_kafka_is_away(operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]) -> None:
     async with without(operated, "kafka"):
         order_id = await client.place(baskets[0])
-        story = await explains(terminal, order_id, "kafka_away")
+        story = await explains(terminal, order_id, "kafka_away", typed=True)
         assert "1 of its events waits since" in story["verdict"]["waits_for"]
         assert [verdict["cause"] for verdict in story["also"]] == ["customer"]
         assert whats(story, "kafka")[0].startswith("orders version 1 is not on Kafka yet, after ")
@@ -159,7 +159,7 @@ async def test_temporal_is_away(
 ) -> None:
     order_id = await client.place(baskets[0])
     async with without(operated, "temporal"):
-        story = await explains(terminal, order_id, "temporal_away")
+        story = await explains(terminal, order_id, "temporal_away", typed=True)
         assert "temporal" in story["unread"]
         assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
         _, groups = await stuck(terminal)
@@ -175,7 +175,7 @@ async def test_the_databases_are_away(
         # As an operator does with Temporal's own command.
         temporal = await connect(operated.settings)
         await temporal.get_workflow_handle(f"order-{order_id}").signal("cancel")
-        story = await explains(terminal, order_id, "database_away")
+        story = await explains(terminal, order_id, "database_away", typed=True)
         assert story["status"] == "DRAFT"  # as the workflow knew it
         assert {"orders", "payments", "inventory"} <= story["unread"].keys()
         assert "signal cancel" in whats(story, "temporal")
@@ -280,7 +280,7 @@ async def test_what_hangs_costs_seconds_and_its_lines_only(
     order_id = await client.place(baskets[0])
     await explains(terminal, order_id, "customer")
     async with frozen(operated, name):
-        story = await explains(terminal, order_id, cause)
+        story = await explains(terminal, order_id, cause, typed=True)
     if name != "temporal":
         assert "place: DRAFT (version 1)" in whats(story, "temporal")
     if name != "postgres":
@@ -341,7 +341,7 @@ async def test_relay_and_tracking_are_away_then_only_the_tracking(
             assert "1 published event is not applied" in story["verdict"]["waits_for"]
             assert "`orderflow worker tracking`" in story["verdict"]["do"]
             assert whats(story, "kafka")[0].endswith("; not tracked")
-            await is_listed(terminal, "tracking_behind", order_id)
+            await is_listed(terminal, "tracking_behind", order_id, typed=True)
 
 
 async def test_a_dead_letter_is_named_with_its_reason(
@@ -379,7 +379,7 @@ async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_a
     story = await explains(terminal, order_id, "partition_stopped")
     assert "Kafka lost records of partition" in story["verdict"]["waits_for"]
     command = story["verdict"]["do"].split("`")[1]
-    await is_listed(terminal, "partition_stopped", order_id)
+    await is_listed(terminal, "partition_stopped", order_id, typed=True)
     assert (await terminal.run(*command.split()[1:])).code == 0
     await explains(terminal, order_id, "done")
 

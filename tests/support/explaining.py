@@ -7,12 +7,15 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
+from rich.console import Console
 
+from cli.explain import pages
 from cli.explain.gather import Found, open_sources
 from cli.explain.stuck import look
 from cli.explain.verdict import judge
@@ -27,7 +30,7 @@ from support.waiting import until
 #: Above GRACE, at which what is not taken is late, and Temporal's 10 s for a task that its worker lost.
 LATE_SECONDS = 60.0
 #: Wide enough that no line of a story is folded.
-COLUMNS = "400"
+COLUMNS = 400
 
 
 def a_terminal(stack: EmbeddedStack, home: Path) -> Terminal:
@@ -39,23 +42,28 @@ def a_terminal(stack: EmbeddedStack, home: Path) -> Terminal:
 
 
 async def explained(terminal: Terminal, order_id: str) -> dict[str, Any]:
-    """The order's story."""
+    """The order's story, as the command prints it for programs."""
     said = await terminal.run("order", "explain", order_id, "--json")
     assert said.code == 0, said.err
     story: dict[str, Any] = json.loads(said.out)
     return story
 
 
-async def explains(terminal: Terminal, order_id: str, cause: str) -> dict[str, Any]:
-    """The story, once its verdict is ``cause``."""
+async def explains(terminal: Terminal, order_id: str, cause: str, *, typed: bool = False) -> dict[str, Any]:
+    """The story, once its verdict is ``cause``. ``typed``: the command said so too; a process costs a second of CPU."""
+    found: list[Found] = []
 
     async def there() -> bool:
         async with open_sources(_settings(terminal)) as sources:
-            return judge((await sources.gather(UUID(order_id))).facts)[0].cause == cause
+            found[:] = [await sources.gather(UUID(order_id))]
+        return judge(found[0].facts)[0].cause == cause
 
     with contextlib.suppress(TimeoutError):  # what it is instead is said below
         await until(there, seconds=LATE_SECONDS, every=0.2)
-    story = await explained(terminal, order_id)
+    if typed:
+        story = await explained(terminal, order_id)
+    else:
+        story = pages.story_document(found[0].facts, found[0].lines, judge(found[0].facts))
     assert story["verdict"]["cause"] == cause, json.dumps(story, indent=1)
     return story
 
@@ -78,19 +86,23 @@ async def stuck(terminal: Terminal, seconds: float = 1) -> tuple[Said, dict[str,
     return said, {group["cause"]: group for group in document["groups"]}
 
 
-async def is_listed(terminal: Terminal, cause: str, *orders: str) -> None:
+async def is_listed(terminal: Terminal, cause: str, *orders: str, typed: bool = False) -> None:
     """Wait until ``stuck`` lists these orders under ``cause``, among others of the same trouble."""
-    wanted = {UUID(order) for order in orders}
+    groups: list[dict[str, Any]] = []
 
     async def listed() -> bool:
-        groups = (await look(_settings(terminal), 1)).groups
-        return wanted <= {one.order_id for group in groups for one in group if one.verdict.cause == cause}
+        groups[:] = pages.stuck_document(await look(_settings(terminal), 1))["groups"]
+        return set(orders) <= _listed(groups, cause)
 
     with contextlib.suppress(TimeoutError):  # what it lists instead is said below
         await until(listed, seconds=LATE_SECONDS, every=0.2)
-    _, found = await stuck(terminal)
-    assert cause in found, f"{orders} not under {cause}: {json.dumps(found, indent=1)}"
-    assert set(orders) <= {order["order_id"] for order in found[cause]["orders"]}, json.dumps(found, indent=1)
+    if typed:
+        groups[:] = (await stuck(terminal))[1].values()
+    assert set(orders) <= _listed(groups, cause), json.dumps(groups, indent=1)
+
+
+def _listed(groups: list[dict[str, Any]], cause: str) -> set[str]:
+    return {order["order_id"] for group in groups if group["cause"] == cause for order in group["orders"]}
 
 
 async def none_is_stuck(terminal: Terminal) -> None:
@@ -103,10 +115,10 @@ async def none_is_stuck(terminal: Terminal) -> None:
     assert (await stuck(terminal))[0].code == 0
 
 
-async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> None:
+async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> Found:
     """Wait until the verdict is ``cause`` and all events of the order are published and tracked."""
+    found: list[Found] = []
     async with open_sources(stack.settings) as sources:
-        found: list[Found] = []
 
         async def settled() -> bool:
             found[:] = [await sources.gather(UUID(order_id))]
@@ -117,6 +129,7 @@ async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> None:
             await until(settled, seconds=LATE_SECONDS, every=0.1)
         except TimeoutError:
             raise AssertionError(f"not {cause}: {found}") from None
+    return found[0]
 
 
 # --- A story as a page: what differs from run to run is replaced ---
@@ -141,15 +154,18 @@ _PLACEHOLDERS = (
 _SLOW = re.compile(rf" taken, after {_SPAN}$")
 
 
-async def page(terminal: Terminal, order_id: str) -> str:
-    """What ``order explain`` prints, with placeholders for ids, times and spans: a line each, no blanks at its end."""
-    terminal.env["COLUMNS"] = COLUMNS
-    said = await terminal.run("order", "explain", order_id)
-    del terminal.env["COLUMNS"]
-    assert said.code == 0, said.err
-    times = _times(said.out)
-    assert times == sorted(times), said.out
-    return "".join(f"{line}\n" for line in map(_with_placeholders, said.out.splitlines()) if line is not None)
+def page(found: Found) -> str:
+    """What ``order explain`` prints, with placeholders for ids, times and spans."""
+    said = StringIO()
+    Console(file=said, width=COLUMNS).print(pages.story(found.facts, found.lines, judge(found.facts)), soft_wrap=True)
+    return with_placeholders(said.getvalue())
+
+
+def with_placeholders(story: str) -> str:
+    """A page as it is the same of every run: a line each, no blanks at its end. Its lines are in order of time."""
+    times = _times(story)
+    assert times == sorted(times), story
+    return "".join(f"{line}\n" for line in map(_with_placeholders, story.splitlines()) if line is not None)
 
 
 def _times(story: str) -> list[tuple[str, str]]:
