@@ -5,10 +5,10 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down test lint format lock histories chaos chaos-strict mutants bench tour clean
+.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from requirements.lock (only when something changed)
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -31,6 +31,9 @@ up: setup ## Start the whole stack and stay in the foreground; Ctrl-C stops it
 
 down: setup ## Stop a stack that runs from this folder
 	@$(BIN)/orderflow down
+
+observe: setup ## A Prometheus with our alerts beside a stack that runs from this folder; Ctrl-C stops it
+	@exec $(BIN)/orderflow observe $(ARGS)
 
 test: setup ## All tests, on real servers of their own
 	@$(BIN)/python -m pytest $(ARGS)
@@ -70,6 +73,9 @@ mutants: setup ## Plant bugs in a scratch copy and see that tests catch each (AR
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-overhead: setup ## What metrics, logs and traces cost, against a stack without them
+	@$(BIN)/python -m bench.overhead $(ARGS)
 
 tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
 	@PYTHONPATH=.:events $(BIN)/python -m docs.tour

@@ -5,12 +5,14 @@ All methods raise Unavailable when Temporal gives no answer.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import (
     Client,
@@ -46,6 +48,15 @@ _BROKEN: Final = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus IN ('Terminat
 
 class NothingToReset(Exception):
     """Temporal does not remember the order's run, or cannot go back in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPoint:
+    """A place in a run's history: the event that ended a workflow task. ``signals_since``: their names, in order."""
+
+    event_id: int
+    at: datetime
+    signals_since: list[str] = field(default_factory=list)
 
 
 class OrderRuns:
@@ -102,26 +113,58 @@ class OrderRuns:
                     raise
 
     async def reset(self, order_id: UUID, reason: str) -> None:
-        """Run the order's closed workflow again from its last finished workflow task, its signals included.
+        """Run the order's closed workflow again from its last finished workflow task.
 
-        What it repeats is harmless: command ids. A run that came to its end is left alone, and asked twice for one
-        closed run, it happens once. Raises NothingToReset.
+        A run that came to its end, and one that is open, are left alone. Raises NothingToReset.
+        """
+        run = await self.look(order_id)
+        if run.state == "running" or run.ended == WorkflowExecutionStatus.COMPLETED.name:
+            return
+        points = await self.reset_points(order_id, run.run_id) if run.run_id else []
+        if run.run_id is None or not points:
+            raise NothingToReset("Temporal remembers no run of it")
+        await self.go_back(order_id, run.run_id, points[-1], reason)
+
+    async def reset_points(self, order_id: UUID, run_id: str) -> list[ResetPoint]:
+        """Where a run can be gone back to, in order: each finished workflow task.
+
+        One that has finished none can be run again from its start: the event that would have been next.
+        """
+        points: list[ResetPoint] = []
+        scheduled: HistoryEvent | None = None
+        handle = self._client.get_workflow_handle(workflow_id(order_id), run_id=run_id)
+        async with _answering():
+            async for event in handle.fetch_history_events(rpc_timeout=_RPC_TIMEOUT):
+                if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                    points.append(ResetPoint(event.event_id, _at(event)))
+                elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+                    scheduled = scheduled or event
+                elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                    name = event.workflow_execution_signaled_event_attributes.signal_name
+                    for point in points:
+                        point.signals_since.append(name)
+        if not points and scheduled is not None:
+            return [ResetPoint(scheduled.event_id + 1, _at(scheduled))]
+        return points
+
+    async def go_back(
+        self, order_id: UUID, run_id: str, point: ResetPoint, reason: str, *, request_id: str | None = None
+    ) -> str:
+        """Run the order again from ``point`` of a run; the new run's id. An open run ends with that.
+
+        The task that ended there is done again, with what the run knew by then, and every signal since (of later runs
+        too) is handed in again; what is repeated is harmless: command ids. The same ``request_id`` resets once;
+        without one, a run is reset once, whoever asks. Raises NothingToReset.
         """
         async with _answering():
-            run = await self.look(order_id)
-            if run.state == "running" or run.ended == WorkflowExecutionStatus.COMPLETED.name:
-                return
             try:
-                point = await self._reset_point(order_id)
-                if run.run_id is None or point is None:
-                    raise NothingToReset("Temporal remembers no run of it")
-                await self._client.workflow_service.reset_workflow_execution(
+                answer = await self._client.workflow_service.reset_workflow_execution(
                     ResetWorkflowExecutionRequest(
                         namespace=self._client.namespace,
-                        workflow_execution=WorkflowExecution(workflow_id=workflow_id(order_id), run_id=run.run_id),
+                        workflow_execution=WorkflowExecution(workflow_id=workflow_id(order_id), run_id=run_id),
                         reason=reason,
-                        workflow_task_finish_event_id=point,
-                        request_id=f"reconcile-{run.run_id}",
+                        workflow_task_finish_event_id=point.event_id,
+                        request_id=request_id or f"reconcile-{run_id}",
                         reset_reapply_type=ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE,
                     ),
                     timeout=_RPC_TIMEOUT,
@@ -130,6 +173,7 @@ class OrderRuns:
                 if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
                     raise NothingToReset(error.message) from error
                 raise
+        return answer.run_id
 
     async def start(self, start: StartOrder, status: str, reason: str, first: SignalledCommand) -> None:
         """A new run, which is handed ``first`` as a ``complete`` with its start. One that runs is left alone."""
@@ -154,17 +198,6 @@ class OrderRuns:
             except WorkflowAlreadyStartedError:
                 return
 
-    async def _reset_point(self, order_id: UUID) -> int | None:
-        """The last finished workflow task; one that was never finished: the event that would have been next."""
-        finished = scheduled = None
-        history = self._handle(order_id).fetch_history_events(rpc_timeout=_RPC_TIMEOUT)
-        async for event in history:
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                finished = event.event_id
-            elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED and scheduled is None:
-                scheduled = event.event_id + 1
-        return finished or scheduled
-
     def _handle(self, order_id: UUID) -> Any:
         return self._client.get_workflow_handle(workflow_id(order_id))
 
@@ -183,6 +216,10 @@ def _fact(execution: Execution) -> RunFact:
         return RunFact("running", execution.start_time, status, run_id=execution.run_id)
     ended = execution.status.name if execution.status else None
     return RunFact("closed", execution.close_time, status, ended, execution.run_id)
+
+
+def _at(event: HistoryEvent) -> datetime:
+    return event.event_time.ToDatetime(UTC)
 
 
 def _order_id(found: str) -> UUID | None:

@@ -26,7 +26,7 @@ from api.requests import RequestContext
 from api.schemas import BODIES
 from api.waiting import OutcomeWaiter
 from api.workflows import OrderWorkflows
-from orderflow import temporal
+from orderflow import spans, temporal
 from orderflow.scrape import MetricsPage, measured
 from orderflow.settings import Settings
 from orderflow.store.database import Database
@@ -34,7 +34,7 @@ from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
 from orderflow.store.outcomes import Outcomes
 from orderflow.store.stock import StockKeeper
-from orderflow.telemetry import configure_logging
+from orderflow.telemetry import configure_logging, start_tracing
 
 DESCRIPTION: Final = """
 Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = Settings()
         configure_logging(settings)
+        start_tracing(settings, "api")
         page = measured(settings)
     orders_db, inventory_db = (
         Database(
@@ -121,6 +122,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         problem_router(),
     ):
         app.include_router(router)
+    if spans.are_on():
+        from orderflow.tracing import instrument_api
+
+        instrument_api(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

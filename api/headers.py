@@ -21,7 +21,6 @@ _KEY_RULE: Final = "1-200 characters A-Z a-z 0-9 . _ ~ -"
 _MATCH_RULE: Final = 'one strong entity tag as this API gives it, such as "3", or *'
 _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,8}|0)"')
 _WAIT: Final = re.compile(r"wait=([0-9]{1,9})")
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +115,10 @@ async def trace(
             "Without one, one is made.",
         ),
     ] = None,
-    traceparent: Annotated[str | None, Header(description="W3C Trace Context.")] = None,
+    _traceparent: Annotated[str | None, Header(alias="traceparent", description="W3C Trace Context.")] = None,
 ) -> Trace:
     """Correlation id and trace of this request."""
-    valid = traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is not None
-    return Trace(request.state.correlation_id, traceparent if valid else None)
+    return Trace(request.state.correlation_id, request.state.traceparent)
 
 
 def _refused(name: str, message: str) -> Exception:

@@ -4,23 +4,32 @@ import re
 import time
 import uuid
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from orderflow import spans
 from orderflow.domain.errors import Problem
-from orderflow.telemetry import bound
+from orderflow.telemetry import Origin, bound, identify
+from workflows.steps import workflow_id
 
 CORRELATION_ID: Final = "X-Correlation-ID"
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]{1,100}")
+#: W3C Trace Context, level 1. All zeros mean nothing.
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_ORDER: Final = re.compile(r"/orders/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/|$)")
 
 log = structlog.get_logger()
 
 
 class RequestContext:
-    """ASGI middleware. ``request.state.correlation_id`` is the client's if it is valid, else a new one."""
+    """ASGI middleware. ``request.state.correlation_id`` is the client's if it is valid, else a new one.
+
+    ``request.state.traceparent`` is what the request's commands carry on.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,8 +39,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        correlation_id = _correlation_id(scope)
-        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        correlation_id, traceparent = _correlation_id(scope), _traceparent(scope)
+        scope.setdefault("state", {}).update(correlation_id=correlation_id, traceparent=traceparent)
+        spans.note(correlation_id=correlation_id)
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -41,7 +51,7 @@ class RequestContext:
                 MutableHeaders(scope=message)[CORRELATION_ID] = correlation_id
             await send(message)
 
-        with bound(correlation_id=correlation_id):
+        with bound(**identify(_workflow_id(scope), None, Origin(correlation_id, traceparent))):
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
@@ -59,6 +69,18 @@ class RequestContext:
 def _correlation_id(scope: Scope) -> str:
     sent = Headers(scope=scope).get(CORRELATION_ID, "")
     return sent if _VISIBLE_ASCII.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _traceparent(scope: Scope) -> str | None:
+    """Our own span's where this process traces: what follows from the request hangs under it. Else the client's."""
+    sent = Headers(scope=scope).get("traceparent", "")
+    return spans.current_traceparent() or (sent if _TRACEPARENT.fullmatch(sent) else None)
+
+
+def _workflow_id(scope: Scope) -> str | None:
+    """Of the order that the request is about, if it names one."""
+    named = _ORDER.match(scope["path"])
+    return workflow_id(UUID(named[1])) if named else None
 
 
 def _request(scope: Scope) -> dict[str, Any]:

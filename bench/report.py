@@ -114,16 +114,15 @@ def _rich(sheet: Sheet) -> Table:
     return table
 
 
-def to_markdown(tables: Sequence[Sheet], machine: Mapping[str, str], when: str) -> str:
-    """The whole page."""
-    return "\n".join(_lines(tables, machine, when))
+def to_markdown(tables: Sequence[Sheet], about: str, machine: Mapping[str, str], when: str) -> str:
+    """The whole page. ``about``: what was compared with what."""
+    return "\n".join(_lines(tables, about, machine, when))
 
 
-def _lines(tables: Sequence[Sheet], machine: Mapping[str, str], when: str) -> Iterator[str]:
+def _lines(tables: Sequence[Sheet], about: str, machine: Mapping[str, str], when: str) -> Iterator[str]:
     yield f"# Benchmark, {when}"
     yield ""
-    yield "Ours: a complete real order. Naive: a workflow of the same shape that does nothing. Ratios are ours / naive,"
-    yield "the median of the rounds. `docs/benchmarks.md` says how to read it."
+    yield f"{about} `docs/benchmarks.md` says how to read it."
     yield ""
     yield from (f"- {name}: {value}" for name, value in machine.items())
     for sheet in tables:

@@ -1,12 +1,14 @@
 """What every command that talks to the API shares: its options, and how it ends.
 
-Exit codes: 0 done, 1 refused by the API (the problem is printed), 2 wrong usage, 3 no answer or 503. With ``--json``
-stdout holds one JSON document, also for a refusal; everything else goes to stderr. Never a traceback.
+Exit codes: 0 done, 1 refused by the API (the problem is printed), 2 wrong usage, 3 no answer or 503, 4 there is no
+such thing (404). With ``--json`` stdout holds one JSON document, also for a refusal; everything else goes to stderr.
+Never a traceback.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -21,6 +23,8 @@ T = TypeVar("T")
 REFUSED: Final = 1
 USAGE: Final = 2
 UNREACHABLE: Final = 3
+NOT_FOUND: Final = 4
+_CODES: Final[Mapping[int, int]] = {HTTPStatus.SERVICE_UNAVAILABLE: UNREACHABLE, HTTPStatus.NOT_FOUND: NOT_FOUND}
 #: How long work on many things goes on while the API is away.
 PATIENCE_SECONDS: Final = 20.0
 
@@ -67,7 +71,7 @@ def call(
         if as_json:
             print_json(error.problem)
         show_problem(error.status, error.problem)
-        raise typer.Exit(UNREACHABLE if error.unavailable else REFUSED) from None
+        raise typer.Exit(_CODES.get(error.status, REFUSED)) from None
 
 
 def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> None:

@@ -8,38 +8,44 @@ from typing import NoReturn
 
 import typer
 
-from cli import dlq, events, interventions, lag, orders, outbox, reconcile, stack, stock
+from cli import cancelling, dlq, events, interventions, lag, observe, orders, outbox, profiles, reconcile, stack, stock
 from cli.demo import command as demo
 from cli.doctor import command as doctor
 from cli.explain import command as explain
 from cli.replaying import command as replaying
+from cli.traces import command as traces
 
 app = typer.Typer(
     name="orderflow",
     help="Orders as Temporal workflows, with one event stream on Kafka.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(profiles.choose)
 stack.register(app)
 demo.register(app)
 reconcile.register(app)
 explain.register(app, orders.app)
+cancelling.register(orders.app)
 interventions.register(orders.app)
+traces.register(orders.app)
 replaying.register(app)
 lag.register(app)
 doctor.register(app)
+observe.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(profiles.app, name="profile")
 
 
 def main() -> None:
     """The entry point of the console script. Does not return."""
     try:
-        app()
+        # Also as `python -m cli.main`: the name that the shell completes.
+        app(prog_name="orderflow")
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""``orderflow order place | show | list | approve | ship | complete | cancel``: all through the HTTP API."""
+"""``orderflow order place | show | list | approve | ship | complete``: all through the HTTP API."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -191,20 +191,6 @@ def complete(
     _command(order_id, "complete", {}, "completed", key, if_match, wait, api, as_json)
 
 
-@app.command()
-def cancel(
-    order_id: OrderId,
-    note: Annotated[str | None, typer.Option("--note", help="Why; goes into the event.")] = None,
-    key: Key = None,
-    if_match: IfMatch = None,
-    wait: Wait = None,
-    api: Api = None,
-    as_json: AsJson = False,
-) -> None:
-    """Cancel a DRAFT, APPROVED or FULFILLING order for its customer: what it holds is given back."""
-    _command(order_id, "cancel", {"note": note}, "cancelled", key, if_match, wait, api, as_json)
-
-
 def _command(
     order_id: UUID,
     name: str,
@@ -237,7 +223,11 @@ def _change(
 
         return await client.post(path, body, How(key=key, version=version, wait_seconds=wait))
 
-    reply = call(api, ask, as_json=as_json)
+    show_outcome(call(api, ask, as_json=as_json), done, as_json)
+
+
+def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
+    """What came of a command: ``done`` says what was done, where it was."""
     if as_json:
         print_json(reply.data)
         return

@@ -7,10 +7,13 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from orderflow.settings import Settings
 
 #: What goes to a file or a program is not folded to the width of a terminal that is not there.
 PIPED_COLUMNS = 160
+PROFILE_VARIABLE = "ORDERFLOW_PROFILE"
 
 
 def _console(*, stderr: bool) -> Console:
@@ -31,16 +34,25 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 def load_settings() -> "Settings":
-    """The settings of this process; one line for each variable that is wrong."""
+    """The settings of this process, of the profile that was chosen; one line for each variable that is wrong."""
     from pydantic import ValidationError
 
+    from orderflow.profiles import ProfileError
     from orderflow.settings import Settings
 
     try:
         return Settings()
+    except ProfileError as error:
+        fail(str(error), 2)
     except ValidationError as error:
-        wrong = [f"ORDERFLOW_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        fail("settings are wrong: " + "; ".join(wrong), 2)
+        profile = os.environ.get(PROFILE_VARIABLE)
+        of_profile = f" (profile {profile})" if profile else ""
+        fail(f"settings are wrong{of_profile}: " + "; ".join(_wrong(e) for e in error.errors()), 2)
+
+
+def _wrong(error: "ErrorDetails") -> str:
+    said = error["msg"].removeprefix("Value error, ")
+    return f"ORDERFLOW_{'.'.join(map(str, error['loc'])).upper()}: {said}" if error["loc"] else said
 
 
 def running_settings() -> "Settings":

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from orderflow import meters, metrics
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import Lifecycle
+from orderflow.gateways.simulator import counting
 from orderflow.settings import Settings
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -87,12 +88,52 @@ def configuration_page() -> str:
         "Every process reads the same settings from environment variables, or from a file `.env` in the folder it is "
         "started in; a variable wins over the file. A value that does not fit its type stops the "
         "process at its start. Source: `orderflow/settings.py`.",
+        _PROFILES,
+        _TLS,
     ]
     for section, names in _sections():
         rows = ((f"`{_variable(name)}`", _type(schema[name]), _default(name), _description(name)) for name in names)
         parts += [f"## {section}", _table(("variable", "type", "default", "meaning"), rows)]
     return "\n\n".join(parts) + "\n"
 
+
+_PROFILES: Final = """## Profiles
+
+A profile is the settings of another stack under a name: the file `.env.prod` in the folder where you are, or else
+`~/.config/orderflow/prod.env`, in the form of `.env`.
+
+```sh
+# ~/.config/orderflow/prod.env (chmod 600: there are secrets in it)
+ORDERFLOW_API_URL=https://orders.example.com
+ORDERFLOW_ORDERS_DATABASE_URL=postgresql://orders:secret@db-1:5432/orders?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem
+ORDERFLOW_TEMPORAL_ADDRESS=prod.a1b2c.tmprl.cloud:7233
+ORDERFLOW_TEMPORAL_NAMESPACE=prod.a1b2c
+ORDERFLOW_TEMPORAL_API_KEY=secret
+```
+
+```sh
+orderflow --profile prod stuck      # once
+export ORDERFLOW_PROFILE=prod       # from now on, for every command and process
+orderflow profile list
+orderflow profile show prod         # what it leads to, and where each value comes from; secrets are masked
+```
+
+A profile is read instead of `.env`, and the stack that runs from the data dir is left alone, also where the profile
+leaves something out. Variables of the environment still win; `profile show` says which do. A name that is no setting is
+refused, so a typing error leads nowhere else. `orderflow --install-completion` lets the shell complete the names."""
+
+_TLS: Final = """## TLS
+
+- Temporal: `ORDERFLOW_TEMPORAL_TLS=true` with the system's authorities, or `ORDERFLOW_TEMPORAL_TLS_CA_FILE` with your
+  own; `ORDERFLOW_TEMPORAL_TLS_CERT_FILE` and `ORDERFLOW_TEMPORAL_TLS_KEY_FILE` for mutual TLS. An API key
+  (`ORDERFLOW_TEMPORAL_API_KEY`) is sent over TLS only.
+- Kafka: `ORDERFLOW_KAFKA_SECURITY_PROTOCOL=SSL` or `SASL_SSL`, with the same files:
+  `ORDERFLOW_KAFKA_SSL_CA_FILE`, `ORDERFLOW_KAFKA_SSL_CERT_FILE`, `ORDERFLOW_KAFKA_SSL_KEY_FILE`.
+- Postgres: in the URL, as libpq says it: `?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem`, with `sslcert` and
+  `sslkey` for a client certificate. It holds for `orderflow setup` (the admin's URLs) too.
+
+Certificates and names are verified; only `sslmode=require` and less do not. All three are tested against real servers
+behind TLS: `tests/tls/test_tls.py`."""
 
 #: What the Temporal SDK counts and people ask for: item, metric, PromQL. Its names are its own.
 SDK_METRICS: Final = (
@@ -160,20 +201,27 @@ def metrics_page() -> str:
         "The SDK's own, of which these matter most (its "
         "[reference](https://docs.temporal.io/references/sdk-metrics) has all). Durations are in seconds.",
         _table(("item", "metric", "PromQL"), sdk),
+        "## Gateway simulator",
+        "Its own view, under `/metrics` of the simulator (8090): what a real gateway's operator would see. Source: "
+        "`orderflow/gateways/simulator/counting.py`.",
+        _table(("metric", "labels", "type", "meaning", "PromQL"), _simulator_rows()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _simulator_rows() -> Iterator[tuple[str, ...]]:
+    queries = {
+        counting.REQUESTS: f"sum by (operation, outcome) (rate({counting.REQUESTS}[5m]))",
+        counting.SECONDS: f"histogram_quantile(0.95, sum by (le, operation) (rate({counting.SECONDS}_bucket[5m])))",
+    }
+    for name, kind, labels, meaning in counting.METRICS:
+        yield f"`{name}`", ", ".join(f"`{label}`" for label in labels), kind, meaning, f"`{queries[name]}`"
+
+
 _SCRAPING: Final = """## Scrape them
 
-```yaml
-scrape_configs:
-  - job_name: orderflow
-    scrape_interval: 15s
-    static_configs:
-      # The embedded stack: API; workers of the three queues; relay, tracking and reconciliation.
-      - targets: [127.0.0.1:8080, 127.0.0.1:8091, 127.0.0.1:8092]
-```
+`make observe` runs a Prometheus beside the embedded stack, the Compose file one with Grafana, and
+`deploy/prometheus/prometheus.yml` is a configuration to start from: see [Observability](observability.md).
 
 There is no authentication: keep these ports on a private network, and do not let the API's `/metrics` through to its
 clients. Outboxes, lag, dead letters and the orders' ages are asked for at a scrape, by statements of their own, at most
@@ -237,7 +285,7 @@ def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "string":
-        return {"password": "secret", "path": "path"}.get(schema.get("format", ""), "text")
+        return {"password": "secret", "path": "path", "file-path": "file"}.get(schema.get("format", ""), "text")
     if schema["type"] == "boolean":
         return "`true`, `false`"
     limits = [

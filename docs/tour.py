@@ -125,6 +125,14 @@ STEPS: Final = (
         ('orderflow order explain "$ORDER"',),
     ),
     Step(
+        "Where the time went",
+        "With `ORDERFLOW_TRACES=file` (or a collector's address) every process writes OpenTelemetry spans. One request "
+        "is one trace through all of them: the API, the signal, the workflow, the step, the SQL, the gateway's call, and "
+        "the record on Kafka. `trace` draws an order's from the files.",
+        ('orderflow order trace "$ORDER"',),
+        most_lines=70,
+    ),
+    Step(
         "In the databases",
         "Three services, three databases. The order's row says where it stands; its events say how it came there; its "
         "commands say who asked for what and what came of it, so that the same command id is never carried out twice. "
@@ -230,7 +238,7 @@ def main() -> int:
 
 
 async def _made(home: Path) -> str:
-    settings = Settings(migrations_dir=ROOT / "migrations")
+    settings = Settings(migrations_dir=ROOT / "migrations", traces="file")
     async with AsyncExitStack() as open_, EmbeddedStack(settings, home / ".orderflow", ports="free") as stack:
         shell = Shell(home, stack)
         shell.prepare()

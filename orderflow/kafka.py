@@ -19,14 +19,14 @@ CLIENT_ID = "orderflow"
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
-    """What every aiokafka client takes: brokers and security."""
+    """What every aiokafka client takes: brokers and security. Raises OSError where a TLS file cannot be used."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
         "client_id": CLIENT_ID,
     }
     if settings.kafka_security_protocol in ("SSL", "SASL_SSL"):
-        options["ssl_context"] = ssl.create_default_context()
+        options["ssl_context"] = _ssl_context(settings)
     if settings.kafka_security_protocol.startswith("SASL_"):
         password = settings.kafka_sasl_password
         options |= {
@@ -35,6 +35,22 @@ def connection_options(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": password.get_secret_value() if password else None,
         }
     return options
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    ca, cert, key = settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file
+    password = settings.kafka_ssl_key_password
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise OSError(f"ORDERFLOW_KAFKA_SSL_CA_FILE {ca} cannot be used: {error}") from error
+    if cert is not None:
+        try:
+            # Without a password, an encrypted key must fail, and not ask on the terminal.
+            context.load_cert_chain(cert, key, password.get_secret_value() if password else "")
+        except OSError as error:
+            raise OSError(f"ORDERFLOW_KAFKA_SSL_CERT_FILE {cert} with {key} cannot be used: {error}") from error
+    return context
 
 
 def make_producer(settings: Settings) -> AIOKafkaProducer:

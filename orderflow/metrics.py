@@ -149,6 +149,13 @@ PARKED_ORDERS: Final = Gauge(
     item="Parked orders",
     query="max by (service) (orderflow_outbox_parked_orders)",
 )
+STOPPED_PARTITIONS: Final = Gauge(
+    "outbox_stopped_partitions",
+    "Partitions that the service's relay has stopped, because Kafka lost what it had acknowledged there.",
+    ("service",),
+    item="Truncated topic",
+    query="max by (service) (orderflow_outbox_stopped_partitions)",
+)
 PUBLISHED: Final = Counter(
     "relay_published_records_total",
     "Records that Kafka acknowledged.",

@@ -1,25 +1,38 @@
-"""Every setting of every process, in one place, read from the environment (``ORDERFLOW_*``) or a ``.env`` file.
+"""Every setting of every process, in one place: from the environment (``ORDERFLOW_*``), else a profile or ``.env``.
 
 ``docs/configuration.md`` is generated from this file: a field's description is its documentation.
 Durations carry their unit in the name.
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from orderflow import profiles
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 #: The three services, each with a database of its own.
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
+_ENV_FILE: Final = ".env"
 
 
 class Settings(BaseSettings):
-    """All settings. Construct it once, in an entry point, and hand the parts to who needs them."""
+    """All settings. Construct it once, in an entry point, and hand the parts to who needs them.
 
-    model_config = SettingsConfigDict(env_prefix="ORDERFLOW_", env_file=".env", extra="ignore", frozen=True)
+    Raises ValidationError, and ProfileError where the chosen profile is not there or sets what is no setting.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ORDERFLOW_", env_file=_ENV_FILE, extra="ignore", frozen=True)
+
+    # --- Profile ---
+    profile: str | None = Field(
+        None,
+        description="A profile that is read instead of `.env`: the file `.env.NAME` here, or "
+        "`~/.config/orderflow/NAME.env`. `orderflow --profile NAME` comes first.",
+    )
 
     # --- Postgres: three services, three databases; one server by default, anywhere by three URLs ---
     orders_database_url: SecretStr = Field(
@@ -50,7 +63,19 @@ class Settings(BaseSettings):
     # --- Temporal ---
     temporal_address: str = Field("localhost:7233", description="Temporal's gRPC front end.")
     temporal_namespace: str = Field("default", description="Temporal namespace.")
-    temporal_tls: bool = Field(False, description="TLS to Temporal (always on when an API key is set).")
+    temporal_tls: bool = Field(
+        False, description="TLS to Temporal (always on when an API key or one of the files below is set)."
+    )
+    temporal_tls_ca_file: FilePath | None = Field(
+        None, description="Who signed the server's certificate (PEM). Default: the system's authorities."
+    )
+    temporal_tls_cert_file: FilePath | None = Field(
+        None, description="Our certificate, for mutual TLS (PEM); with its key."
+    )
+    temporal_tls_key_file: FilePath | None = Field(None, description="The key of our certificate (PEM).")
+    temporal_tls_server_name: str | None = Field(
+        None, description="The name in the server's certificate, where it is not the one in the address."
+    )
     temporal_api_key: SecretStr | None = Field(None, description="API key, for Temporal Cloud.")
     temporal_ui_url: str = Field("http://localhost:8233", description="The Web UI, for links.")
     temporal_compression: bool = Field(
@@ -67,6 +92,14 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="Used with a SASL protocol.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Used with a SASL protocol.")
+    kafka_ssl_ca_file: FilePath | None = Field(
+        None, description="Who signed the brokers' certificates (PEM). Default: the system's authorities."
+    )
+    kafka_ssl_cert_file: FilePath | None = Field(
+        None, description="Our certificate, for mutual TLS (PEM); with its key."
+    )
+    kafka_ssl_key_file: FilePath | None = Field(None, description="The key of our certificate (PEM).")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="What that key is encrypted with.")
     kafka_topic: str = Field("order.events", description="The one stream that other teams consume.")
     kafka_partitions: PositiveInt = Field(
         12, description="Partitions of the topic. Chosen once: more would move live orders to other partitions."
@@ -158,6 +191,16 @@ class Settings(BaseSettings):
         "auto", description="auto: console on a terminal, else JSON."
     )
 
+    # --- Traces ---
+    traces: Annotated[str, Field(pattern=r"^(off|file|https?://.+)$")] = Field(
+        "off",
+        description="Where OpenTelemetry traces go: `off`; `file`: OTLP as JSON lines, `traces/*.jsonl` in the data "
+        "folder; or the URL of an OTLP/HTTP collector, such as `http://localhost:4318`.",
+    )
+    traces_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="Share of requests that are traced, unless their `traceparent` says whether they are."
+    )
+
     # --- Metrics ---
     metrics: bool = Field(
         True,
@@ -176,6 +219,39 @@ class Settings(BaseSettings):
     stack_decline_rate: float = Field(
         0.0, ge=0, le=1, description="Share of authorizations that the gateway simulator declines."
     )
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> Self:
+        """A certificate is of no use without its key, and files of no use to a connection that is not encrypted."""
+        for name in ("temporal_tls", "kafka_ssl"):
+            cert, key = getattr(self, f"{name}_cert_file"), getattr(self, f"{name}_key_file")
+            if (cert is None) != (key is None):
+                given, lacking = ("CERT", "KEY") if key is None else ("KEY", "CERT")
+                prefix = f"ORDERFLOW_{name.upper()}"
+                raise ValueError(f"{prefix}_{given}_FILE is set, and {prefix}_{lacking}_FILE is not")
+        files = (self.kafka_ssl_ca_file, self.kafka_ssl_cert_file)
+        if any(files) and self.kafka_security_protocol not in ("SSL", "SASL_SSL"):
+            raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A chosen profile instead of ``.env``; a caller that names another file, or none, gets that."""
+        usual = isinstance(dotenv_settings, DotEnvSettingsSource) and dotenv_settings.env_file == _ENV_FILE
+        if usual and (name := init_settings().get("profile") or env_settings().get("profile")):
+            allowed = cls.model_fields.keys() - {"profile"}
+            chosen = profiles.read(str(name), allowed, cls.model_config["env_prefix"])
+            dotenv_settings = DotEnvSettingsSource(settings_cls, env_file=chosen)
+        elif usual and dotenv_settings().get("profile"):
+            raise profiles.ProfileError(f"{_ENV_FILE} cannot choose a profile: export ORDERFLOW_PROFILE, or --profile")
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     def database_url(self, service: Service) -> str:
         """The database of ``service``, as its service role."""

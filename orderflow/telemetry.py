@@ -1,19 +1,30 @@
-"""Logs: one line an event, as JSON or for a terminal, with what is bound to the request or step at hand.
+"""Logs and traces: what an entry point sets up, and what is said of the request or step at hand.
 
-Call ``configure_logging`` once, in an entry point. Everywhere else: ``structlog.get_logger()``. Lines of libraries
-(uvicorn, temporalio, aiokafka) come out in the same form. Tracebacks never show local variables: a payment token
-could be among them.
+Logs: one line an event, as JSON or for a terminal. Call ``configure_logging`` once, in an entry point; everywhere else:
+``structlog.get_logger()``. Lines of libraries (uvicorn, temporalio, aiokafka) come out in the same form, and what is
+said while a request is served or a step is taken names its order, workflow, correlation id and trace. Tracebacks never
+show local variables: a payment token could be among them.
 """
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+from temporalio import activity, workflow
 
 from orderflow.settings import Settings
+from orderflow.spans import trace_id
+
+#: What Temporal's own loggers say about where they speak from, and what we call it.
+_TEMPORAL: Final = {"workflow_id": "workflow_id", "run_id": "run_id", "workflow_run_id": "run_id"}
+_ORDER: Final = "order-"
+#: Libraries whose debug lines hold whole records, requests or statements, and with them who bought what.
+_DUMPING: Final = ("aiokafka", "asyncpg", "httpcore", "httpx", "temporalio", "urllib3")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -32,6 +43,9 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    # Where a line of Temporal's comes from is in fields of its own: see _from_temporal.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
@@ -40,16 +54,20 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _from_temporal],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
+    # Its lines hold whole URLs, with what clients search for. The API says itself what it was asked.
+    logging.getLogger("uvicorn.access").propagate = False
+    for name in _DUMPING:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
 
 
 @contextmanager
@@ -57,3 +75,61 @@ def bound(**values: str) -> Iterator[None]:
     """Add ``values`` to every line that is logged inside, in this task and those it starts."""
     with structlog.contextvars.bound_contextvars(**values):
         yield
+
+
+def start_tracing(settings: Settings, service: str) -> None:
+    """Trace in this process, before it makes a client of anything, if the setting ``traces`` says so."""
+    if settings.traces != "off":
+        # Imported by those who trace: it is a lot.
+        from orderflow import tracing
+
+        tracing.begin(settings, service)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked for a step: the correlation id ("" where it is not known) and the ``traceparent`` of the command."""
+
+    correlation_id: str = ""
+    traceparent: str | None = None
+
+
+def origin_of(arguments: Sequence[object]) -> Origin:
+    """What a step's request says of its origin."""
+    request = arguments[0] if arguments else None
+    said = getattr(request, "trace", None) or getattr(request, "command", None)
+    return Origin(getattr(said, "correlation_id", ""), getattr(said, "traceparent", None))
+
+
+def identify(workflow_id: str | None, run_id: str | None, origin: Origin) -> dict[str, str]:
+    """What a line says of the order and the request it is about; what is not known is left out."""
+    order = workflow_id.removeprefix(_ORDER) if workflow_id and workflow_id.startswith(_ORDER) else None
+    found = {
+        "order_id": order,
+        "correlation_id": origin.correlation_id,
+        "workflow_id": workflow_id,
+        "run_id": run_id,
+        "trace_id": trace_id(origin.traceparent),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def about_order(order_id: object, correlation_id: str = "", traceparent: str | None = None) -> dict[str, str]:
+    """The same for who has an order before them, and no workflow."""
+    return identify(f"{_ORDER}{order_id}", None, Origin(correlation_id, traceparent))
+
+
+def _from_temporal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Temporal's loggers put all they know into one dictionary: the ids become fields, the rest is in its Web UI.
+
+    And a workflow's line has the request's ``traceparent``.
+    """
+    if traced := trace_id(line.pop("traceparent", None)):
+        line["trace_id"] = traced
+    for source in ("temporal_workflow", "temporal_activity"):
+        said = line.pop(source, None)
+        if isinstance(said, dict):
+            ids = {ours: str(said[theirs]) for theirs, ours in _TEMPORAL.items() if said.get(theirs)}
+            for name, value in identify(ids.get("workflow_id"), ids.get("run_id"), Origin()).items():
+                line.setdefault(name, value)
+    return line

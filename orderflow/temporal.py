@@ -1,41 +1,78 @@
 """Temporal: connecting, the data converter, and our errors as Temporal's, in one place."""
 
 import asyncio
+import dataclasses
 import time
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
+from structlog.contextvars import bind_contextvars
 from temporalio import activity
 from temporalio.client import Client, RetryConfig
+from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, TLSConfig
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from orderflow import spans
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.failures import BriefFailureConverter
 from orderflow.meters import is_on
 from orderflow.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.settings import Settings
-from orderflow.telemetry import bound
+from orderflow.telemetry import identify, origin_of
+
+DATA_CONVERTER: Final = dataclasses.replace(pydantic_data_converter, failure_converter_class=BriefFailureConverter)
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None, lazy: bool = False) -> Client:
     """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
 
     ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. ``lazy`` connects at first use.
-    Raises RuntimeError when the server cannot be reached (not when lazy).
+    Raises RuntimeError when the server cannot be reached (not when lazy), and where a TLS file cannot be read.
     """
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
         api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-        tls=settings.temporal_tls or settings.temporal_api_key is not None,
-        data_converter=pydantic_data_converter,
+        tls=_tls(settings),
+        data_converter=DATA_CONVERTER,
         retry_config=retry,
         lazy=lazy,
+        interceptors=_interceptors(),
         grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
     )
+
+
+def _interceptors() -> Sequence[ClientInterceptor]:
+    if not spans.are_on():
+        return ()
+    from orderflow.tracing import temporal_interceptors
+
+    return temporal_interceptors()
+
+
+def _tls(settings: Settings) -> bool | TLSConfig:
+    ca, cert, key, name = (
+        settings.temporal_tls_ca_file,
+        settings.temporal_tls_cert_file,
+        settings.temporal_tls_key_file,
+        settings.temporal_tls_server_name,
+    )
+    if not (ca or cert or name):
+        return settings.temporal_tls or settings.temporal_api_key is not None
+    try:
+        return TLSConfig(
+            server_root_ca_cert=ca.read_bytes() if ca else None,
+            domain=name,
+            client_cert=cert.read_bytes() if cert else None,
+            client_private_key=key.read_bytes() if key else None,
+        )
+    except OSError as error:
+        raise RuntimeError(f"TLS to Temporal: {error}") from error
 
 
 class StepInterceptor(Interceptor):
@@ -51,27 +88,17 @@ class StepInterceptor(Interceptor):
 
 class _Step(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        # Until the task ends: the SDK's own line about a failure comes after us.
+        bind_contextvars(**identify(info.workflow_id, info.workflow_run_id, origin_of(input.args)))
         try:
-            with bound(**_context(input)):
-                return await super().execute_activity(input)
+            return await super().execute_activity(input)
         except Rejection as error:
             raise ApplicationError(
                 str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True
             ) from error
         except Unavailable as error:
             raise ApplicationError(str(error), type="unavailable") from error
-
-
-def _context(step: ExecuteActivityInput) -> dict[str, str]:
-    """What the step's request says of its order and of who asked."""
-    request = step.args[0] if step.args else None
-    origin = getattr(request, "trace", None) or getattr(request, "command", None)
-    order = getattr(request, "order", request)
-    found = {
-        "order_id": getattr(order, "order_id", None),
-        "correlation_id": getattr(origin, "correlation_id", None),
-    }
-    return {name: str(value) for name, value in found.items() if value}
 
 
 class _MeasuredStep(ActivityInboundInterceptor):

@@ -15,8 +15,9 @@ from orderflow.metrics import (
     OUTBOX_OLDEST_AGE,
     PARKED_ORDERS,
     RELAY_LEADS,
+    STOPPED_PARTITIONS,
 )
-from orderflow.store import outbox, tracking
+from orderflow.store import outbox, tracking, truncation
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
 from orderflow_events.consumer import IdempotentConsumer
@@ -72,15 +73,17 @@ class RelayGauges:
         self._leads = leads
 
     async def outbox(self) -> None:
-        """How much waits."""
+        """How much waits, and what stands still."""
         depth = await outbox.depth(self._database)
+        stopped = await truncation.stopped(self._database)
         OUTBOX_ENTRIES.set(depth.entries, self._service)
         OUTBOX_OLDEST_AGE.set(depth.oldest_age.total_seconds(), self._service)
         PARKED_ORDERS.set(depth.parked_orders, self._service)
+        STOPPED_PARTITIONS.set(len(stopped), self._service)
 
     def forget_outbox(self) -> None:
         """It is not known."""
-        for gauge in (OUTBOX_ENTRIES, OUTBOX_OLDEST_AGE, PARKED_ORDERS):
+        for gauge in (OUTBOX_ENTRIES, OUTBOX_OLDEST_AGE, PARKED_ORDERS, STOPPED_PARTITIONS):
             gauge.forget(self._service)
 
     async def lead(self) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -24,9 +25,12 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 from aiokafka.partitioner import DefaultPartitioner
+from opentelemetry.trace import SpanKind
 
+from orderflow import spans
 from orderflow.domain.errors import Unavailable
 from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
+from orderflow.spans import OpenSpan
 from orderflow.store.outbox import Entry, Published
 from orderflow_events.envelope import EnvelopeError, Record, encode
 from workers.connections import Connections
@@ -39,6 +43,7 @@ CHECK_TOPIC_SECONDS = 30.0
 
 #: An entry and the record that it becomes.
 _Sendable = tuple[Entry, Record]
+_Headers = list[tuple[str, bytes]]
 
 
 class TopicDiffers(Exception):
@@ -192,14 +197,17 @@ class Publisher:
                 for entry, record in wave:
                     if outcome.left_out and self.partition_of(entry.order_id) in outcome.left_out:
                         continue
+                    span, headers = self._traced(entry, record)
                     try:
-                        future = await producer.send(
-                            self._topic, record.value, key=record.key, headers=list(record.headers)
-                        )
+                        future = await producer.send(self._topic, record.value, key=record.key, headers=headers)
                     except REFUSALS as error:  # larger than the producer's own limit: it never left
                         refused.append(((entry, record), error))
+                        if span:
+                            span.end(error=str(error))
                         continue
                     future.add_done_callback(_seen)
+                    if span:
+                        future.add_done_callback(partial(_ended, span))
                     sent.append(((entry, record), future))
                 if sent:
                     await self._acknowledged([future for _, future in sent])
@@ -226,6 +234,32 @@ class Publisher:
             await self.close()
         return refused
 
+    def _traced(self, entry: Entry, record: Record) -> tuple[OpenSpan | None, _Headers]:
+        """A span under the step that made the event, until Kafka has it; the record's ``traceparent`` names it.
+
+        ``ce_traceparent`` stays the event's, as CloudEvents' distributed tracing extension wants it.
+        """
+        headers = list(record.headers)
+        if not spans.are_on():
+            return None, headers
+        span = spans.open_span(
+            f"send {self._topic}",
+            SpanKind.PRODUCER,
+            entry.traceparent,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": self._topic,
+                "messaging.message.id": f"{self._service}/{entry.order_id}/{entry.version}",
+                "messaging.kafka.message.key": str(entry.order_id),
+                "orderflow.event.type": entry.type,
+            },
+        )
+        if span is not None:
+            headers = [(name, value) for name, value in headers if name != "traceparent"]
+            headers.append(("traceparent", span.traceparent.encode()))
+        return span, headers
+
     async def _acknowledged(self, futures: list[asyncio.Future[Any]]) -> None:
         """Wait for all of ``futures``. Raises KafkaConnectionError as soon as a connection has ended."""
         if self._connections is None:
@@ -245,6 +279,22 @@ def _seen(future: asyncio.Future[Any]) -> None:
     """Keeps asyncio from reporting an error that nobody waits for any more."""
     if not future.cancelled():
         future.exception()
+
+
+def _ended(span: OpenSpan, future: asyncio.Future[Any]) -> None:
+    """Kafka has the record, or will not have it."""
+    if future.cancelled():
+        span.end(error="given up")
+    elif (cause := future.exception()) is not None:
+        span.end(error=str(cause) or type(cause).__name__)
+    else:
+        where = future.result()
+        span.end(
+            {
+                "messaging.destination.partition.id": str(where.partition),
+                "messaging.kafka.message.offset": where.offset,
+            }
+        )
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

@@ -22,6 +22,7 @@ from orderflow.settings import SERVICES, Settings
 from orderflow.store import outbox, truncation
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outbox import Entry, Published
+from orderflow.telemetry import about_order
 from orderflow_events.pauses import Backoff, pause
 from workers.gauges import RelayGauges
 from workers.health import Health
@@ -174,7 +175,8 @@ class Relay:
         await self._record()
         for entry, reason in outcome.refused:
             await outbox.park(self._database, entry, reason)
-            self._log.error("order_parked", order_id=str(entry.order_id), version=entry.version, error=reason)
+            about = about_order(entry.order_id, entry.correlation_id, entry.traceparent)
+            self._log.error("order_parked", **about, version=entry.version, error=reason)
         await self._let_wait(entries)
         if outcome.error is not None:
             raise outcome.error

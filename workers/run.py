@@ -10,7 +10,7 @@ import structlog
 
 from orderflow.scrape import measured
 from orderflow.settings import Settings
-from orderflow.telemetry import configure_logging
+from orderflow.telemetry import configure_logging, start_tracing
 from workers.health import Health, serve_health
 
 ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
     configure_logging(settings)
+    start_tracing(settings, "-".join(roles))
     # Nobody could ask for what a process without a port counts.
     page = measured(settings) if settings.health_port else None
     stopping = asyncio.Event()

@@ -10,13 +10,17 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
+from opentelemetry.trace import SpanKind
 
+from orderflow import spans
 from orderflow.kafka import check_topic, connection_options
 from orderflow.meters import sampled
 from orderflow.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
 from orderflow.settings import Settings
+from orderflow.spans import OpenSpan
 from orderflow.store import tracking
 from orderflow.store.database import Database
+from orderflow.telemetry import about_order
 from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
@@ -44,8 +48,30 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-    """The effect of a batch."""
-    await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
+    """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
+    opened = [span for envelope in envelopes if (span := _span(envelope)) is not None] if spans.are_on() else []
+    error: str | None = "given up"
+    try:
+        await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
+        error = None
+    finally:
+        for span in opened:
+            span.end(error=error)
+
+
+def _span(envelope: Envelope) -> OpenSpan | None:
+    return spans.open_span(
+        f"process {envelope.type}",
+        SpanKind.CONSUMER,
+        envelope.sent_traceparent,
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.message.id": envelope.id,
+            "messaging.kafka.message.key": str(envelope.order_id),
+        },
+        links=[envelope.traceparent],
+    )
 
 
 def log_gap(gap: Gap) -> None:
@@ -54,8 +80,7 @@ def log_gap(gap: Gap) -> None:
     log.warning(
         "gap_in_stream",
         source=event.source,
-        order_id=str(event.order_id),
-        correlation_id=event.correlation_id,
+        **about_order(event.order_id, event.correlation_id, event.traceparent),
         version=event.version,
         last_seen=gap.last_seen,
     )
@@ -66,7 +91,7 @@ def log_dead_letter(letter: DeadLetter) -> None:
     log.error(
         "dead_letter",
         dead_letter_id=letter.id,
-        order_id=letter.subject,
+        **(about_order(letter.subject) if letter.subject else {}),
         kind=letter.kind,
         reason=letter.reason,
         attempts=letter.attempts,

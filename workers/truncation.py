@@ -19,6 +19,7 @@ from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.outbox import Published
 from orderflow.store.truncation import Place
+from orderflow.telemetry import about_order
 
 #: For the records of a look.
 READ_SECONDS: Final = 8.0
@@ -140,7 +141,7 @@ class Watch:
                 "partition_stopped",
                 partition=place.partition,
                 offset=place.offset,
-                order_id=str(place.order_id),
+                **about_order(place.order_id),
                 version=place.version,
                 found=there,
                 remedy=f"orderflow outbox republish --partition {place.partition}",

@@ -178,7 +178,7 @@ class OrderWorkflow:
             elif step.startswith(CAPTURE):
                 await self._end_ship(self._ships.pop(step.removeprefix(CAPTURE)), outcome)
             if outcome.state == "too_late":
-                workflow.logger.error("%s came too late: %s", step, outcome.detail)
+                workflow.logger.error("%s came too late: %s", step, outcome.detail, extra=self._said())
         if self._status == OrderStatus.APPROVED:
             await self._judge()
 
@@ -240,7 +240,7 @@ class OrderWorkflow:
             )
         except _FAILED:
             # Not even its refusal can be written. The order goes on.
-            workflow.logger.exception("the refusal of %s cannot be recorded", command.name)
+            workflow.logger.exception("the refusal of %s cannot be recorded", command.name, extra=self._said())
             return Outcome(state="refused", refusal=problem)
         self._adopt(outcome)
         return outcome
@@ -292,7 +292,7 @@ class OrderWorkflow:
                     break
                 except ActivityError:
                     # Steps are retried without bound and answer refusals: only a bug ends up here.
-                    workflow.logger.exception("step %s failed, it will be started again", name)
+                    workflow.logger.exception("step %s failed, it will be started again", name, extra=self._said())
                     await workflow.sleep(AFTER_A_BUG, summary=f"before {name} is started again")
             del self._running[name]
 
@@ -353,6 +353,10 @@ class OrderWorkflow:
             for name, outcome in (("authorize", self._payment), ("reserve", self._inventory))
             if outcome is not None
         }
+
+    def _said(self) -> dict[str, str | None]:
+        """Whose request a line of the log is about."""
+        return self._trace.model_dump()
 
     def _tell(self) -> None:
         workflow.set_current_details(narration.details(self._status, self._version, self._steps(), self._expires_at))

@@ -12,7 +12,8 @@ key                           the order id, so that an order's events stay in on
 ``ce_time``                   when it happened (RFC 3339, UTC)
 ``ce_dataschema``             ``urn:orderflow:event:<type>:<n>``; n grows when old readers could not read it
 ``ce_correlationid``          the request that started it
-``ce_traceparent``            the W3C trace context, also as plain ``traceparent`` (both only when known)
+``ce_traceparent``            the W3C trace context in which it happened (only when known)
+``traceparent``               that of the record's sending, or the same where the relay does not trace
 value                         ``{"order_id", "version", "status", "recorded_at", "data": {...}}``
 ============================  ==========================================================================
 
@@ -68,8 +69,11 @@ class Envelope:
     status: str
     recorded_at: datetime
     correlation_id: str
+    #: The W3C trace context in which the event happened (``ce_traceparent``).
     traceparent: str | None
     event: Event
+    #: That of the record's sending (plain ``traceparent``): what a consumer's span hangs under, or links to.
+    sent_traceparent: str | None = None
 
     @property
     def dataschema(self) -> str:
@@ -153,6 +157,7 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
             recorded_at=_time(attributes["ce_time"]),
             correlation_id=attributes.get("ce_correlationid", ""),
             traceparent=attributes.get("ce_traceparent"),
+            sent_traceparent=attributes.get("traceparent"),
             event=(known or UnknownEvent).model_validate(body["data"]),
         )
     except EnvelopeError:

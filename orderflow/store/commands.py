@@ -18,6 +18,7 @@ from uuid import UUID
 
 import asyncpg
 
+from orderflow import spans
 from orderflow.domain import judge
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem
@@ -192,7 +193,8 @@ class CommandLog:
             "name": command.name,
             "request_hash": command.request_hash,
             "correlation_id": command.correlation_id,
-            "traceparent": command.traceparent,
+            # Under a span, the event hangs under the step that made it.
+            "traceparent": spans.current_traceparent() or command.traceparent,
             "expected_version": command.expected_version,
             "from_statuses": [str(status) for status in transition.moves_from],
             "to_status": str(transition.to),

@@ -8,11 +8,14 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any, Final, Self
 
 import asyncpg
 import structlog
+from opentelemetry.trace import SpanKind
 
+from orderflow import spans
 from orderflow.meters import PoolState
 from orderflow.metrics import POOL, POOL_TIMEOUTS
 from orderflow.store.errors import database_errors
@@ -23,6 +26,7 @@ CHANNEL = "orderflow"
 
 log = structlog.get_logger(__name__)
 
+_NO_SPAN: Final[AbstractContextManager[None]] = contextlib.nullcontext()
 _NAMED = re.compile(r"\$([a-z_]+)")
 
 
@@ -149,7 +153,7 @@ class Database:
     async def _connection(self, statement: Statement) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
-        with measured(self.name, statement) as watch, database_errors(self.name):
+        with self._span(statement), measured(self.name, statement) as watch, database_errors(self.name):
             async with pool.acquire(timeout=self._command_timeout) as connection:
                 watch.acquired()
                 try:
@@ -158,6 +162,13 @@ class Database:
                 except asyncpg.InternalClientError:
                     connection.terminate()  # its state is unknown: nobody shall get it again
                     raise
+
+    def _span(self, statement: Statement) -> AbstractContextManager[object]:
+        # Named after the statement: its text would say WITH for most, and be kilobytes in each span.
+        if not spans.are_on():
+            return _NO_SPAN
+        about: spans.Attributes = {"db.system.name": "postgresql", "db.namespace": self.name}
+        return spans.span(statement.name, SpanKind.CLIENT, about)
 
     def _pool_state(self) -> PoolState:
         pool = self._pool

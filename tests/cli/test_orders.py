@@ -109,7 +109,7 @@ async def test_broken_fields_are_named(shop: Shop) -> None:
 
 async def test_an_order_that_is_not_there(shop: Shop) -> None:
     said = await shop.terminal.run("order", "show", str(uuid4()))
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (4, "")
     assert "No such order (404)" in said.err
 
 

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from docs.generate import SDK_METRICS
-from orderflow.meters import DEFINITIONS, WHOLE, Definition
+from orderflow.meters import DEFINITIONS, WHOLE
 from orderflow.metrics import HTTP_REQUESTS
+from support.promql import named
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -22,30 +23,32 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 CASES = yaml.safe_load((FOLDER / "rules.test.yml").read_text())["tests"]
 BY_NAME = {definition.name: definition for definition in DEFINITIONS}
 #: Labels that Prometheus adds to what it scrapes.
-TARGET_LABELS = {"job", "instance", "le"}
-
-
-def _series(expression: str) -> list[tuple[Definition, set[str]]]:
-    """The metrics of ours that ``expression`` names, with the labels that it selects them by."""
-    found = []
-    for name, selector in re.findall(r"\b(orderflow_[a-z_]+)(?:\{([^}]*)\})?", expression):
-        family = name if name in BY_NAME else re.sub(r"_(bucket|sum|count)$", "", name)
-        assert family in BY_NAME, f"{name} is not measured"
-        found.append((BY_NAME[family], set(re.findall(r"([a-z_]+)(?:=~|!~|!=|=)", selector))))
-    return found
+TARGET_LABELS = {"job", "instance", "process", "le"}
+#: What is not ours, with its labels: Prometheus' own, and the Temporal SDK's.
+OTHERS = {
+    "up": set(),
+    "temporal_num_pollers": {"task_queue"},
+    "temporal_long_request_failure_total": {"status_code"},
+    "temporal_long_request_total": set(),
+}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_names_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
-    series = _series(rule["expr"])
-    recorded = re.findall(r"orderflow:[\w:]+", rule["expr"])
-    assert series or recorded or rule["expr"].startswith("up{")
-    assert set(recorded) <= {other.get("record") for other in RULES}
-    for definition, labels in series:
-        assert labels <= {*definition.labels, *TARGET_LABELS}, definition.name
-    known = {label for definition, _ in series for label in definition.labels} | TARGET_LABELS
-    for grouping in re.findall(r"by \(([^)]*)\)", rule["expr"]):
-        assert set(re.split(r",\s*", grouping)) <= known
+    """Ours by their definitions; all of them in a scrape: ``tests/metrics/test_named_metrics.py``."""
+    found = named(rule["expr"])
+    recorded = {other.get("record") for other in RULES}
+    known = set(TARGET_LABELS)
+    for name, labels in found.selected:
+        if name in recorded or name in OTHERS:
+            known |= labels | OTHERS.get(name, set())
+            continue
+        family = name if name in BY_NAME else re.sub(r"_(bucket|sum|count)$", "", name)
+        assert family in BY_NAME, f"{name} is not measured"
+        assert labels <= {*BY_NAME[family].labels, *TARGET_LABELS}, name
+        known |= set(BY_NAME[family].labels)
+    assert found.metrics
+    assert found.grouped <= known
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
@@ -55,6 +58,11 @@ def test_an_alert_has_a_section_in_the_runbook(alert: dict[str, Any]) -> None:
     assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert alert["annotations"]["summary"]
+
+
+def test_the_page_lists_every_alert_and_no_other() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(OrderFlow\w+)`", page)) == {alert["alert"] for alert in ALERTS}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ def interpolated(text: str) -> str:
 
 COMPOSE: dict[str, Any] = yaml.safe_load(interpolated(SOURCE))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 
 
@@ -154,7 +157,7 @@ def test_every_port_is_published_on_loopback_only() -> None:
 
 def test_every_image_of_others_is_pinned() -> None:
     images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
-    assert [image for image in images if not re.search(r":\d+\.\d+", image)] == []
+    assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
 
 
 def test_temporal_and_its_tools_have_the_same_version() -> None:
@@ -170,6 +173,36 @@ def test_every_mounted_file_is_there_and_every_volume_is_declared() -> None:
     assert named == set(COMPOSE["volumes"])
     scripts = [ROOT / file for file in files if file.endswith(".sh")]
     assert [script for script in scripts if not script.stat().st_mode & stat.S_IXUSR] == []
+
+
+def test_what_others_mount_of_ours_they_cannot_change() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", []) if mount.startswith(".")]
+    assert [mount for mount in mounts if not mount.endswith(":ro")] == []
+
+
+def test_prometheus_scrapes_every_process_where_it_serves_its_metrics() -> None:
+    jobs = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
+    ours = jobs["orderflow"]
+    [found] = ours["dns_sd_configs"]
+    fixed = [target for group in ours["static_configs"] for target in group["targets"]]
+    targets = [*fixed, *(f"{name}:{found['port']}" for name in found["names"])]
+    serving = {name: settings(name) for name in OURS if name not in ("setup", "gateway")}
+    assert sorted(targets) == sorted(
+        f"{name}:{known.api_port if name == 'api' else known.health_port}" for name, known in serving.items()
+    )
+    [gateway] = jobs["gateway-simulator"]["static_configs"]
+    arguments = SERVICES["gateway"]["command"]
+    assert gateway["targets"] == [f"gateway:{arguments[arguments.index('--port') + 1]}"]
+    assert PROMETHEUS["rule_files"] == ["rules.yml"]
+
+
+def test_promtool_takes_the_scrape_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool (Debian package prometheus) is not there")
+    file = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+    said = subprocess.run([promtool, "check", "config", str(file)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_a_worker_has_longer_to_stop_than_its_running_steps_may_take() -> None:

@@ -15,7 +15,10 @@ from orderflow.meters import DEFINITIONS, PREFIX, Definition, Pools
 from orderflow.store.database import Statement
 
 #: What a gauge or a histogram is counted in; a thing that is counted is its own unit.
-UNITS = ("_seconds", "_records", "_entries", "_orders", "_connections", "_waiting", "orderflow_orders", "_leader")
+UNITS = (
+    *("_seconds", "_records", "_entries", "_orders", "_partitions", "_connections", "_waiting", "_leader"),
+    "orderflow_orders",
+)
 
 
 @pytest.fixture(params=DEFINITIONS, ids=lambda definition: definition.name)

@@ -11,6 +11,8 @@ from orderflow.domain import inventory, orders, payments
 from orderflow.meters import DEFINITIONS
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from support.named_metrics import EXPRESSIONS, known_metrics
+from support.promql import named
 from support.scrapes import Scrape, scrape
 
 PROCESSES = ("api", "workers", "relay")
@@ -149,3 +151,37 @@ async def test_a_process_says_what_it_costs(stack: EmbeddedStack, process: str) 
     found: Scrape = await scrape(stack.ports[process])
     assert found.total("process_resident_memory_bytes") > 10_000_000
     assert found.total("process_cpu_seconds_total") > 0
+
+
+async def test_every_metric_that_a_rule_a_dashboard_or_a_page_names_is_in_a_scrape(stack: EmbeddedStack) -> None:
+    known = await known_metrics(stack.ports[name] for name in (*PROCESSES, "gateway"))
+    wrong = {
+        where: [wrong for expression in expressions for wrong in known.wrong(expression)]
+        for where, expressions in EXPRESSIONS.items()
+    }
+    assert {where: names for where, names in wrong.items() if names} == {}
+    assert len(EXPRESSIONS) > 100
+
+    # And that a misspelt name or label would be found, in each of them.
+    for where, expressions in EXPRESSIONS.items():
+        for expression in expressions:
+            for name in named(expression).metrics:
+                assert known.wrong(re.sub(rf"\b{name}\b", f"{name[:-1]}x", expression)), where
+    assert known.wrong('sum by (staus) (orderflow_orders{status="DRAFT"})') == ["by (staus)"]
+    assert known.wrong('orderflow_orders{staus="DRAFT"}') == ["orderflow_orders{staus}"]
+
+
+async def test_prometheus_takes_the_gateway_simulators_scrape_too(stack: EmbeddedStack) -> None:
+    gateway = await scrape(stack.ports["gateway"])
+    calls = "gateway_simulator_requests_total"
+    assert gateway.total(calls, operation="authorize", outcome="lost") == 1
+    assert gateway.total(calls, operation="authorize", outcome="replayed") == 1
+    assert gateway.total(calls, operation="authorize", outcome="refused") == 1
+    assert gateway.total(calls, operation="capture", outcome="ok") == 3
+    assert gateway.total("gateway_simulator_request_duration_seconds_count", operation="capture") == 3
+    promtool = shutil.which("promtool")
+    if promtool is not None:
+        said = await asyncio.to_thread(
+            subprocess.run, [promtool, "check", "metrics"], input=gateway.text, capture_output=True, text=True
+        )
+        assert (said.returncode, said.stdout, said.stderr) == (0, "", "")

@@ -7,6 +7,7 @@ moves).
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,10 +17,14 @@ _LOOPBACK = b"127.0.0.1"
 
 
 class KafkaProxy:
-    """``async with KafkaProxy(port)`` listens on ``port``; set ``broker_port`` before a client comes."""
+    """``async with KafkaProxy(port)`` listens on ``port``; set ``broker_port`` before a client comes.
 
-    def __init__(self, port: int) -> None:
+    ``tls``: what clients must speak; the broker behind it does not.
+    """
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self._tls = tls
         self.broker_port = 0
         #: How many answers were thrown away.
         self.dropped = 0
@@ -30,7 +35,7 @@ class KafkaProxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
 
@@ -41,11 +42,11 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: 
 
 
 @contextlib.asynccontextmanager
-async def a_proxy(address: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A proxy in front of ``host:port``, and its own address."""
+async def a_proxy(address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy in front of ``host:port``, and its own address. ``tls``: what clients must speak to it."""
     host, _, port = address.rpartition(":")
     proxy = Proxy(host, int(port))
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield proxy, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -15,7 +15,8 @@ Operations (``POST /v1/payments/{reference}/…``, each with an ``Idempotency-Ke
 
 An answer, refusals included, is remembered under its key: the same call gets it again (``Idempotent-Replayed: true``),
 another call under the same key gets 422 ``idempotency_key_reused``. Bad input is 4xx with ``errors`` naming field and
-rule. To look: ``GET /v1/payments/{reference}``, ``GET /v1/ledger``, ``GET /health``. To break it: ``PUT /v1/faults``.
+rule. To look: ``GET /v1/payments/{reference}``, ``GET /v1/ledger``, ``GET /health``,
+``GET /metrics``. To break it: ``PUT /v1/faults``.
 
 There is no authentication: keep it on loopback.
 """

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import prometheus_client
 import uvicorn
 
 from orderflow.gateways.simulator.app import Gateway
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # uvicorn raises the signal once more when it has stopped; by default that would end us by the signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     arguments = _arguments(argv)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         ledger = Ledger(arguments.ledger)
     except sqlite3.Error as error:

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from orderflow.gateways.simulator.counting import Counting, Outcome
 from orderflow.gateways.simulator.decisions import Behaviour, Decisions
 from orderflow.gateways.simulator.faults import Breakage
-from orderflow.gateways.simulator.ledger import Call, Ledger, Operation
+from orderflow.gateways.simulator.ledger import Answer, Call, Ledger, Operation
 from orderflow.gateways.simulator.requests import (
     InvalidRequest,
     read_call,
@@ -39,6 +40,7 @@ class Gateway:
         self._decisions = decisions
         self._slow_seconds = slow_seconds
         self._breakage = Breakage(decisions.seed)
+        self._counting = Counting()
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -55,6 +57,7 @@ class Gateway:
                 Route("/v1/faults", self.show_faults),
                 Route("/v1/faults", self.put_faults, methods=["PUT"]),
                 Route("/health", self.health),
+                Route("/metrics", self.metrics),
             ],
             exception_handlers={
                 InvalidRequest: _invalid_request,
@@ -65,20 +68,27 @@ class Gateway:
 
     async def operate(self, operation: Operation, request: Request) -> Response:
         """Authorize, capture, void or refund."""
-        call = await read_call(request, operation, self._decisions)
-        await asyncio.sleep(self._breakage.faults.delay_seconds)
-        if self._fails(call):
-            self._ledger.note_failure(call, 503)
-            return _refusal(503, "unavailable", "The gateway is not available.")
-        behaviour = call.hold.behaviour if call.hold else None
-        first = not self._ledger.has_answered(call.idempotency_key)
-        lost = self._breakage.loses_answer() or (first and behaviour is Behaviour.ANSWER_LOST_ONCE)
-        answer = self._ledger.perform(call, lose_answer=lost)
-        if first and behaviour is Behaviour.SLOW:
-            await asyncio.sleep(self._slow_seconds)
-        if lost:
-            return _refusal(500, "answer_lost", "Something went wrong.")
-        return JSONResponse(answer.body, answer.status, {"Idempotent-Replayed": "true"} if answer.replayed else None)
+        with self._counting.call(operation) as watch:
+            try:
+                call = await read_call(request, operation, self._decisions)
+            except InvalidRequest:
+                watch.outcome = Outcome.INVALID
+                raise
+            await asyncio.sleep(self._breakage.faults.delay_seconds)
+            if self._fails(call):
+                self._ledger.note_failure(call, 503)
+                return _refusal(503, "unavailable", "The gateway is not available.")
+            behaviour = call.hold.behaviour if call.hold else None
+            first = not self._ledger.has_answered(call.idempotency_key)
+            lost = self._breakage.loses_answer() or (first and behaviour is Behaviour.ANSWER_LOST_ONCE)
+            answer = self._ledger.perform(call, lose_answer=lost)
+            if first and behaviour is Behaviour.SLOW:
+                await asyncio.sleep(self._slow_seconds)
+            watch.outcome = _outcome(answer, lost=lost)
+            if lost:
+                return _refusal(500, "answer_lost", "Something went wrong.")
+            headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
+            return JSONResponse(answer.body, answer.status, headers)
 
     def _fails(self, call: Call) -> bool:
         if call.hold and call.hold.behaviour is Behaviour.DOWN:
@@ -114,6 +124,18 @@ class Gateway:
     async def health(self, request: Request) -> Response:
         """Whether it serves; faults do not show here."""
         return JSONResponse({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        """What it counts, for Prometheus."""
+        return self._counting.page()
+
+
+def _outcome(answer: Answer, *, lost: bool) -> Outcome:
+    if lost:
+        return Outcome.LOST
+    if answer.replayed:
+        return Outcome.REPLAYED
+    return Outcome.OK if answer.status < HTTPStatus.BAD_REQUEST else Outcome.REFUSED
 
 
 def _refusal(status: int, code: str, detail: str) -> Response:

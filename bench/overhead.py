@@ -1,0 +1,169 @@
+"""``python -m bench.overhead``: what metrics, logs and traces cost, each against a stack that has none of them.
+
+The stacks stand side by side and take turns, as often first as last, so that what disturbs the machine disturbs all.
+Read the ratios. On a machine that the load fills, throughput follows the CPU that an order costs, and the CPU is the
+steadier figure.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import httpx
+import typer
+
+from bench import ours
+from bench.baskets import Basket, read_baskets
+from bench.machine import machine
+from bench.measure import CpuMeter, Ratio, Stopwatch, used
+from bench.report import Sheet
+from bench.rounds import drive
+from bench.terminal import RESULTS, console, keep, run, say_trouble
+from orderflow.settings import Settings
+from orderflow.stack.stack import EmbeddedStack, wipe
+
+BARE: Final = "bare"
+#: What is compared with ``BARE``: the settings that make the difference.
+VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    BARE: {"metrics": False, "log_level": "error", "traces": "off"},
+    "metrics and logs": {},
+    "traces at 1 %": {"traces": "file", "traces_sample_ratio": 0.01},
+    "all traces": {"traces": "file", "traces_sample_ratio": 1.0},
+}
+ABOUT: Final = (
+    "Each stack over the bare one, which has no metrics, logs errors only and traces nothing. The others have metrics, "
+    "are scraped, and log as they do by default."
+)
+#: As a Prometheus would, but more often.
+SCRAPE_SECONDS: Final = 5.0
+SCRAPED: Final = ("api", "workers", "relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one stack did in one round."""
+
+    orders_per_second: float
+    cpu_ms_an_order: float
+
+
+class Contender:
+    """A stack with its own settings and client."""
+
+    def __init__(self, stack: EmbeddedStack, http: httpx.AsyncClient) -> None:
+        self._stack = stack
+        self._http = http
+        self._meter = CpuMeter({name: pid for name, one in stack.processes.items() if (pid := one.pid) is not None})
+
+    async def turn(self, baskets: list[Basket], first: int, orders: int, at_once: int) -> Turn:
+        """Live through ``orders``, scraped meanwhile. Raises BenchError."""
+        scraping = asyncio.create_task(self._scrape())
+        before, watch = self._meter.read(), Stopwatch()
+        try:
+            laps = await drive(
+                lambda basket: ours.live_through(self._http, basket),
+                islice(cycle(baskets), first, first + orders),
+                at_once,
+            )
+            seconds = watch.seconds()
+            await ours.told(self._http, [lap.order_id for lap in laps[-at_once:]])
+        finally:
+            scraping.cancel()
+        spent = sum(used(before, self._meter.read()).values())
+        return Turn(orders / seconds, 1000 * spent / orders)
+
+    async def _scrape(self) -> None:
+        async with httpx.AsyncClient() as http:
+            while self._stack.settings.metrics:
+                for name in SCRAPED:
+                    await http.get(f"http://127.0.0.1:{self._stack.ports[name]}/metrics")
+                await asyncio.sleep(SCRAPE_SECONDS)
+
+
+def main(
+    orders: Annotated[int, typer.Option(min=1, help="Orders of each stack in each round.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each stack is as often first as last.")] = 8,
+    at_once: Annotated[int, typer.Option(min=1, max=200, help="Orders in flight.")] = 30,
+    results: Annotated[Path, typer.Option(help="Folder for the page.")] = RESULTS,
+) -> None:
+    """Measure what metrics, logs and traces cost."""
+    settings = Settings(reconcile_interval_seconds=0)
+    on, now = machine(settings), datetime.now(UTC)
+    turns = run(_measured(settings, orders, rounds, at_once))
+    tables = [sheet(turns, f"{at_once} at once: {rounds} rounds of {orders} orders of each stack")]
+    keep(tables, ABOUT, on, now, results / f"overhead-{now:%Y-%m-%d-%H%M%S}.md")
+
+
+def sheet(turns: Mapping[str, list[Turn]], title: str) -> Sheet:
+    """Medians over the rounds of each stack's figure over the bare one's."""
+    rows = []
+    for name, mine in turns.items():
+        pairs = list(zip(mine, turns[BARE], strict=True))
+        speed = Ratio([one.orders_per_second / bare.orders_per_second for one, bare in pairs])
+        cpu = Ratio([one.cpu_ms_an_order / bare.cpu_ms_an_order for one, bare in pairs])
+        figures = (Ratio([one.orders_per_second for one in mine]), Ratio([one.cpu_ms_an_order for one in mine]))
+        rows.append(
+            (
+                name,
+                f"{figures[0].median:.1f}",
+                f"{speed.median:.3f}",
+                f"{speed.least:.2f} to {speed.most:.2f}",
+                f"{figures[1].median:.0f}",
+                f"{cpu.median:.3f}",
+                f"{cpu.least:.2f} to {cpu.most:.2f}",
+            )
+        )
+    columns = ("", "orders/s", "ratio", "rounds", "CPU ms", "ratio", "rounds")
+    return Sheet(title, columns, rows)
+
+
+async def _measured(settings: Settings, orders: int, rounds: int, at_once: int) -> dict[str, list[Turn]]:
+    baskets = read_baskets()
+    turns: dict[str, list[Turn]] = {name: [] for name in VARIANTS}
+    async with _contenders(settings, baskets, at_once) as contenders:
+        names = list(contenders)
+        for name in names:
+            console.print(f"warming up: {name}")
+            await contenders[name].turn(baskets, 0, 2 * at_once, at_once)
+        for number in range(rounds):
+            for name in names:
+                turn = await contenders[name].turn(baskets, number * orders, orders, at_once)
+                turns[name].append(turn)
+                console.print(
+                    f"round {number + 1} of {rounds}: {name:<18} {turn.orders_per_second:5.1f} orders/s, "
+                    f"CPU {turn.cpu_ms_an_order:4.0f} ms an order"
+                )
+            # In every two rounds each stands as near to the bare one before it as behind it.
+            names = names[1:] + names[:1] if number % 2 else names[::-1]
+    return turns
+
+
+@contextlib.asynccontextmanager
+async def _contenders(settings: Settings, baskets: list[Basket], at_once: int) -> AsyncIterator[dict[str, Contender]]:
+    async with contextlib.AsyncExitStack() as everything:
+        found = {}
+        for name, changes in VARIANTS.items():
+            console.print(f"starting: {name}")
+            folder = everything.enter_context(TemporaryDirectory(prefix="orderflow-bench-"))
+            # For root, Postgres runs as another user, which must be able to pass.
+            os.chmod(folder, 0o711)  # noqa: S103
+            home = Path(folder) / "stack"
+            everything.callback(wipe, home)
+            stack = await everything.enter_async_context(
+                EmbeddedStack(settings.model_copy(update=changes), home, ports="free", on_event=say_trouble)
+            )
+            http = await everything.enter_async_context(ours.client(stack.settings.api_url, at_once))
+            await ours.stock(http, baskets)
+            found[name] = Contender(stack, http)
+        yield found
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,91 @@
+"""What an operator did to an order and why: rows in the orders' ``commands``, which nothing ever changes.
+
+One with the id ``r:<name>:<time>`` before it is done: the reason and who asked. One with ``:answer`` behind that id
+when more is known than that it was asked: what came of it. Both have a refusal with the slug ``operator``, as they make
+no version, so `orderflow order explain` shows them, and what was begun and never answered shows too.
+"""
+
+import getpass
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
+
+import typer
+
+from cli.calls import USAGE
+from cli.terminal import err, fail
+
+if TYPE_CHECKING:
+    from orderflow.store.database import Database
+
+Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+MOST_OF_A_REASON: Final = 500
+
+
+class NotPossible(Exception):
+    """There is nothing to do it to; the message says why. ``missing``: there is no such order at all."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+def checked(reason: str) -> str:
+    """``reason`` on one line; or the end of the process."""
+    said = " ".join(reason.split())
+    if not said or len(said) > MOST_OF_A_REASON or not said.isprintable():
+        fail(f"--reason needs 1 to {MOST_OF_A_REASON} printable characters", USAGE)
+    return said
+
+
+async def record(database: "Database", order_id: UUID, name: str, said: str) -> str:
+    """Write down that ``name`` is about to be done, and why; its id. Raises Unavailable."""
+    # Also an idempotency key's alphabet: a nudge's signal ends with it.
+    record_id = f"r:{name}:{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    await _write(database, order_id, record_id, f"{said} (by {_who()})")
+    return record_id
+
+
+async def answer(database: "Database", order_id: UUID, record_id: str, said: str) -> None:
+    """Write down what came of it. When that fails it is said on stderr: it has happened all the same."""
+    from orderflow.domain.errors import Unavailable
+
+    try:
+        await _write(database, order_id, f"{record_id}:answer", said)
+    except Unavailable as error:
+        err.print(f"recorded as {record_id}, but not what came of it: {error.detail}", markup=False, soft_wrap=True)
+
+
+@asynccontextmanager
+async def recorded(database: "Database", order_id: UUID, name: str, said: str) -> AsyncIterator[str]:
+    """Around what is done: recorded before it, and if it was not done, that as well. Gives the record's id."""
+    from orderflow.domain.errors import Unavailable
+
+    record_id = await record(database, order_id, name, said)
+    try:
+        yield record_id
+    except NotPossible as error:
+        await answer(database, order_id, record_id, f"not done: {error}")
+        raise
+    except Unavailable as error:
+        await answer(database, order_id, record_id, f"nobody knows whether it was done: no answer of {error}")
+        raise
+
+
+async def _write(database: "Database", order_id: UUID, record_id: str, said: str) -> None:
+    from orderflow.domain.commands import Command
+    from orderflow.domain.errors import Problem
+    from orderflow.store.orders import Orders
+
+    problem = Problem(slug="operator", detail=said, status=409)
+    await Orders(database).refuse(order_id, Command(name=record_id.split(":")[1], id=record_id), problem)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"

@@ -1,0 +1,131 @@
+"""``orderflow --profile NAME`` and ``orderflow profile list | show``: which stack the commands lead to, and by what.
+
+Secrets are masked: passwords in URLs, API keys. Exit codes: 0 shown, 2 wrong usage or a profile that is wrong, 4 there
+is no such profile.
+"""
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import typer
+
+from cli.calls import NOT_FOUND, USAGE, AsJson, print_json
+from cli.terminal import PROFILE_VARIABLE, err, fail, load_settings, out, running_settings
+
+if TYPE_CHECKING:
+    from orderflow.settings import Settings
+
+app = typer.Typer(help="Named settings of other stacks: .env.NAME here, or ~/.config/orderflow/NAME.env.")
+
+HIDDEN: Final = "***"
+
+
+def names(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from orderflow.profiles import profiles
+
+    return [name for name in profiles() if name.startswith(incomplete)]
+
+
+def choose(
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            envvar=PROFILE_VARIABLE,
+            autocompletion=names,
+            help="The stack to work on: its settings, instead of `.env` and what runs here.",
+        ),
+    ] = None,
+) -> None:
+    """Orders as Temporal workflows, with one event stream on Kafka."""
+    if profile is not None:
+        # For all that reads settings in this process, as if it had been exported.
+        os.environ[PROFILE_VARIABLE] = profile
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Show the profiles that there are, and which is chosen."""
+    from orderflow.profiles import profiles
+
+    found, chosen = profiles(), os.environ.get(PROFILE_VARIABLE)
+    if as_json:
+        print_json([{"name": name, "file": str(path), "chosen": name == chosen} for name, path in found.items()])
+        return
+    for name, path in found.items():
+        out.print(f"{'*' if name == chosen else ' '} {name:<16} {path}", markup=False, soft_wrap=True)
+    if not found:
+        err.print("no profiles: one is a file .env.NAME here, or NAME.env in ~/.config/orderflow", markup=False)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", autocompletion=names, help="Default: what is chosen now.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what has its default.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the commands would work with, and where each value comes from. Secrets are masked."""
+    from orderflow.profiles import NoProfile, ProfileError, file_of
+
+    if name is not None:
+        os.environ[PROFILE_VARIABLE] = name
+    if chosen := os.environ.get(PROFILE_VARIABLE):
+        try:
+            file_of(chosen)
+        except NoProfile as error:
+            fail(str(error), NOT_FOUND if name is not None else USAGE)
+        except ProfileError as error:
+            fail(str(error), USAGE)
+    rows = _rows(load_settings(), running_settings())
+    shown = [row for row in rows if everything or row["from"] != "default"]
+    if as_json:
+        print_json({"profile": chosen or None, "settings": shown})
+        return
+    for row in shown:
+        value = "not set" if row["value"] is None else row["value"]
+        out.print(f"{row['setting']:<44} {value}  ({row['from']})", markup=False, soft_wrap=True)
+    err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)" if not everything else "")
+
+
+def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:
+    """Every setting: what is used, and who said so. ``given``: without the stack that runs here."""
+    prefix = str(given.model_config["env_prefix"])
+    exported = {variable.upper() for variable in os.environ}
+    file = f"profile {given.profile}" if given.profile else ".env"
+    rows = []
+    for setting in type(given).model_fields:
+        variable = f"{prefix}{setting}".upper()
+        if setting in given.model_fields_set:
+            source = "environment" if variable in exported else file
+        else:
+            source = "default" if getattr(given, setting) == getattr(used, setting) else "the stack that runs here"
+        rows.append({"setting": variable, "value": _plain(getattr(used, setting)), "from": source})
+    return [row for row in rows if row["setting"] != PROFILE_VARIABLE]
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    from pydantic import SecretStr
+
+    if isinstance(value, SecretStr):
+        return masked(value.get_secret_value())
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def masked(secret: str) -> str:
+    """A URL without its passwords; of anything else nothing."""
+    try:
+        url = urlsplit(secret)
+        if not url.scheme or not url.hostname:
+            return HIDDEN
+        user, at, host = url.netloc.rpartition("@")
+        if ":" in user:
+            user = f"{user.partition(':')[0]}:{HIDDEN}"
+        query = [(key, HIDDEN if "pass" in key.lower() else value) for key, value in parse_qsl(url.query)]
+        return url._replace(netloc=f"{user}{at}{host}", query=urlencode(query, quote_via=quote, safe="*/")).geturl()
+    except ValueError:
+        return HIDDEN

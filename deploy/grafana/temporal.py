@@ -1,0 +1,205 @@
+"""Temporal, as its SDK in our processes sees it: are there workers, have they room, does the server answer?"""
+
+from typing import Final
+
+from deploy.grafana.panels import Board, Panel, Query, Row, quantile, rate
+
+HERE: Final = '{instance=~"$instance"}'
+
+_NOW = Row(
+    "Is the work taken?",
+    (
+        Panel(
+            "Pollers by task queue",
+            "Does anybody take tasks from each queue?",
+            [Query(f"sum by (task_queue) (temporal_num_pollers{HERE})", "{{task_queue}}")],
+            runbook="Worker missing",
+            kind="stat",
+            bad=1,
+            falling=True,
+            none="nobody",
+            width=8,
+        ),
+        Panel(
+            "Free slots",
+            "Has a worker room for more? 0: it is full, and tasks wait.",
+            [
+                Query(
+                    f"min by (task_queue, worker_type) (temporal_worker_task_slots_available{HERE})",
+                    "{{task_queue}} {{worker_type}}",
+                )
+            ],
+            runbook="Latency",
+            kind="stat",
+            warn=10,
+            bad=1,
+            falling=True,
+            none="no worker",
+            width=16,
+        ),
+        Panel(
+            "Steps wait for a worker, p95",
+            "How long does a step stand in its queue? More workers help where this grows.",
+            [
+                Query(
+                    quantile(0.95, "temporal_activity_schedule_to_start_latency_seconds", "task_queue", where=HERE),
+                    "{{task_queue}}",
+                )
+            ],
+            unit="s",
+            runbook="Latency",
+            bad=1,
+        ),
+        Panel(
+            "Workflow tasks wait for a worker, p95",
+            "How long do the orders' own decisions wait? 100 are made at once by a worker, at most.",
+            [
+                Query(
+                    quantile(
+                        0.95, "temporal_workflow_task_schedule_to_start_latency_seconds", "task_queue", where=HERE
+                    ),
+                    "{{task_queue}}",
+                )
+            ],
+            unit="s",
+            runbook="Latency",
+            bad=1,
+        ),
+        Panel(
+            "Polls that fail",
+            "Do workers reach Temporal?",
+            [
+                Query(
+                    rate("temporal_long_request_failure_total", "operation", "status_code", where=HERE),
+                    "{{operation}}: {{status_code}}",
+                )
+            ],
+            unit="ops",
+            runbook="Temporal away",
+        ),
+    ),
+)
+
+_REQUESTS = Row(
+    "Does the server answer?",
+    (
+        Panel(
+            "Requests",
+            "What is asked of it?",
+            [Query(rate("temporal_request_total", "operation", where=HERE), "{{operation}}")],
+            unit="reqps",
+        ),
+        Panel(
+            "Requests, p95",
+            "Is it slow?",
+            [Query(quantile(0.95, "temporal_request_latency_seconds", "operation", where=HERE), "{{operation}}")],
+            unit="s",
+            bad=1,
+        ),
+        Panel(
+            "Requests that fail",
+            "Why? NOT_FOUND of a signal or a describe is an order that has ended.",
+            [
+                Query(
+                    rate("temporal_request_failure_total", "operation", "status_code", where=HERE),
+                    "{{operation}}: {{status_code}}",
+                )
+            ],
+            unit="reqps",
+            runbook="Temporal away",
+        ),
+    ),
+)
+
+_WORK = Row(
+    "What do workers do?",
+    (
+        Panel(
+            "Workflow tasks, p95",
+            "Is deciding slow? Above two seconds the SDK takes a workflow for stuck.",
+            [
+                Query(
+                    quantile(0.95, "temporal_workflow_task_execution_latency_seconds", "workflow_type", where=HERE),
+                    "{{workflow_type}}",
+                ),
+                Query(
+                    quantile(0.95, "temporal_workflow_task_replay_latency_seconds", "workflow_type", where=HERE),
+                    "{{workflow_type}}: replay",
+                ),
+            ],
+            unit="s",
+            bad=2,
+        ),
+        Panel(
+            "Steps, p95",
+            "Which step takes long, as Temporal sees it?",
+            [
+                Query(
+                    quantile(0.95, "temporal_activity_execution_latency_seconds", "activity_type", where=HERE),
+                    "{{activity_type}}",
+                )
+            ],
+            unit="s",
+            bad=5,
+        ),
+        Panel(
+            "Local steps, p95",
+            "Are the orders' own transitions slow?",
+            [
+                Query(
+                    quantile(0.95, "temporal_local_activity_execution_latency_seconds", "activity_type", where=HERE),
+                    "{{activity_type}}",
+                )
+            ],
+            unit="s",
+            bad=1,
+        ),
+        Panel(
+            "Steps that fail",
+            "Which steps end in an error, and are repeated?",
+            [Query(rate("temporal_activity_execution_failed_total", "activity_type", where=HERE), "{{activity_type}}")],
+            unit="ops",
+            runbook="Orders stuck",
+        ),
+        Panel(
+            "Slots in use",
+            "How busy are the workers?",
+            [
+                Query(
+                    f"sum by (task_queue, worker_type) (temporal_worker_task_slots_used{HERE})",
+                    "{{task_queue}} {{worker_type}}",
+                )
+            ],
+        ),
+        Panel(
+            "Workflows that end",
+            "Do orders come to their end?",
+            [Query(rate("temporal_workflow_completed_total", "workflow_type", where=HERE), "{{workflow_type}}")],
+            unit="ops",
+        ),
+        Panel(
+            "Sticky cache",
+            "How many orders does a worker remember? Keep ORDERFLOW_WORKER_MAX_CACHED_WORKFLOWS above this.",
+            [Query(f"sum by (instance) (temporal_sticky_cache_size{HERE})", "{{instance}}")],
+            width=12,
+        ),
+        Panel(
+            "Sticky cache, hits and misses",
+            "How often is a history read and replayed because an order was forgotten?",
+            [
+                Query(rate("temporal_sticky_cache_hit_total", "task_queue", where=HERE), "{{task_queue}}: hit"),
+                Query(rate("temporal_sticky_cache_miss_total", "task_queue", where=HERE), "{{task_queue}}: miss"),
+            ],
+            unit="ops",
+            width=12,
+        ),
+    ),
+)
+
+TEMPORAL: Final = Board(
+    "temporal",
+    "OrderFlow: Temporal",
+    "Are there workers, have they room, and does Temporal answer? As the SDK in our processes sees it.",
+    (_NOW, _REQUESTS, _WORK),
+    by_instance=True,
+)

@@ -1,0 +1,43 @@
+"""Failures as Temporal keeps them, and as its Web UI and ``explain`` show them: short enough to be kept at all.
+
+Of a step that is tried again Temporal keeps the last failure up to 4 KiB (``limit.mutableStateActivityFailureSize``);
+what is longer becomes "Failure exceeds size limit.", which helps nobody at night. The whole of it, with every frame, is
+in the worker's log.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DefaultFailureConverter, PayloadConverter
+
+MOST_BYTES: Final = 4096
+#: The error that was raised, what led to it, and what led to that.
+_LINKS: Final = 3
+_MESSAGE_CHARACTERS: Final = 250
+#: Of each, the innermost frames: where it happened.
+_STACK_CHARACTERS: Final = 600
+_CUT: Final = "…"
+
+
+class BriefFailureConverter(DefaultFailureConverter):
+    """Temporal's own, with long messages, stacks and chains of causes cut."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Make ``failure`` from ``exception``."""
+        super().to_failure(exception, payload_converter, failure)
+        for number, link in enumerate(_chain(failure), start=1):
+            if len(link.message) > _MESSAGE_CHARACTERS:
+                link.message = link.message[:_MESSAGE_CHARACTERS] + _CUT
+            if len(link.stack_trace) > _STACK_CHARACTERS:
+                kept = link.stack_trace[-_STACK_CHARACTERS:]
+                link.stack_trace = f"{_CUT}\n{kept[kept.find('  File') :] if '  File' in kept else kept}"
+            if number == _LINKS:
+                link.ClearField("cause")
+
+
+def _chain(failure: Failure) -> Iterator[Failure]:
+    link: Failure | None = failure
+    while link is not None:
+        yield link
+        link = link.cause if link.HasField("cause") else None

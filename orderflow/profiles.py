@@ -1,0 +1,71 @@
+"""Profiles: the settings of another stack under a name, such as ``prod``, each in a file like ``.env``.
+
+A profile is ``.env.NAME`` in the working directory, or else ``~/.config/orderflow/NAME.env`` (``XDG_CONFIG_HOME`` is
+obeyed), with lines ``ORDERFLOW_KAFKA_TOPIC=order.events``. The chosen one (`orderflow --profile NAME`, or
+``ORDERFLOW_PROFILE``) is read instead of ``.env``; what the environment sets comes before both.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HERE: Final = ".env."
+
+
+class ProfileError(Exception):
+    """There is no such profile, or it cannot be read; the message names it, and what would be right."""
+
+
+class NoProfile(ProfileError):
+    """Nothing has this name."""
+
+
+def file_of(name: str) -> Path:
+    """The file of a profile. Raises NoProfile."""
+    found = profiles()
+    if name in found:
+        return found[name]
+    places = f"{Path.cwd() / (_HERE + name)} or {_home() / (name + '.env')}"
+    there = f"there are {', '.join(found)}" if found else "there are none"
+    raise NoProfile(f"no profile {name!r}: {there}; one is a file {places}")
+
+
+def profiles() -> dict[str, Path]:
+    """All of them, by name; one in the working directory comes before one of the same name in the home."""
+    here = {path.name.removeprefix(_HERE): path for path in _files(Path.cwd(), f"{_HERE}*")}
+    home = {path.name.removesuffix(".env"): path for path in _files(_home(), "*.env")}
+    return {name: path for name, path in sorted({**home, **here}.items()) if _NAME.fullmatch(name)}
+
+
+def read(name: str, settings: Iterable[str], prefix: str) -> Path:
+    """The file of a profile, looked through: it may set ``settings`` only, each as ``prefix`` and its name.
+
+    Raises ProfileError, with the line's name, where it sets something else.
+    """
+    path = file_of(name)
+    known = sorted(f"{prefix}{setting}".upper() for setting in settings)
+    try:
+        given = dotenv_values(path)
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"profile {name} cannot be read: {error}") from None
+    for variable in given:
+        if variable.upper() not in known:
+            close = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"; is it {close[0]}?" if close else ""
+            raise ProfileError(f"profile {name} ({path}): {variable} is no setting of a profile{hint}")
+    return path
+
+
+def _files(folder: Path, pattern: str) -> Iterable[Path]:
+    return (path for path in folder.glob(pattern) if path.is_file())
+
+
+def _home() -> Path:
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "orderflow"

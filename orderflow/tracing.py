@@ -1,0 +1,154 @@
+"""Traces with OpenTelemetry: what begins them, where they go, and the official instrumentation of what we use.
+
+``telemetry.start_tracing`` imports this module where the setting ``traces`` asks for it, and nowhere else.
+
+A trace is a request's: from the HTTP call through the start or the signal, the steps it leads to, with their statements
+and gateway calls, to the records in Kafka and what the tracking makes of them. What follows from a command belongs to
+the command's trace, however long the order waited before it; the workflow's own span to the trace that placed it.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, RequestInfo
+from opentelemetry.sdk.environment_variables import OTEL_SERVICE_NAME
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
+from temporalio import client, worker, workflow
+from temporalio.contrib.opentelemetry import OpenTelemetryInterceptor, create_tracer_provider
+
+from orderflow import spans
+from orderflow.settings import Settings
+from orderflow.telemetry import origin_of
+
+FOLDER = "traces"
+#: A file is read by people who have just sent a request; a collector sets its own (OTEL_BSP_SCHEDULE_DELAY).
+_FILE_DELAY_MILLISECONDS = 200
+#: Asked by machines all day long.
+_UNTRACED_URLS = "/health,/metrics"
+_WITH_QUERY = ("http.url", "http.target", "url.full")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def begin(settings: Settings, service: str) -> None:
+    """Trace from now on. ``service``: what this process is called unless ``OTEL_SERVICE_NAME`` says otherwise.
+
+    Raises OSError when its file cannot be written.
+    """
+    service = os.environ.get(OTEL_SERVICE_NAME) or service
+    provider = create_tracer_provider(
+        sampler=ParentBased(root=_Requests(settings.traces_sample_ratio)),
+        resource=Resource.create(
+            {
+                "service.namespace": "orderflow",
+                "service.name": service,
+                "service.instance.id": f"{service}-{os.getpid()}",
+            }
+        ),
+    )
+    provider.add_span_processor(_processor(settings, service))
+    # Temporal's interceptor knows no other place to find it.
+    trace.set_tracer_provider(provider)
+    HTTPXClientInstrumentor().instrument(tracer_provider=provider, async_request_hook=_name_call)
+    spans.begin(provider.get_tracer("orderflow"))
+
+
+def instrument_api(app: FastAPI) -> None:
+    """A span for each request, named after its route."""
+    FastAPIInstrumentor.instrument_app(
+        app, server_request_hook=_forget_query, excluded_urls=_UNTRACED_URLS, exclude_spans=["receive", "send"]
+    )
+
+
+def temporal_interceptors() -> list[client.Interceptor]:
+    """For a client, and for the workers that are made with it: the later is the nearer to the workflow's code."""
+    return [OpenTelemetryInterceptor(add_temporal_spans=True), _CommandInterceptor()]
+
+
+def _forget_query(span: trace.Span, _: Mapping[str, Any]) -> None:
+    """What a client searches for, a customer's id for instance, is nobody's business here."""
+    said: Mapping[str, Any] = getattr(span, "attributes", None) or {}
+    span.set_attributes({name: str(said[name]).partition("?")[0] for name in _WITH_QUERY if name in said})
+
+
+async def _name_call(span: trace.Span, request: RequestInfo) -> None:
+    """``POST /v1/payments/{id}/capture`` instead of ``POST``."""
+    url = httpx.URL(str(request.url))
+    span.update_name(f"{request.method.decode()} {_UUID.sub('{id}', url.path)}")
+
+
+def _processor(settings: Settings, service: str) -> BatchSpanProcessor:
+    if settings.traces == "file":
+        folder = settings.data_dir / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        return BatchSpanProcessor(
+            FileSpanExporter(_file(folder, service)), schedule_delay_millis=_FILE_DELAY_MILLISECONDS
+        )
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{settings.traces.rstrip('/')}/v1/traces"))
+
+
+def _file(folder: Path, service: str) -> Path:
+    # One a process: lines of several would get mixed up.
+    path = folder / f"{service}-{os.getpid()}.jsonl"
+    path.touch(mode=0o600)
+    return path
+
+
+class _Requests(Sampler):
+    """Which traces begin: a share of the requests, of whatever protocol. Nothing else begins one."""
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = TraceIdRatioBased(ratio)
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        sampler = self._ratio if kind is SpanKind.SERVER else ALWAYS_OFF
+        return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        return f"Requests({self._ratio.get_description()})"
+
+
+class _CommandInterceptor(client.Interceptor, worker.Interceptor):
+    """What the workflow starts belongs to the trace of the command that it starts it for, as the request says."""
+
+    def workflow_interceptor_class(
+        self, input: worker.WorkflowInterceptorClassInput
+    ) -> type[worker.WorkflowInboundInterceptor] | None:
+        return _Inbound
+
+
+class _Inbound(worker.WorkflowInboundInterceptor):
+    def init(self, outbound: worker.WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
+
+class _Outbound(worker.WorkflowOutboundInterceptor):
+    def start_activity(self, input: worker.StartActivityInput) -> workflow.ActivityHandle[Any]:
+        with spans.continuing(origin_of(input.args).traceparent):
+            return super().start_activity(input)
+
+    def start_local_activity(self, input: worker.StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
+        with spans.continuing(origin_of(input.args).traceparent):
+            return super().start_local_activity(input)

@@ -1,0 +1,94 @@
+"""What is traced, and at what cost where nothing is: without servers, in a process of its own where one is needed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from orderflow import spans
+from orderflow.settings import Settings
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ROOT = Path(__file__).parents[2]
+
+
+def printed_by(code: str) -> Any:
+    """What a process of its own prints, as JSON: tracing begins once a process, and for good."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'events'}"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_nothing_is_traced_unless_a_setting_says_so() -> None:
+    assert Settings(_env_file=None).traces == "off"
+    assert not spans.are_on()
+    assert spans.open_span("x", SpanKind.CLIENT, PARENT, {}) is None
+    assert spans.current_traceparent() is None
+    with spans.span("x", SpanKind.CLIENT, {}) as nothing, spans.continuing(PARENT):
+        assert nothing is None
+
+
+def test_a_process_that_does_not_trace_does_not_load_the_sdk() -> None:
+    code = """
+import json, sys
+from orderflow.settings import Settings
+from orderflow.telemetry import start_tracing
+import api.app, workers.orders, workers.relay, workers.tracking
+start_tracing(Settings(_env_file=None), "test")
+unwanted = ("opentelemetry.sdk", "opentelemetry.instrumentation")
+print(json.dumps(sorted(module for module in sys.modules if module.startswith(unwanted))))
+"""
+    assert printed_by(code) == []
+
+
+@pytest.mark.parametrize("wrong", ["on", "files", "localhost:4318", "ftp://collector", "http://"])
+def test_where_traces_go_is_checked(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="traces"):
+        Settings(_env_file=None, traces=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+def test_the_share_is_checked(wrong: float) -> None:
+    with pytest.raises(ValidationError, match="traces_sample_ratio"):
+        Settings(_env_file=None, traces_sample_ratio=wrong)
+
+
+def test_a_share_of_the_requests_begins_traces_and_a_parent_decides_for_all_below(tmp_path: Path) -> None:
+    """1,000 requests at 10 %: all of a request's spans, or none. What is no request begins nothing."""
+    code = f"""
+import glob, json
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from orderflow import spans
+from orderflow.settings import Settings
+from orderflow.telemetry import start_tracing
+settings = Settings(_env_file=None, traces="file", traces_sample_ratio=0.1, data_dir=Path({str(tmp_path)!r}))
+start_tracing(settings, "test")
+tracer = trace.get_tracer("test")
+for _ in range(1000):
+    with tracer.start_as_current_span("request", kind=SpanKind.SERVER):
+        assert spans.current_traceparent()
+        with spans.span("statement", SpanKind.CLIENT, {{}}):
+            pass
+    with tracer.start_as_current_span("poll", kind=SpanKind.CLIENT):
+        pass
+trace.get_tracer_provider().force_flush()
+names = []
+for file in glob.glob({str(tmp_path)!r} + "/traces/*.jsonl"):
+    for line in open(file):
+        for resource in json.loads(line)["resourceSpans"]:
+            names += [span["name"] for scope in resource["scopeSpans"] for span in scope["spans"]]
+print(json.dumps([names.count(name) for name in ("request", "statement", "poll")]))
+"""
+    requests, statements, polls = printed_by(code)
+    assert 50 < requests < 150
+    assert statements == requests
+    assert polls == 0
