@@ -71,7 +71,7 @@ STEPS: Final = (
         "and a token that stands for the card. First somebody says how much of it is on the shelf. Then it is sent. "
         "`Idempotency-Key` makes the request safe to repeat: the same key gives the same order, however often it "
         "arrives. `201` and a `Location` say that the order is there; `ETag` is its version; `X-Correlation-Id` is the "
-        "thread that every line about this request hangs on, as we shall see in the logs.",
+        "thread that all about this customer's errand hangs on: it comes back on Kafka and in the logs.",
         (
             "cat basket.json",
             "for SKU in $(jq -r '.lines[].sku' basket.json); do orderflow stock set $SKU 100; done",
@@ -85,10 +85,10 @@ STEPS: Final = (
         "Shipping takes the money that was held. Each command answers with what came of it. A command that comes too "
         "late is answered too: with what is wrong and what would be allowed.",
         (
-            'curl -sS -X POST "$API/orders/$ORDER/approve" | jq -c .command',
+            'curl -sS -X POST "$API/orders/$ORDER/approve" -H "X-Correlation-Id: $CORRELATION" | jq -c .command',
             'sleep 1; curl -sS "$API/orders/$ORDER" | jq -c "{status, version, allowed_actions}"',
-            "curl -sS -X POST \"$API/orders/$ORDER/ship\" -H 'Content-Type: application/json' "
-            '-d \'{"carrier": "UPS", "tracking_number": "1Z999"}\' | jq -c .command',
+            'curl -sS -X POST "$API/orders/$ORDER/ship" -H "X-Correlation-Id: $CORRELATION" '
+            '-H \'Content-Type: application/json\' -d \'{"carrier": "UPS", "tracking_number": "1Z999"}\' | jq -c .command',
             'curl -sS -X POST "$API/orders/$ORDER/complete" | jq -c .command',
             'curl -sS -X POST "$API/orders/$ORDER/cancel" | jq .',
         ),
@@ -127,8 +127,9 @@ STEPS: Final = (
     Step(
         "Where the time went",
         "With `ORDERFLOW_TRACES=file` (or a collector's address) every process writes OpenTelemetry spans. One request "
-        "is one trace through all of them: the API, the signal, the workflow, the step, the SQL, the gateway's call, and "
-        "the record on Kafka. `trace` draws an order's from the files.",
+        "is one trace through all of them: the API, the signal, the workflow, the step, the SQL, the gateway's call "
+        "and the record on Kafka. `trace` draws those of an order from the files; see "
+        "[observability.md](observability.md).",
         ('orderflow order trace "$ORDER"',),
         most_lines=70,
     ),
@@ -197,14 +198,14 @@ STEPS: Final = (
     ),
     Step(
         "In the logs",
-        "Each process writes JSON lines. The API has one a request, with the correlation id that the client sent or "
-        "that the API made up; a worker has one a call of the gateway, and more when something fails, with the id of "
-        "the request that it works for. So an order that met no trouble has few lines. The payment token is in none.",
+        "Each process writes JSON lines, and few of them: of what goes well only the calls of the payment gateway, the "
+        "rest is for metrics and traces. Every line names its order, the workflow and its run, the trace, and the "
+        "correlation id of the request that it works for. The payment token is in none.",
         (
-            'grep -h -e "$CORRELATION" -e "$ORDER" .orderflow/logs/*.log | jq -c "{level, event, correlation_id}"',
+            'grep -h "$ORDER" .orderflow/logs/*.log | jq .',
             'grep -c "$TOKEN" .orderflow/logs/*.log',
         ),
-        most_lines=20,
+        most_lines=30,
     ),
     Step(
         "On another machine",

@@ -147,6 +147,7 @@ _PLACEHOLDERS = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"partition \d+, offset \d+"), "partition P, offset N"),
     (re.compile(rf"; tracked {_SPAN} later"), "; tracked SPAN later"),
+    (re.compile(rf"draft expires, in {_SPAN}"), "draft expires, in SPAN"),
     # How late a busy machine is.
     (re.compile(rf", {_SPAN} after it was recorded"), ""),
 )
