@@ -88,7 +88,8 @@ STEPS: Final = (
             'curl -sS -X POST "$API/orders/$ORDER/approve" -H "X-Correlation-Id: $CORRELATION" | jq -c .command',
             'sleep 1; curl -sS "$API/orders/$ORDER" | jq -c "{status, version, allowed_actions}"',
             'curl -sS -X POST "$API/orders/$ORDER/ship" -H "X-Correlation-Id: $CORRELATION" '
-            '-H \'Content-Type: application/json\' -d \'{"carrier": "UPS", "tracking_number": "1Z999"}\' | jq -c .command',
+            "-H 'Content-Type: application/json' "
+            '-d \'{"carrier": "UPS", "tracking_number": "1Z999"}\' | jq -c .command',
             'curl -sS -X POST "$API/orders/$ORDER/complete" | jq -c .command',
             'curl -sS -X POST "$API/orders/$ORDER/cancel" | jq .',
         ),
