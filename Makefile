@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench bench-overhead clean
+.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench: setup ## A real order against the naive workflow of the same shape
 
 bench-overhead: setup ## What metrics, logs and traces cost, against a stack without them
 	@$(BIN)/python -m bench.overhead $(ARGS)
+
+tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
+	@PYTHONPATH=.:events $(BIN)/python -m docs.tour
 
 clean: ## Remove the environment and caches (not .orderflow: `orderflow up --fresh` empties that)
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

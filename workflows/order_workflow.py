@@ -198,9 +198,10 @@ class OrderWorkflow:
             self._commit_stock()
             await self._transition(OrderSteps.record_ship, command)
             return
+        why = (capture.detail or capture.reason or "no reason given").rstrip(".")
         problem = Problem(
             slug="capture_refused",
-            detail=f"The payment gateway refused the capture: {capture.detail or capture.reason or 'no reason given'}.",
+            detail=f"The payment gateway refused the capture: {why}.",
             status=402,
         )
         request = RefusedCommand(order_id=self._order.order_id, command=command, problem=problem)

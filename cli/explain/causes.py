@@ -26,6 +26,7 @@ class Cause(StrEnum):
     STEP_HANGS = "step_hangs"
     DISAGREES = "disagrees"
     PARKED = "parked"
+    PARTITION_STOPPED = "partition_stopped"
     KAFKA_AWAY = "kafka_away"
     RELAY_AWAY = "relay_away"
     TRACKING_BEHIND = "tracking_behind"

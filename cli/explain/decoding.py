@@ -16,6 +16,9 @@ _UNAVAILABLE: Final = "unavailable"
 #: What Temporal puts around a failure whose stack traces are too long for it.
 _CUT: Final = "Failure exceeds size limit."
 
+#: A step's answers that are not words of their own.
+_STATES: Final = {"shut": "found the door shut, and has undone what it did", "too_late": "too late"}
+
 
 def words(failure: Failure) -> str:
     """A failure in a line: its message, and what lies below where it says more."""
@@ -77,8 +80,9 @@ def outcome(result: Any) -> str:
     """What a step came to."""
     if not isinstance(result, dict):
         return "done"
-    why = ", ".join(str(result[key]) for key in ("reason", "detail") if result.get(key))
-    return f"{result.get('state', 'done')}{f' ({why})' if why else ''}"
+    why = ", ".join(str(result[key]) for key in ("reason", "detail") if result.get(key)).rstrip(".")
+    state = str(result.get("state", "done"))
+    return f"{_STATES.get(state, state)}{f' ({why})' if why else ''}"
 
 
 def transitioned(result: Any) -> str:

@@ -121,6 +121,7 @@ class Shelf:
     """One service's events of the order on their way to Kafka.
 
     ``waiting``: not published yet, the oldest since ``oldest_at``. ``led``: a relay holds this database's lease.
+    ``stopped_partition``: where they would go, Kafka lost records, and nothing is sent until a person has it mended.
     """
 
     service: str
@@ -130,6 +131,8 @@ class Shelf:
     parked_error: str | None = None
     parked_at: datetime | None = None
     led: bool = True
+    stopped_partition: int | None = None
+    stopped_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,10 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One order at ``now``. ``kafka_error``: asked only when events wait; empty: the brokers answer."""
+    """One order at ``now``. ``kafka_error``: asked only when events wait; empty: the brokers answer.
+
+    ``refused_ship``: why its last ship was refused, while it could be shipped again.
+    """
 
     order_id: UUID
     now: datetime
@@ -163,6 +169,7 @@ class Facts:
     run: Run | None = None
     order: OrderFact | None = None
     reason: str | None = None
+    refused_ship: str | None = None
     payment: PaymentFact | None = None
     reservation: ReservationFact | None = None
     money: Money | None = None

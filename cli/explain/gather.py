@@ -36,6 +36,8 @@ from workers.databases import open_databases
 ANSWER_SECONDS: Final = 5.0
 #: A source that gave no answer is left alone so long, when many orders are looked at.
 AWAY_SECONDS: Final = 20.0
+#: What the workflow calls a ship whose payment the gateway would not capture.
+CAPTURE_REFUSED: Final = "capture_refused"
 
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ class Sources:
             run=run.run if run else None,
             order=orders.row if orders else None,
             reason=orders.reason if orders else None,
+            refused_ship=_refused_ship(orders.trail) if orders else None,
             payment=payments.row if payments else None,
             reservation=inventory.row if inventory else None,
             money=_money(paid),
@@ -190,7 +193,17 @@ def _shelf(service: Service, said: _Service) -> Shelf:
         relay.parked_error,
         relay.parked_at,
         led=relay.led_until is not None and relay.led_until > relay.now,
+        stopped_partition=relay.stopped_partition,
+        stopped_at=relay.stopped_at,
     )
+
+
+def _refused_ship(trail: trails.Trail) -> str | None:
+    """Why the last ship got no money, if nothing has happened to the order since."""
+    refused = [asked for asked in trail.asked if (asked.refusal or {}).get("slug") == CAPTURE_REFUSED]
+    if not refused or (trail.events and trail.events[-1].recorded_at > refused[-1].recorded_at):
+        return None
+    return str((refused[-1].refusal or {}).get("detail"))
 
 
 def _tracked(found: dict[Service, _Service | None]) -> Tracked:

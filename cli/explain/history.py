@@ -107,7 +107,8 @@ class _Teller:
         self._untroubled()
 
     def _workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
-        self._say(at, "somebody cancelled the workflow itself")
+        why = event.workflow_execution_cancel_requested_event_attributes.cause
+        self._say(at, f"somebody cancelled the workflow itself{f': {why}' if why else ''}")
         self._signals.append((event.event_id, Untaken("cancel", at)))
 
     def _workflow_execution_signaled(self, event: HistoryEvent, at: datetime) -> None:
@@ -186,7 +187,7 @@ class _Teller:
             return
         about = first(marker.details["data"].payloads) if "data" in marker.details else None
         about = about if isinstance(about, dict) else {}
-        name = summary(event) or str(about.get("activity_type") or "a transition")
+        name = _command(summary(event)) or str(about.get("activity_type") or "a transition")
         attempt = int(about.get("attempt") or 1)
         backoff = about.get("backoff")
         if isinstance(backoff, dict):
@@ -226,3 +227,8 @@ class _Teller:
 
     def _timer_canceled(self, event: HistoryEvent, at: datetime) -> None:
         self._timers.pop(event.timer_canceled_event_attributes.timer_id, None)
+
+
+def _command(about: str) -> str:
+    """The command that a transition carries out; the records of refusals are called by what they refuse."""
+    return about.removeprefix("refuse ").removesuffix(" refused")

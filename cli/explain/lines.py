@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from cli.explain.facts import Facts, Line, Source
 from cli.explain.words import duration, times
@@ -14,24 +14,41 @@ from orderflow.store.trail import Recorded, Trail
 SLOW: Final = timedelta(seconds=5)
 #: Repairs and interventions stand among the commands as well: they changed nothing in the order's row.
 _BY: Final = {"repaired": "reconciliation", "operator": "an operator"}
+#: Shutting a door that has nothing behind it is what a cancelled order comes to, not a refusal that concerns anybody.
+_DOORS: Final = frozenset({"w:void", "w:release"})
+_TOO_LATE: Final = frozenset({"CAPTURED", "COMMITTED"})
 
 
 def of_trail(service: Source, trail: Trail) -> Iterator[Line]:
     """A service's events and what it refused."""
     for event in trail.events:
-        reason = event.data.get("reason")
-        why = f" ({reason})" if reason else ""
-        yield Line(event.recorded_at, service, f"{event.type}: {event.status}{why}, version {event.version}")
+        what = f"{event.type}: {event.status}{_why(event.data)}, version {event.version}"
+        yield Line(event.recorded_at, service, what)
     for asked in trail.asked:
         if asked.refusal is None:
             yield Line(asked.recorded_at, service, f"{asked.name} accepted ({asked.command_id}), not done yet")
             continue
         slug = asked.refusal.get("slug")
         detail = asked.refusal.get("detail") or slug
-        if slug in _BY:
+        if asked.command_id in _DOORS and slug == "illegal_transition":
+            found = asked.refusal.get("current_status")
+            came = "came too late" if found in _TOO_LATE else "found nothing to undo"
+            yield Line(
+                asked.recorded_at, service, f"{asked.name} ({asked.command_id}) {came}: {found}", found in _TOO_LATE
+            )
+        elif slug in _BY:
             yield Line(asked.recorded_at, service, f"{asked.name} by {_BY[slug]} ({asked.command_id}): {detail}")
         else:
             yield Line(asked.recorded_at, service, f"{asked.name} refused ({asked.command_id}): {detail}")
+
+
+def _why(data: Mapping[str, Any]) -> str:
+    """The reason; where both steps refused, which of them refused for what."""
+    refusals = data.get("refusals")
+    if isinstance(refusals, Mapping) and len(refusals) > 1:
+        return f" ({', '.join(f'{service}: {reason}' for service, reason in refusals.items())})"
+    reason = data.get("reason")
+    return f" ({reason})" if reason else ""
 
 
 def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], datetime]) -> Iterator[Line]:
@@ -42,6 +59,8 @@ def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], d
         elif event.waits and trail.relay.parked_at is None:
             waited = trail.relay.now - event.recorded_at
             what = f"{service} version {event.version} is not on Kafka yet, after {duration(waited)}"
+            if trail.relay.stopped_partition is not None:
+                what += f": partition {trail.relay.stopped_partition}, where it belongs, has lost records"
             yield Line(trail.relay.now, "kafka", what, waited > SLOW, f"{service} {event.version} waits")
     relay = trail.relay
     if relay.parked_at is not None:

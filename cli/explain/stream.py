@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cli.explain.causes import Cause, Verdict
-from cli.explain.facts import Facts, late
+from cli.explain.facts import Facts, Shelf, late
 from cli.explain.words import clock, one_or_many, short
 
 
@@ -15,11 +15,14 @@ def stream(facts: Facts) -> Iterator[Verdict]:
                 "wrong",
                 f"Its {shelf.service} events wait for people: Kafka refuses version {shelf.parked_version} "
                 f"({short(shelf.parked_error)}), so that one and all after it are parked.",
-                "See the error, change the topic's limits, then unpark the order; the order itself goes on.",
+                f"Change the topic's limits, then `orderflow outbox unpark {facts.order_id}`; the order itself "
+                "goes on.",
                 shelf.parked_at,
                 f"parked: {short(shelf.parked_error, 60)}",
             )
-    behind = [s for s in facts.shelves if s.parked_error is None and s.oldest_at and late(facts, s.oldest_at)]
+    for number in sorted({s.stopped_partition for s in facts.shelves if s.stopped_partition is not None}):
+        yield _stopped(number, [shelf for shelf in facts.shelves if shelf.stopped_partition == number])
+    behind = [s for s in facts.shelves if _waits_for_the_relay(s) and s.oldest_at and late(facts, s.oldest_at)]
     if not behind:
         return
     since = min(shelf.oldest_at for shelf in behind if shelf.oldest_at is not None)
@@ -52,6 +55,24 @@ def stream(facts: Facts) -> Iterator[Verdict]:
     )
 
 
+def _stopped(partition: int, shelves: list[Shelf]) -> Verdict:
+    services = " and ".join(shelf.service for shelf in shelves)
+    return Verdict(
+        Cause.PARTITION_STOPPED,
+        "wrong",
+        f"Its {services} events wait for people: Kafka lost records of partition {partition} that it had acknowledged, "
+        "so nothing is sent there.",
+        f"`orderflow outbox republish --partition {partition}` sends the missing events again, and these after them; "
+        "the order itself goes on.",
+        min((shelf.stopped_at for shelf in shelves if shelf.stopped_at is not None), default=None),
+        f"Kafka lost records of partition {partition}",
+    )
+
+
+def _waits_for_the_relay(shelf: Shelf) -> bool:
+    return shelf.parked_error is None and shelf.stopped_partition is None
+
+
 def tracking(facts: Facts) -> Iterator[Verdict]:
     tracked = facts.tracked
     if tracked.set_aside is not None:
@@ -59,7 +80,8 @@ def tracking(facts: Facts) -> Iterator[Verdict]:
             Cause.TRACKING_BEHIND,
             "wrong",
             f"Its tracking is held: a record was set aside ({short(tracked.set_aside)}), and all after it.",
-            "See the reason, fix it, and redrive the dead letters; the order itself goes on.",
+            f"Fix the cause (`orderflow dlq list --order {facts.order_id}`), then "
+            f"`orderflow dlq redrive --order {facts.order_id}`; the order itself goes on.",
             tracked.set_aside_at,
             f"dead letter: {short(tracked.set_aside, 60)}",
         )

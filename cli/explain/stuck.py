@@ -1,7 +1,7 @@
 """All orders that wait for something of ours: the candidates are listed, each is judged, the same causes are grouped.
 
-An order is a candidate when its row, its workflow or its outbox says that something is to be done. What only waits
-for its customer is asked about too (a signal may not have been taken), as long as there are not too many.
+An order is a candidate when its row, its workflow, its outbox or a dead letter says that something is to be done. What
+only waits for its customer is asked about too (a signal may not have been taken), as long as there are not too many.
 """
 
 import asyncio
@@ -103,6 +103,8 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
     for service in SERVICES:
         ask = partial(trail.waiting_orders, sources.databases[service], older_than)
         waiting |= (await _listed(service, unread, ask) or {}).keys()
+    held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
+    waiting |= set(await _listed("orders", unread, held) or ())
     first = {order_id for order_id, order in live.items() if _is_at_work(order) or order_id not in running}
     first |= running.keys() - live.keys() | waiting
 

@@ -12,7 +12,7 @@ from cli.explain.causes import GRACE, Cause, Verdict
 from cli.explain.facts import Facts
 from cli.explain.leftovers import leftovers
 from cli.explain.stream import stream, tracking
-from cli.explain.words import clock
+from cli.explain.words import clock, short
 from cli.explain.work import steps, transition, workflow_task
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
 
@@ -118,6 +118,7 @@ def _calm(facts: Facts, *, troubled: bool) -> Iterator[Verdict]:
     actions = allowed_actions(order.status) if order.pending_ship is None else ()
     if order.status != OrderStatus.APPROVED and actions and not busy:
         until = f"; it expires at {clock(run.expires_at)}" if run.expires_at else ""
+        until += f"; its last ship was refused: {short(facts.refused_ship)}" if facts.refused_ship else ""
         yield Verdict(
             Cause.CUSTOMER,
             "customer",

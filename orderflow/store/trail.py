@@ -5,6 +5,7 @@ in all three databases.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,9 +27,11 @@ WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""")
 
 _RELAY = Statement("""
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until
+       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
+LEFT JOIN waiting_orders w USING (order_id)
+LEFT JOIN stopped_partitions s USING (partition)
 LEFT JOIN relay_lease l ON l.name = 'relay'""")
 
 _PAYMENT = Statement(
@@ -49,6 +52,10 @@ GROUP BY o.order_id""")
 _SET_ASIDE = Statement("""
 SELECT kind, reason, dead_lettered_at FROM dead_letters
 WHERE consumer_group = $consumer_group AND subject = $subject ORDER BY dead_letter_id LIMIT 1""")
+
+_HELD_ORDERS = Statement("""
+SELECT subject, min(dead_lettered_at) AS since FROM dead_letters
+WHERE consumer_group = $consumer_group AND subject IS NOT NULL GROUP BY subject ORDER BY since LIMIT $limit""")
 
 #: How many entries of an outbox are looked at for who waits.
 MOST_ENTRIES: Final = 20_000
@@ -85,7 +92,8 @@ class Asked:
 class Relayed:
     """How the relay of this database stands, and whether it has parked the order. ``now``: the database's clock.
 
-    ``led_until``: how long the present leader holds its lease; None: nobody holds it.
+    ``led_until``: how long the present leader holds its lease; None: nobody holds it. ``stopped_partition``: the order
+    waits for this partition, in which Kafka lost records.
     """
 
     now: datetime
@@ -93,6 +101,8 @@ class Relayed:
     parked_error: str | None
     parked_at: datetime | None
     led_until: datetime | None
+    stopped_partition: int | None = None
+    stopped_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,16 @@ async def set_aside(database: Database, consumer_group: str, order_id: UUID) -> 
     """The order's first dead letter: it holds all that comes after it. The orders database only."""
     row = await database.one(_SET_ASIDE, {"consumer_group": consumer_group, "subject": str(order_id)})
     return None if row is None else SetAside(**row)
+
+
+async def held_orders(database: Database, consumer_group: str, limit: int = MOST_ENTRIES) -> list[UUID]:
+    """Orders with a dead letter, the oldest first. Of a record that names no order nobody can say whose it is."""
+    rows = await database.all(_HELD_ORDERS, {"consumer_group": consumer_group, "limit": limit})
+    found = []
+    for row in rows:
+        with suppress(ValueError):
+            found.append(UUID(row["subject"]))
+    return found
 
 
 async def waiting_orders(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:

@@ -168,6 +168,27 @@ def test_repairs_and_interventions_are_told_as_such() -> None:
     ]
 
 
+def test_both_refusals_are_told_and_a_door_with_nothing_behind_it_is_no_refusal() -> None:
+    data = {"reason": "payment_declined", "refusals": {"payment": "payment_declined", "inventory": "out_of_stock"}}
+    event = Recorded(3, "ORDER_STATE_CHANGED", "CANCELLED", data, "w:fail", "x", ago(30), None, None, None, False)
+    [line] = of_trail("orders", Trail((event,), (), RELAY))
+    assert line.what.endswith("CANCELLED (payment: payment_declined, inventory: out_of_stock), version 3")
+
+    def shut(status: str) -> Line:
+        problem = {"slug": "illegal_transition", "detail": f"Cannot void: it is {status}.", "current_status": status}
+        [line] = of_trail("payments", Trail((), (Asked("w:void", "void", problem, ago(2)),), RELAY))
+        return line
+
+    assert (shut("DECLINED").what, shut("DECLINED").trouble) == ("void (w:void) found nothing to undo: DECLINED", False)
+    assert (shut("CAPTURED").what, shut("CAPTURED").trouble) == ("void (w:void) came too late: CAPTURED", True)
+
+
+def test_an_event_behind_lost_records_says_so() -> None:
+    relay = Relayed(NOW, None, None, None, NOW, 7, ago(20))
+    [line] = of_stream("orders", Trail((recorded(2, waits=True),), (), relay), {})
+    assert line.what.endswith("is not on Kafka yet, after 30 s: partition 7, where it belongs, has lost records")
+
+
 def test_a_parked_order_is_told_once_instead_of_each_event_that_waits() -> None:
     relay = Relayed(NOW, 2, "MessageSizeTooLarge", ago(10), NOW)
     [line] = of_stream("orders", Trail((recorded(2, waits=True), recorded(3, waits=True)), (), relay), {})

@@ -270,6 +270,20 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "Kafka refuses version 4 (MessageSizeTooLarge)",
         "unpark",
     ),
+    "behind lost records": (
+        replace(DONE, shelves=(Shelf("orders", 1, ago(60), stopped_partition=7, stopped_at=ago(50)),)),
+        Cause.PARTITION_STOPPED,
+        "orders events wait for people: Kafka lost records of partition 7",
+        "`orderflow outbox republish --partition 7`",
+    ),
+    "a ship that was refused": (
+        replace(
+            with_run(APPROVED, status="FULFILLING"), order=row("FULFILLING", 3), refused_ship="The card was blocked."
+        ),
+        Cause.CUSTOMER,
+        "ship or cancel; its last ship was refused: The card was blocked",
+        "orderflow order ship",
+    ),
     "the tracking is behind": (
         replace(DONE, tracked=Tracked(2, ago(30))),
         Cause.TRACKING_BEHIND,

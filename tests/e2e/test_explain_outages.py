@@ -1,0 +1,452 @@
+"""What `orderflow order explain` and `stuck` say while something is away: every row of the table in docs/guarantees.md.
+
+A stack of its own, with a process for each task queue, as these tests take its parts away.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from orderflow.settings import Service, Settings
+from orderflow.stack.stack import EmbeddedStack
+from orderflow.store import outbox
+from orderflow.temporal import connect
+from support.explaining import (
+    a_terminal,
+    a_worker,
+    explains,
+    faulty_gateway,
+    frozen,
+    is_listed,
+    none_is_stuck,
+    opened,
+    reordered,
+    send,
+    stuck,
+    whats,
+    without,
+)
+from support.shop import Basket, Shop
+from support.terminal import REPOSITORY, Terminal
+from support.waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def operated(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
+    settings = Settings(
+        migrations_dir=REPOSITORY / "migrations", worker_graceful_shutdown_seconds=2, stack_split_workers=True
+    )
+    async with EmbeddedStack(settings, servers_folder / "operated-stack", ports="free", durable=False) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture
+async def client(operated: EmbeddedStack) -> AsyncIterator[Shop]:
+    async with Shop(operated.settings.api_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+def terminal(operated: EmbeddedStack, tmp_path: Path) -> Terminal:
+    return a_terminal(operated, tmp_path)
+
+
+async def place_in_stock(client: Shop, basket: Basket) -> str:
+    await client.stock_up([basket])
+    return await client.place(basket)
+
+
+@contextlib.asynccontextmanager
+async def administrator(stack: EmbeddedStack, database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A superuser's connection."""
+    url = stack.settings.orders_admin_url
+    assert url is not None
+    connection = await asyncpg.connect(url.get_secret_value(), database=database)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def closed(stack: EmbeddedStack, service: Service) -> AsyncIterator[None]:
+    """One service's database lets nobody in; the others, on the same server, are well."""
+    async with administrator(stack, "postgres") as admin:
+        await admin.execute(f"ALTER ROLE {service} CONNECTION LIMIT 0")
+        try:
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", service)
+            yield
+        finally:
+            await admin.execute(f"ALTER ROLE {service} CONNECTION LIMIT -1")
+
+
+async def test_no_payment_worker(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with without(operated, "payments"):
+        await client.ask(order_id, "approve")
+        story = await explains(terminal, order_id, "step_not_taken", typed=True)
+        assert story["verdict"]["waits_for"].startswith(
+            "It waits for the payment service: no worker takes authorize_payment from the task queue payments ("
+        )
+        assert "`orderflow worker payments`" in story["verdict"]["do"]
+        _, groups = await stuck(terminal)
+        assert [order["order_id"] for order in groups["step_not_taken"]["orders"]] == [order_id]
+    await client.reaches(order_id, "FULFILLING")
+    await none_is_stuck(terminal)
+
+
+async def test_the_gateway_is_down(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with faulty_gateway(operated, down=True):
+        await client.ask(order_id, "approve")
+        story = await explains(terminal, order_id, "step_fails")
+        assert "last: payment gateway: answered authorize with 503." in story["verdict"]["waits_for"]
+        assert "why the payment gateway does not answer" in story["verdict"]["do"]
+        assert any("authorize_payment has failed" in line for line in whats(story, "temporal"))
+        await is_listed(terminal, "step_fails", order_id, typed=True)
+    await client.reaches(order_id, "FULFILLING")
+    story = await explains(terminal, order_id, "customer")
+    assert any(
+        line["what"].startswith("authorize_payment taken, attempt") and line["trouble"] for line in story["timeline"]
+    )
+
+
+async def test_all_workers_are_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    waiting = await client.place(baskets[0])
+    async with without(operated, "orders", "payments", "inventory"):
+        order_id = await client.place(baskets[0])
+        story = await explains(terminal, order_id, "no_orders_worker", typed=True)
+        assert story["status"] == "PLACING"
+        assert "it is PLACING, and its first task is not taken" in story["verdict"]["waits_for"]
+        assert "`orderflow worker orders`" in story["verdict"]["do"]
+        await send(client, waiting, "cancel")
+        story = await explains(terminal, waiting, "no_orders_worker")
+        assert "cancel, sent" in story["verdict"]["waits_for"]
+        _, groups = await stuck(terminal)
+        assert {order["order_id"] for order in groups["no_orders_worker"]["orders"]} == {order_id, waiting}
+    await client.reaches(order_id, "DRAFT")
+    await client.reaches(waiting, "CANCELLED")
+
+
+async def test_kafka_is_away(operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]) -> None:
+    async with without(operated, "kafka"):
+        order_id = await client.place(baskets[0])
+        story = await explains(terminal, order_id, "kafka_away", typed=True)
+        assert "1 of its events waits since" in story["verdict"]["waits_for"]
+        assert [verdict["cause"] for verdict in story["also"]] == ["customer"]
+        assert whats(story, "kafka")[0].startswith("orders version 1 is not on Kafka yet, after ")
+        _, groups = await stuck(terminal)
+        assert order_id in [order["order_id"] for order in groups["kafka_away"]["orders"]]
+    story = await explains(terminal, order_id, "customer")
+
+
+async def test_temporal_is_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    async with without(operated, "temporal"):
+        story = await explains(terminal, order_id, "temporal_away", typed=True)
+        assert "temporal" in story["unread"]
+        assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
+        _, groups = await stuck(terminal)
+        assert order_id in [order["order_id"] for order in groups["temporal_away"]["orders"]]
+    await explains(terminal, order_id, "customer")
+
+
+async def test_the_databases_are_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    async with without(operated, "postgres"):
+        # As an operator does with Temporal's own command.
+        temporal = await connect(operated.settings)
+        await temporal.get_workflow_handle(f"order-{order_id}").signal("cancel")
+        story = await explains(terminal, order_id, "database_away", typed=True)
+        assert story["status"] == "DRAFT"  # as the workflow knew it
+        assert {"orders", "payments", "inventory"} <= story["unread"].keys()
+        assert "signal cancel" in whats(story, "temporal")
+        said, groups = await stuck(terminal)
+        assert order_id in [order["order_id"] for order in groups["database_away"]["orders"]]
+        assert said.code == 1
+    await client.reaches(order_id, "CANCELLED")
+
+
+async def test_a_terminated_workflow_is_named_with_its_repair(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    temporal = await connect(operated.settings)
+    await temporal.get_workflow_handle(f"order-{order_id}").terminate(reason="by hand")
+    story = await explains(terminal, order_id, "disagrees")
+    assert "no workflow runs it" in story["verdict"]["waits_for"]
+    assert "`orderflow reconcile --repair` repairs it (restart)" in story["verdict"]["do"]
+    assert "workflow terminated: by hand" in whats(story, "temporal")
+    _, groups = await stuck(terminal)
+    assert order_id in [order["order_id"] for order in groups["disagrees"]["orders"]]
+    assert (await terminal.run("reconcile", "--repair", "--older-than", "0")).code == 0
+    story = await explains(terminal, order_id, "customer")
+    assert any("workflow reset" in line for line in whats(story, "temporal"))
+    await client.ask(order_id, "cancel")
+
+
+async def test_a_parked_order_is_named_with_kafkas_error(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    await explains(terminal, order_id, "customer")
+    async with opened(operated, "orders") as orders:
+        entry = outbox.Entry(0, UUID(order_id), 2, "", "", {}, "", None, datetime.now(UTC))
+        await outbox.park(orders, entry, "MessageSizeTooLargeError")
+        try:
+            await client.ask(order_id, "cancel")
+            story = await explains(terminal, order_id, "parked")
+            assert "Kafka refuses version 2 (MessageSizeTooLargeError)" in story["verdict"]["waits_for"]
+            _, groups = await stuck(terminal)
+            assert [order["order_id"] for order in groups["parked"]["orders"]] == [order_id]
+        finally:
+            await outbox.unpark(orders, UUID(order_id))
+    await explains(terminal, order_id, "done")
+
+
+async def test_code_that_no_longer_fits_is_the_verdict(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], tmp_path: Path
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with without(operated, "payments"):
+        await client.ask(order_id, "approve")
+        code = reordered(tmp_path / "code")
+        async with (
+            without(operated, "orders"),
+            a_worker(operated, tmp_path / "worker.log", "orders", code=code),
+        ):
+            await send(client, order_id, "cancel")
+            story = await explains(terminal, order_id, "workflow_task_fails")
+            assert "no longer fits this order's history" in story["verdict"]["waits_for"]
+            assert "Activity type of scheduled event 'authorize_payment'" in story["verdict"]["waits_for"]
+            assert f"orderflow replay {order_id}" in story["verdict"]["do"]
+    await client.reaches(order_id, "CANCELLED")
+
+
+async def test_each_is_told_apart(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    """Several outages at once: a group for each, the most urgent first."""
+    await client.stock_up(baskets[:1])
+    orders = [await client.place(baskets[0]) for _ in range(2)]
+    async with faulty_gateway(operated, down=True), without(operated, "inventory"):
+        for order_id in orders:
+            await client.ask(order_id, "approve")
+        for order_id in orders:
+            story = await explains(terminal, order_id, "step_not_taken")
+            assert "step_fails" in [verdict["cause"] for verdict in story["also"]]
+        said = await terminal.run("stuck", "--older-than", "1")
+        assert said.code == 1
+        assert "2 orders: no worker takes reserve_inventory" in said.out
+    for order_id in orders:
+        await client.reaches(order_id, "FULFILLING")
+
+
+async def test_the_gateway_is_slow(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with faulty_gateway(operated, delay_seconds=operated.settings.gateway_timeout_seconds + 2):
+        await client.ask(order_id, "approve")
+        story = await explains(terminal, order_id, "step_fails")
+        assert "last: payment gateway: no answer to authorize" in story["verdict"]["waits_for"]
+        assert "why the payment gateway does not answer" in story["verdict"]["do"]
+        await is_listed(terminal, "step_fails", order_id)
+    await client.reaches(order_id, "FULFILLING")
+
+
+@pytest.mark.parametrize(("name", "cause"), [("postgres", "database_away"), ("temporal", "temporal_away")])
+async def test_what_hangs_costs_seconds_and_its_lines_only(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], name: str, cause: str
+) -> None:
+    order_id = await client.place(baskets[0])
+    await explains(terminal, order_id, "customer")
+    async with frozen(operated, name):
+        story = await explains(terminal, order_id, cause, typed=True)
+    if name != "temporal":
+        assert "place: DRAFT (version 1)" in whats(story, "temporal")
+    if name != "postgres":
+        assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
+
+
+@pytest.mark.parametrize("services", [("orders",), ("payments", "inventory")], ids=" and ".join)
+async def test_databases_of_some_services_are_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], services: tuple[Service, ...]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with contextlib.AsyncExitStack() as outage:
+        for service in services:
+            await outage.enter_async_context(closed(operated, service))
+        temporal = await connect(operated.settings)
+        await temporal.get_workflow_handle(f"order-{order_id}").signal("approve")
+        story = await explains(terminal, order_id, "database_away")
+        verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
+        for service in services:
+            error = f'too many connections for role "{service}"'
+            do = verdicts[f"It waits for the {service} database, which does not answer ({error})."]
+            assert f"Start the Postgres of {service}" in do
+        assert story["unread"].keys() == set(services)
+        await is_listed(terminal, "database_away", order_id)
+    await client.reaches(order_id, "FULFILLING")
+
+
+async def test_the_api_is_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    """No order waits for it, and nobody needs it to find that out."""
+    order_id = await client.place(baskets[0])
+    async with without(operated, "api"):
+        await explains(terminal, order_id, "customer")
+        await none_is_stuck(terminal)
+        assert "API" in (await terminal.run("doctor")).out
+
+
+async def test_a_frozen_relay_loses_its_lead(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    async with frozen(operated, "relay"):
+        order_id = await client.place(baskets[0])
+        story = await explains(terminal, order_id, "relay_away")
+        assert "no relay leads for orders" in story["verdict"]["waits_for"]
+        await is_listed(terminal, "relay_away", order_id)
+
+
+async def test_relay_and_tracking_are_away_then_only_the_tracking(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], tmp_path: Path
+) -> None:
+    async with without(operated, "relay"):
+        order_id = await client.place(baskets[0])
+        story = await explains(terminal, order_id, "relay_away")
+        assert "no relay leads for orders" in story["verdict"]["waits_for"]
+        async with a_worker(operated, tmp_path / "relay.log", "relay"):
+            story = await explains(terminal, order_id, "tracking_behind")
+            assert "1 published event is not applied" in story["verdict"]["waits_for"]
+            assert "`orderflow worker tracking`" in story["verdict"]["do"]
+            assert whats(story, "kafka")[0].endswith("; not tracked")
+            await is_listed(terminal, "tracking_behind", order_id, typed=True)
+
+
+async def test_a_dead_letter_is_named_with_its_reason(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    await explains(terminal, order_id, "customer")
+    async with administrator(operated, "orders") as admin:
+        await admin.execute(
+            f"ALTER TABLE tracked_events ADD CONSTRAINT planted CHECK (order_id <> '{order_id}') NOT VALID"
+        )
+        try:
+            await client.ask(order_id, "cancel")
+            story = await explains(terminal, order_id, "tracking_behind")
+            assert story["verdict"]["kind"] == "wrong"
+            assert 'violates check constraint "planted"' in story["verdict"]["waits_for"]
+            assert f"`orderflow dlq redrive --order {order_id}`" in story["verdict"]["do"]
+            await is_listed(terminal, "tracking_behind", order_id)
+        finally:
+            await admin.execute("ALTER TABLE tracked_events DROP CONSTRAINT planted")
+    assert (await terminal.run("dlq", "redrive", "--order", order_id)).code == 0
+    await explains(terminal, order_id, "done")
+
+
+async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_away(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await client.place(baskets[0])
+    await explains(terminal, order_id, "customer")
+    async with without(operated, "relay"), administrator(operated, "orders") as admin:
+        # What a broker that lost records looks like from here: nothing stands where it was acknowledged.
+        # (tests/e2e/test_operating.py kills one.)
+        await admin.execute('UPDATE publications SET "offset" = "offset" + 1000000 WHERE order_id = $1', UUID(order_id))
+    await client.ask(order_id, "cancel")
+    story = await explains(terminal, order_id, "partition_stopped")
+    assert "Kafka lost records of partition" in story["verdict"]["waits_for"]
+    command = story["verdict"]["do"].split("`")[1]
+    await is_listed(terminal, "partition_stopped", order_id, typed=True)
+    assert (await terminal.run(*command.split()[1:])).code == 0
+    await explains(terminal, order_id, "done")
+
+
+async def test_a_step_that_hangs(
+    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    handle = (await connect(operated.settings)).get_workflow_handle(f"order-{order_id}")
+
+    async def is_at_it() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        return any(
+            step.activity_type.name == "authorize_payment" and step.HasField("last_started_time") for step in pending
+        )
+
+    async with faulty_gateway(operated, delay_seconds=3):
+        await client.ask(order_id, "approve")
+        await until(is_at_it, seconds=20)
+        async with frozen(operated, "payments"):
+            story = await explains(terminal, order_id, "step_hangs")
+            assert "a worker took authorize_payment" in story["verdict"]["waits_for"]
+            assert "authorize_payment taken, attempt 1" in whats(story, "temporal")
+            await is_listed(terminal, "step_hangs", order_id)
+    await client.reaches(order_id, "FULFILLING")
+
+
+@pytest.mark.parametrize(
+    ("bug", "cause", "said"),
+    [
+        # An error that is none of ours is repeated; what a database refuses for its data is not.
+        (
+            "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a planted bug'; END $$;"
+            "CREATE TRIGGER planted BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION planted()",
+            "step_fails",
+            "authorize_payment has failed",
+        ),
+        (
+            "ALTER TABLE payments ADD CONSTRAINT planted CHECK (amount < 0) NOT VALID",
+            "step_bug",
+            "a step that ended in an error which is not repeated: authorize_payment: The database refuses this",
+        ),
+    ],
+    ids=["repeated", "not repeated"],
+)
+async def test_a_step_with_a_bug(
+    operated: EmbeddedStack,
+    terminal: Terminal,
+    client: Shop,
+    baskets: list[Basket],
+    bug: str,
+    cause: str,
+    said: str,
+) -> None:
+    order_id = await place_in_stock(client, baskets[0])
+    async with administrator(operated, "payments") as admin:
+        await admin.execute(bug)
+        try:
+            await client.ask(order_id, "approve")
+            story = await explains(terminal, order_id, cause)
+            assert said in story["verdict"]["waits_for"]
+            assert "planted" in story["verdict"]["waits_for"]
+            assert story["verdict"]["kind"] == "wrong"
+            assert "a bug" in story["verdict"]["do"].lower()
+            await is_listed(terminal, cause, order_id)
+        finally:
+            await admin.execute("ALTER TABLE payments DROP CONSTRAINT IF EXISTS planted")
+            await admin.execute("DROP FUNCTION IF EXISTS planted CASCADE")
+    if cause == "step_fails":  # the other is started again after 30 s
+        await client.reaches(order_id, "FULFILLING")
