@@ -1,6 +1,6 @@
 """``orderflow order trace``: from a file, so it needs no collector and no running process.
 
-Exit codes: 0 drawn; 1 there is no trace of the order; 2 wrong usage, or a file that is not OTLP.
+Exit codes: 0 drawn; 2 wrong usage, or a file that is not OTLP; 4 there is no trace of the order.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import REFUSED, USAGE, AsJson, print_json
+from cli.calls import NOT_FOUND, USAGE, AsJson, print_json
 from cli.terminal import fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def trace(
     elif found:
         out.print(waterfall.page(found), soft_wrap=True, highlight=False, markup=False)
     if not found:
-        fail(f"no trace of order {order_id}: {_why(settings, files)}", REFUSED)
+        fail(f"no trace of order {order_id}: {_why(settings, files)}", NOT_FOUND)
 
 
 def _written(settings: "Settings") -> list[Path]:

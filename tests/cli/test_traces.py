@@ -94,7 +94,7 @@ def test_why_there_is_no_trace(tmp_path: Path, files: list[Path], monkeypatch: p
 
     def said(*arguments: str) -> str:
         ended = CliRunner().invoke(app, ["order", "trace", unknown, *arguments])
-        assert ended.exit_code == 1
+        assert ended.exit_code == 4
         return " ".join(ended.stderr.split())
 
     assert "nothing traces. Start with ORDERFLOW_TRACES=file" in said()

@@ -360,5 +360,5 @@ async def test_the_command_draws_it(
     told = json.loads(CliRunner().invoke(app, ["order", "trace", order_id, "--json"]).output)
     assert [span["name"] for span in told[0]["spans"]].count("send order.events") == 9
     unknown = CliRunner().invoke(app, ["order", "trace", "00000000-0000-4000-8000-000000000000"])
-    assert unknown.exit_code == 1
+    assert unknown.exit_code == 4
     assert "no trace of order" in unknown.output + unknown.stderr
