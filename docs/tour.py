@@ -199,9 +199,9 @@ STEPS: Final = (
     ),
     Step(
         "In the logs",
-        "Each process writes JSON lines, and few of them: of what goes well only the calls of the payment gateway, the "
-        "rest is for metrics and traces. Every line names its order, the workflow and its run, the trace, and the "
-        "correlation id of the request that it works for. The payment token is in none.",
+        "Each process writes JSON lines, and of what goes well none: that is for metrics and traces. Here "
+        "`ORDERFLOW_LOG_LEVEL` is `debug`, so the API has a line for each request. A line about an order names the "
+        "order, its workflow, the trace, and the correlation id of the request. The payment token is in none.",
         (
             'grep -h "$ORDER" .orderflow/logs/*.log | jq .',
             'grep -c "$TOKEN" .orderflow/logs/*.log',
@@ -240,7 +240,7 @@ def main() -> int:
 
 
 async def _made(home: Path) -> str:
-    settings = Settings(migrations_dir=ROOT / "migrations", traces="file")
+    settings = Settings(migrations_dir=ROOT / "migrations", traces="file", log_level="debug")
     async with AsyncExitStack() as open_, EmbeddedStack(settings, home / ".orderflow", ports="free") as stack:
         shell = Shell(home, stack)
         shell.prepare()

@@ -9,8 +9,9 @@ import asyncpg
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 
 # Nothing is known, try again: 08 (connection), 25006 (a standby, after a failover), 28 (authorization),
-# 3D (no such database), 53 (resources), 57 (operator intervention), 58 (system).
-_TRY_AGAIN = ("08", "25006", "28", "3D", "53", "57", "58")
+# 3D (no such database), 53 (resources), 55000 (a database that takes no connections), 57 (operator intervention),
+# 58 (system).
+_TRY_AGAIN = ("08", "25006", "28", "3D", "53", "55000", "57", "58")
 # Somebody else was faster, nothing happened: a unique violation, or class 40 (serialization failure, deadlock).
 _LOST_RACE = ("23505", "40")
 _BAD_DATA = ("22", "23")
