@@ -34,7 +34,9 @@ async def test_who_comes_second_lost_a_race(orders_db: Database) -> None:
         await _run(orders_db, lease)
 
 
-@pytest.mark.parametrize("sqlstate", ["08006", "25006", "28P01", "3D000", "53300", "55000", "57P01", "58030", "40001", "40P01"])
+@pytest.mark.parametrize(
+    "sqlstate", ["08006", "25006", "28P01", "3D000", "53300", "55000", "57P01", "58030", "40001", "40P01"]
+)
 async def test_no_answer_is_unavailable(orders_db: Database, sqlstate: str) -> None:
     with pytest.raises(Unavailable):
         await _run(orders_db, f"DO $$ BEGIN RAISE EXCEPTION 'away' USING ERRCODE = '{sqlstate}'; END $$")
