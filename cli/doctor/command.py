@@ -54,7 +54,7 @@ def _versions() -> str:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            found.append(f"{package} not installed as a package")
+            found.append(f"{package} from source")
     return ", ".join(found)
 
 
