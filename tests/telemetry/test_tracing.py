@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
@@ -115,3 +118,39 @@ asyncio.run(stop_tracing())
 print(json.dumps("stopped"))
 """
     assert printed_by(code, within_seconds=20) == "stopped"
+
+
+def test_a_collector_gets_them_by_otlp_over_http() -> None:
+    got: list[tuple[str, ExportTraceServiceRequest]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.path, ExportTraceServiceRequest.FromString(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Not on the test's output."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        code = f"""
+import asyncio, json
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from orderflow.settings import Settings
+from orderflow.telemetry import start_tracing, stop_tracing
+start_tracing(Settings(_env_file=None, traces="http://127.0.0.1:{collector.server_port}/"), "shop")
+with trace.get_tracer("test").start_as_current_span("request", kind=SpanKind.SERVER):
+    pass
+asyncio.run(stop_tracing())
+print(json.dumps("stopped"))
+"""
+        assert printed_by(code) == "stopped"
+        collector.shutdown()
+    [(path, request)] = got
+    assert path == "/v1/traces"
+    [resource] = request.resource_spans
+    assert {item.key: item.value.string_value for item in resource.resource.attributes}["service.name"] == "shop"
+    assert [span.name for scope in resource.scope_spans for span in scope.spans] == ["request"]
