@@ -18,7 +18,7 @@ NAMING_SETTINGS = [
     *PAGES,
     ROOT / "docker-compose.yml",
     ROOT / "Dockerfile",
-    *ROOT.glob("deploy/**/*.*"),
+    *(path for path in ROOT.glob("deploy/**/*.*") if path.parent.name != "__pycache__"),
     *ROOT.glob(".github/workflows/*.yml"),
 ]
 
