@@ -20,7 +20,6 @@ from temporalio import activity, workflow
 
 from orderflow import spans
 from orderflow.settings import Settings
-from orderflow.spans import trace_id
 
 #: What Temporal's own loggers say about where they speak from, and what we call it.
 _TEMPORAL: Final = {"workflow_id": "workflow_id", "run_id": "run_id", "workflow_run_id": "run_id"}
@@ -124,7 +123,7 @@ def identify(workflow_id: str | None, run_id: str | None, origin: Origin) -> dic
         "correlation_id": origin.correlation_id,
         "workflow_id": workflow_id,
         "run_id": run_id,
-        "trace_id": trace_id(origin.traceparent),
+        "trace_id": spans.trace_id(origin.traceparent),
     }
     return {name: value for name, value in found.items() if value}
 
@@ -139,7 +138,7 @@ def _from_temporal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
     And a workflow's line has the request's ``traceparent``.
     """
-    if traced := trace_id(line.pop("traceparent", None)):
+    if traced := spans.trace_id(line.pop("traceparent", None)):
         line["trace_id"] = traced
     for source in ("temporal_workflow", "temporal_activity"):
         said = line.pop(source, None)

@@ -1,8 +1,10 @@
 """Fixtures that every test may use: real servers, started once a session when the first test asks for them."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from support.stack import (
@@ -49,3 +51,12 @@ async def broker(servers_folder: Path) -> AsyncIterator[str]:
     """The bootstrap address of the session's Kafka-protocol broker."""
     async with kafka_broker(servers_folder) as bootstrap_servers:
         yield bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker; no Python package has it."""
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool (Debian package prometheus) is not there")
+    return found

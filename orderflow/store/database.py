@@ -8,8 +8,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import asyncpg
 import structlog
@@ -26,7 +25,6 @@ CHANNEL = "orderflow"
 
 log = structlog.get_logger(__name__)
 
-_NO_SPAN: Final[AbstractContextManager[None]] = contextlib.nullcontext()
 _NAMED = re.compile(r"\$([a-z_]+)")
 
 
@@ -163,10 +161,8 @@ class Database:
                     connection.terminate()  # its state is unknown: nobody shall get it again
                     raise
 
-    def _span(self, statement: Statement) -> AbstractContextManager[object]:
+    def _span(self, statement: Statement) -> contextlib.AbstractContextManager[object]:
         # Named after the statement: its text would say WITH for most, and be kilobytes in each span.
-        if not spans.are_on():
-            return _NO_SPAN
         about: spans.Attributes = {"db.system.name": "postgresql", "db.namespace": self.name}
         return spans.span(statement.name, SpanKind.CLIENT, about)
 

@@ -1,7 +1,6 @@
 """The alert rules: they name metrics that exist, each has a case and a section in the runbook, and promtool agrees."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -76,14 +75,6 @@ def test_the_objectives_look_at_a_bucket_that_there_is() -> None:
     limits = {limit for rule in RULES for limit in re.findall(r'le="([\d.]+)"', rule["expr"])}
     assert limits <= {str(limit) for limit in WHOLE}
     assert "status" in HTTP_REQUESTS.definition.labels
-
-
-@pytest.fixture
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool (Debian package prometheus) is not there")
-    return found
 
 
 def test_promtool_finds_the_rules_sound_and_every_alert_fires_when_it_should(promtool: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -196,10 +195,7 @@ def test_prometheus_scrapes_every_process_where_it_serves_its_metrics() -> None:
     assert PROMETHEUS["rule_files"] == ["rules.yml"]
 
 
-def test_promtool_takes_the_scrape_configuration() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool (Debian package prometheus) is not there")
+def test_promtool_takes_the_scrape_configuration(promtool: str) -> None:
     file = ROOT / "deploy" / "prometheus" / "prometheus.yml"
     said = subprocess.run([promtool, "check", "config", str(file)], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr

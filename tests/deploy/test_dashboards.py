@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -118,10 +117,7 @@ def test_grafana_is_given_what_there_is() -> None:
     assert f"/usr/share/grafana{variable}" in mounts.values()
 
 
-def test_prometheus_understands_every_query(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool (Debian package prometheus) is not there")
+def test_prometheus_understands_every_query(promtool: str, tmp_path: Path) -> None:
     queries = [query.expr for _, panel in PANELS for query in panel.queries] + [PAGES, INSTANCES]
     rules = [
         {"record": f"query:number{number}", "expr": query.replace("$__rate_interval", "1m")}

@@ -30,6 +30,7 @@ from orderflow.stack.prometheus import Prometheus
 from orderflow.stack.records import Record
 from orderflow.stack.stack import RECORD, EmbeddedStack
 from orderflow.stack.supervisor import Supervisor
+from support.explaining import without
 from support.hurried_rules import hurried, without_durations
 from support.named_metrics import SDK_AFTER_TROUBLE
 from support.shop import Basket, Shop
@@ -166,18 +167,6 @@ async def _keep_ordering(stack: EmbeddedStack) -> None:
                 if placed.is_success:
                     await shop.http.post(f"{placed.headers['location'].partition('/commands')[0]}/approve")
             await asyncio.sleep(0.3)
-
-
-@asynccontextmanager
-async def without(stack: EmbeddedStack, *names: str) -> AsyncIterator[None]:
-    """Stop processes, and start them again whatever happens."""
-    try:
-        for name in names:
-            await stack.process(name).stop()
-        yield
-    finally:
-        for name in reversed(names):
-            await stack.process(name).start()
 
 
 @asynccontextmanager

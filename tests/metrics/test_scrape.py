@@ -54,10 +54,7 @@ async def test_labels_are_from_closed_lists(stack: EmbeddedStack, process: str) 
         assert sum(sample.name.startswith(name) for sample in found.samples) < MOST_SERIES
 
 
-async def test_prometheus_takes_it(stack: EmbeddedStack, process: str) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool (Debian package prometheus) is not there")
+async def test_prometheus_takes_it(stack: EmbeddedStack, process: str, promtool: str) -> None:
     found = await scrape(stack.ports[process])
     said = await asyncio.to_thread(
         subprocess.run, [promtool, "check", "metrics"], input=found.text, capture_output=True, text=True
