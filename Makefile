@@ -59,17 +59,17 @@ lock: setup ## Resolve pyproject.toml into the lock files again
 	echo hatchling | $(BIN)/uv pip compile - $(LOCK) --no-header --no-annotate -o requirements.build.lock
 
 histories: setup ## Record the order histories that the replay gate lacks (ARGS="happy_path ..." or ARGS=--all: again)
-	@PYTHONPATH=.:events:tests $(BIN)/python -m replay.record $(ARGS)
+	@PYTHONPATH=.:events:tests $(BIN)/python -m tools.histories.record $(ARGS)
 
 chaos: setup ## Break everything under a load of real baskets, then check (SEED, ORDERS, FAULTS)
-	@PYTHONPATH=tests $(BIN)/python -m chaos --seed $(or $(SEED),1) --orders $(or $(ORDERS),150) --faults $(or $(FAULTS),0) $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m tools.chaos --seed $(or $(SEED),1) --orders $(or $(ORDERS),150) --faults $(or $(FAULTS),0) $(ARGS)
 
 chaos-strict: setup ## The same on Apache Kafka and Temporal on Postgres (needs Java, Maven, Go, PostgreSQL 15)
-	@PYTHONPATH=tests $(BIN)/python -m pytest tests/store -p chaos.postgres15
-	@PYTHONPATH=tests $(BIN)/python -m chaos --strict --seed $(or $(SEED),1) --orders $(or $(ORDERS),300) --faults $(or $(FAULTS),0) $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m pytest tests/integration/store -p tools.chaos.postgres15
+	@PYTHONPATH=tests $(BIN)/python -m tools.chaos --strict --seed $(or $(SEED),1) --orders $(or $(ORDERS),300) --faults $(or $(FAULTS),0) $(ARGS)
 
 mutants: setup ## Plant bugs in a scratch copy and see that tests catch each (ARGS="unsorted-locks ..." or all)
-	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m tools.mutants $(ARGS)
 
 bench: setup ## A real order against the naive workflow of the same shape
 	@$(BIN)/python -m bench $(ARGS)
@@ -78,7 +78,7 @@ bench-overhead: setup ## What metrics, logs and traces cost, against a stack wit
 	@$(BIN)/python -m bench.overhead $(ARGS)
 
 tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
-	@PYTHONPATH=.:events $(BIN)/python -m docs.tour
+	@PYTHONPATH=.:events $(BIN)/python -m tools.tour
 
 clean: ## Remove the environment and caches (not .orderflow: `orderflow up --fresh` empties that)
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -25,16 +25,17 @@ from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
 from api.waiting import OutcomeWaiter
-from api.workflows import OrderWorkflows
-from orderflow import spans, temporal
-from orderflow.scrape import MetricsPage, measured
+from orderflow import process
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
 from orderflow.store.outcomes import Outcomes
 from orderflow.store.stock import StockKeeper
-from orderflow.telemetry import configure_logging, start_tracing, stop_tracing
+from orderflow.telemetry import spans
+from orderflow.telemetry.scrape import MetricsPage
+from orderflow.temporal.client import connect
+from orderflow.temporal.runs import OrderRuns
 
 DESCRIPTION: Final = """
 Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
@@ -53,9 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     page: MetricsPage | None = None
     if settings is None:
         settings = Settings()
-        configure_logging(settings)
-        start_tracing(settings, "api")
-        page = measured(settings)
+        page = process.begin(settings, "api")
     orders_db, inventory_db = (
         Database(
             name,
@@ -69,17 +68,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     )
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
-    workflows = OrderWorkflows(
-        lambda: temporal.connect(settings, answer_within=answer_within, lazy=True), answer_within
-    )
+    runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views = OrderViews(orders_db)
-    lookup = OrderLookup(views, workflows)
+    lookup = OrderLookup(views, runs)
     waiter = OutcomeWaiter(orders_db, Outcomes(orders_db))
     order_routes = OrderRoutes(
         database=orders_db,
         views=views,
         lookup=lookup,
-        commands=OrderCommands(Orders(orders_db), workflows, lookup, waiter),
+        commands=OrderCommands(Orders(orders_db), runs, lookup, waiter),
         documents=OrderDocuments(f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"),
         wait_seconds=settings.api_wait_seconds,
     )
@@ -87,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         needed={
             "orders_db": database_answers(orders_db),
             "inventory_db": database_answers(inventory_db),
-            "temporal": workflows.check,
+            "temporal": runs.check,
         },
         informational={"kafka": broker_answers(settings.kafka_bootstrap_servers)},
     )
@@ -100,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await orders_db.close()
             await inventory_db.close()
-            await stop_tracing()
+            await process.end()
 
     app = FastAPI(
         title="OrderFlow",
@@ -124,7 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     if spans.are_on():
-        from orderflow.tracing import instrument_api
+        from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -14,12 +14,12 @@ import structlog
 from api import problems
 from api.lookup import OrderLookup
 from api.waiting import OutcomeWaiter
-from api.workflows import Accepted, OrderWorkflows
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem, Rejection, Unavailable
 from orderflow.domain.orders import Order
 from orderflow.store.orders import Orders
-from orderflow.telemetry import about_order
+from orderflow.telemetry.origin import about_order
+from orderflow.temporal.runs import Accepted, OrderRuns
 from workflows.steps import SignalledCommand, StartOrder
 
 log = structlog.get_logger()
@@ -36,9 +36,9 @@ class Answer:
 class OrderCommands:
     """Takes clients' commands. All methods raise Rejection, Unavailable (nothing was sent) and ProblemAnswer (503)."""
 
-    def __init__(self, orders: Orders, workflows: OrderWorkflows, lookup: OrderLookup, waiter: OutcomeWaiter) -> None:
+    def __init__(self, orders: Orders, runs: OrderRuns, lookup: OrderLookup, waiter: OutcomeWaiter) -> None:
         self._orders = orders
-        self._workflows = workflows
+        self._runs = runs
         self._lookup = lookup
         self._waiter = waiter
 
@@ -53,7 +53,7 @@ class OrderCommands:
         )
 
         async def hand_over() -> bool:
-            if await self._workflows.start(start):
+            if await self._runs.start(order, start, start.request_hash):
                 return True
             await self._see_first(order.order_id, command)
             return False
@@ -80,7 +80,7 @@ class OrderCommands:
         )
 
         async def hand_over() -> bool:
-            if not await self._workflows.signal(order_id, command.name, signalled):
+            if not await self._runs.signal(order_id, command.name, signalled):
                 await self._explain_missing(order_id, command)
             return True
 
@@ -113,7 +113,7 @@ class OrderCommands:
         """The order was accepted before: see that it was this one, and is not lost."""
         if (known := await self._orders.foresee(order_id, command)) is not None:
             raise _Known(known)
-        accepted = await self._workflows.describe(order_id)
+        accepted = await self._runs.accepted(order_id)
         if accepted is None:
             raise Unavailable("temporal", f"order {order_id} was accepted before, and cannot be described")
         if accepted.request_hash != command.request_hash:

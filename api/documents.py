@@ -14,11 +14,11 @@ from api.schemas import (
     OrderSummaryDocument,
     PaymentDocument,
 )
-from api.workflows import Accepted
 from orderflow.domain.orders import allowed_actions
 from orderflow.store.order_views import EventView, OrderSummary, OrderView
 from orderflow.store.tracking import ORDERS, TrackedOrder
-from workflows.steps import workflow_id
+from orderflow.temporal.names import workflow_id
+from orderflow.temporal.runs import Accepted
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from uuid import UUID
 
 import structlog
 
-from api.workflows import Accepted, OrderWorkflows
 from orderflow.domain.commands import not_found
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.store.order_views import OrderView, OrderViews
+from orderflow.temporal.runs import Accepted, OrderRuns
 
 log = structlog.get_logger()
 
@@ -15,15 +15,15 @@ log = structlog.get_logger()
 class OrderLookup:
     """Answers "is there such an order?" from the database first, and never says no while it cannot know."""
 
-    def __init__(self, views: OrderViews, workflows: OrderWorkflows) -> None:
+    def __init__(self, views: OrderViews, runs: OrderRuns) -> None:
         self._views = views
-        self._workflows = workflows
+        self._runs = runs
 
     async def find(self, order_id: UUID) -> OrderView | Accepted:
         """The order. Raises Rejection (404, or 500 ``order_lost``), and Unavailable when nobody can tell."""
         if (view := await self._views.read(order_id)) is not None:
             return view
-        accepted = await self._workflows.describe(order_id)
+        accepted = await self._runs.accepted(order_id)
         if accepted is None:
             raise Rejection(not_found(order_id))
         if accepted.running:

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from orderflow.metrics import HTTP_PROBLEMS, HTTP_REQUESTS, HTTP_SECONDS
+from orderflow.telemetry.metrics import HTTP_PROBLEMS, HTTP_REQUESTS, HTTP_SECONDS
 
 #: Asked by machines all day long: they would hide what clients see.
 UNCOUNTED: Final = ("/health", "/metrics")

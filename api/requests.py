@@ -11,10 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from orderflow import spans
 from orderflow.domain.errors import Problem
-from orderflow.telemetry import Origin, bound, identify
-from workflows.steps import workflow_id
+from orderflow.telemetry import spans
+from orderflow.telemetry.logs import bound
+from orderflow.telemetry.origin import Origin, identify
+from orderflow.temporal.names import workflow_id
 
 CORRELATION_ID: Final = "X-Correlation-ID"
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]{1,100}")

@@ -14,7 +14,7 @@ from bench.rounds import Plan, Track
 from bench.servers import servers
 from bench.terminal import RESULTS, console, keep, run, say_trouble
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 
 #: One at a time shows less noise: fewer orders do.
 ALONE_SHARE: Final = 4

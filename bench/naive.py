@@ -22,8 +22,8 @@ from bench.baskets import Basket
 from bench.measure import Lap, Stopwatch
 from orderflow.domain.orders import Line, Order
 from orderflow.settings import Settings
-from workers.health import Health, serve_health
-from workers.temporal import make_worker, serve_queue
+from orderflow.telemetry.health import Health, serve_health
+from orderflow.temporal.worker import make_worker, serve_queue
 
 QUEUE: Final = "naive"
 

@@ -13,7 +13,7 @@ from bench import naive, ours
 from bench.baskets import Basket
 from bench.histories import HistoryShape, history_shape
 from bench.measure import CpuMeter, Lap, Mode, Phase, Side, Stopwatch, used
-from workflows.steps import workflow_id
+from orderflow.temporal.names import workflow_id
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 #: Orders whose histories are read, for each side.

@@ -16,7 +16,7 @@ import typer
 from cli.terminal import err, fail, running_settings
 
 if TYPE_CHECKING:
-    from cli.client import ApiClient
+    from orderflow.client import ApiClient
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def call(
     connections: int = 10,
 ) -> T:
     """What ``ask`` returns, given a client of the API; or the end of the process, with the reason printed."""
-    from cli.client import ApiClient, NoUrl, Refused, Unreachable
+    from orderflow.client import ApiClient, NoUrl, Refused, Unreachable
 
     url = api or running_settings().api_url
 

@@ -1,8 +1,8 @@
 """``orderflow order cancel``: through the HTTP API; with ``--reason`` it is an operator's doing, and recorded.
 
-The record (``cli/audit.py``) is written before anything is sent, and names the command id under which the cancel is
-sent. A second row says how the API answered: done, refused, accepted for later (then the command's own row tells what
-came of it), or not at all. A cancel that is sent again with the same key is recorded again, and happens once.
+The record (``operations/audit.py``) is written before anything is sent, and names the command id under which the cancel
+is sent. A second row says how the API answered: done, refused, accepted for later (then the command's own row tells
+what came of it), or not at all. A cancel that is sent again with the same key is recorded again, and happens once.
 Nothing is sent when nothing can be recorded.
 """
 
@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 
 import typer
 
-from cli.audit import NotPossible, answer, checked, record
 from cli.calls import REFUSED, UNREACHABLE, Api, AsJson, IfMatch, Key, Wait, call
 from cli.orders import OrderId, show_outcome
 from cli.terminal import err, fail, running_settings
+from operations.audit import NotPossible, answer, checked, record
 
 if TYPE_CHECKING:
-    from cli.client import ApiClient, How, Reply
+    from orderflow.client import ApiClient, How, Reply
     from orderflow.store.database import Database
 
 
@@ -40,7 +40,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel a DRAFT, APPROVED or FULFILLING order: what it holds is given back."""
-    from cli.client import How
+    from orderflow.client import How
     from orderflow.domain.errors import Unavailable
 
     how = How(key=key or str(uuid4()), version=if_match, wait_seconds=wait)
@@ -66,7 +66,7 @@ def cancel(
 async def _recorded(client: "ApiClient", order_id: UUID, body: dict[str, str], how: "How", reason: str) -> "Reply":
     from dataclasses import replace
 
-    from workers.databases import open_database
+    from orderflow.databases import open_database
 
     order = (await client.get(f"/orders/{order_id}")).data  # no such order: nothing is asked, nothing recorded
     async with open_database(running_settings(), "orders", pool_size=1) as database:
@@ -89,7 +89,7 @@ async def _belongs(database: "Database", order_id: UUID, order: dict[str, Any]) 
 async def _sent(
     client: "ApiClient", database: "Database", order_id: UUID, record_id: str, body: dict[str, str], how: "How"
 ) -> "Reply":
-    from cli.client import Refused, Unreachable
+    from orderflow.client import Refused, Unreachable
 
     try:
         reply = await client.post(f"/orders/{order_id}/cancel", body, how)

@@ -16,16 +16,16 @@ from cli.calls import AsJson, print_json, show_problem
 from cli.terminal import err, fail, load_settings, out
 
 if TYPE_CHECKING:
-    from cli.client import ApiClient
-    from cli.demo.lines import Line
-    from cli.demo.measure import Figures
-    from cli.demo.plan import Plan
-    from cli.demo.progress import Teller
-    from cli.demo.run import Story
+    from cli.pages.demo_progress import Teller
+    from operations.demo.lines import Line
+    from operations.demo.measure import Figures
+    from operations.demo.plan import Plan
+    from operations.demo.run import Story
+    from orderflow.client import ApiClient
     from orderflow.settings import Settings
     from orderflow.stack.stack import EmbeddedStack
 
-SAMPLES: Final = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 DECLINE_RATE: Final = 0.1
 PATIENCE_SECONDS: Final = 30.0
 REST_SECONDS: Final = 60.0
@@ -95,14 +95,14 @@ def demo(
 
 async def _until_stopped(settings: "Settings", options: Options, as_json: bool) -> int:
     """The whole demo; a signal ends it in order, a second one at once. Returns the exit code."""
-    from cli.client import Refused, Unreachable
-    from cli.csv_files import BadFile
-    from cli.demo.progress import Teller
-    from cli.demo.run import Stuck
-    from cli.topic import TopicAway
+    from cli.pages.demo_progress import Teller
+    from operations.bulk.csv_files import BadFile
+    from operations.demo.run import Stuck
+    from orderflow.client import Refused, Unreachable
     from orderflow.domain.errors import Unavailable
     from orderflow.stack.errors import StackError
     from orderflow.stack.stack import EmbeddedStack
+    from orderflow.stream.reading import TopicAway
 
     teller = Teller(err if as_json else out)
     stack = EmbeddedStack(settings, ports="free", fresh=options.fresh, on_event=teller.of_process)
@@ -134,10 +134,10 @@ async def _until_stopped(settings: "Settings", options: Options, as_json: bool) 
 
 
 async def _demo(stack: "EmbeddedStack", options: Options, teller: "Teller", as_json: bool) -> int:
-    from cli.csv_files import read_baskets
-    from cli.demo.check import agrees
-    from cli.demo.plan import make_plan
-    from cli.demo.run import CURRENCY
+    from operations.bulk.csv_files import read_baskets
+    from operations.demo.check import agrees
+    from operations.demo.plan import make_plan
+    from operations.demo.run import CURRENCY
 
     typed_at = typed()
     baskets = read_baskets(options.samples / "baskets.csv", CURRENCY)
@@ -162,9 +162,9 @@ async def _trade(
     stack: "EmbeddedStack", plan: "Plan", options: Options, teller: "Teller", run: Run, typed_at: float
 ) -> None:
     """Load the stock, then let the customers in: first one at a time, then all of them."""
-    from cli.demo.run import Shop, Stuck
-    from cli.demo.watch import watching
-    from cli.stock_import import import_stock
+    from operations.bulk.stock_import import import_stock
+    from operations.demo.run import Shop, Stuck
+    from operations.demo.watch import watching
 
     async with _client(stack, max(options.concurrency, STOCK_REQUESTS)) as api, watching(stack.settings) as watch:
         stated = await import_stock(api, plan.stock, at_once=STOCK_REQUESTS, console=teller.console)
@@ -188,10 +188,10 @@ async def _trade(
 
 async def _examine(stack: "EmbeddedStack", teller: "Teller", run: Run) -> None:
     """When the last door is shut and the last event is tracked: read everything, compare, count."""
-    from cli.demo.check import check
-    from cli.demo.evidence import gather
-    from cli.demo.measure import measure
-    from cli.demo.rest import settled
+    from operations.demo.check import check
+    from operations.demo.evidence import gather
+    from operations.demo.measure import measure
+    from operations.demo.rest import settled
 
     moving = await settled(stack.settings, REST_SECONDS)
     if moving is not None:
@@ -203,7 +203,7 @@ async def _examine(stack: "EmbeddedStack", teller: "Teller", run: Run) -> None:
 
 
 async def _report(stack: "EmbeddedStack", options: Options, run: Run) -> None:
-    from cli.demo import report
+    from cli.pages import demo_report as report
 
     if run.figures is not None:
         report.print_figures(out, run.figures, at_once=options.concurrency, load=run.load)
@@ -247,13 +247,13 @@ def typed() -> float:
 
 
 def _client(stack: "EmbeddedStack", connections: int) -> "ApiClient":
-    from cli.client import ApiClient
+    from orderflow.client import ApiClient
 
     return ApiClient(stack.settings.api_url, patience_seconds=PATIENCE_SECONDS, connections=connections)
 
 
 def _document(run: Run, stack: "EmbeddedStack") -> dict[str, Any]:
-    from cli.demo.check import agrees
+    from operations.demo.check import agrees
 
     return {
         "agrees": agrees(run.lines),

@@ -175,9 +175,9 @@ async def _redrive(
     settings: "Settings", group: str | None, url: str | None, order: UUID | None, effect: "Effect"
 ) -> "Redriven":
     from orderflow.domain.errors import Unavailable
+    from orderflow.stream.tracking import log_gap
     from orderflow_events.failures import Interruption
     from orderflow_events.redrive import redrive
-    from workers.tracking import log_gap
 
     async with _connect(settings, url) as connect:
         try:
@@ -201,7 +201,7 @@ def _effect(settings: "Settings", group: str | None, named: str | None) -> "Effe
     if named is None:
         if group not in (None, settings.tracking_group):
             fail(f"what {group} does with an event is not known here: say --effect MODULE:NAME", USAGE)
-        from workers.tracking import track
+        from orderflow.stream.tracking import track
 
         return track
     module, _, name = named.partition(":")

@@ -12,7 +12,7 @@ from cli.stores import silence
 from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:
-    from cli.doctor.checks import Line
+    from operations.doctor.checks import Line
     from orderflow.settings import Settings
 
 
@@ -39,8 +39,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 async def _examine(settings: "Settings") -> "list[Line]":
-    from cli.doctor import databases, http, stream, temporal
-    from cli.doctor.checks import Line, run_all
+    from operations.doctor import databases, http, stream, temporal
+    from operations.doctor.checks import Line, run_all
 
     silence()
     here = Line("this machine", True, f"Python {platform.python_version()}, {_versions()}")

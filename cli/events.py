@@ -12,8 +12,8 @@ from cli.calls import UNREACHABLE
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from cli.topic import Seen
     from orderflow.settings import Settings
+    from orderflow.stream.reading import Seen
     from orderflow_events.envelope import Envelope
 
 app = typer.Typer(help="The event stream.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
 ) -> None:
     """Print events as they come. Ctrl-C ends it."""
-    from cli.topic import TopicAway
+    from orderflow.stream.reading import TopicAway
 
     settings = running_settings()
     try:
@@ -61,7 +61,7 @@ async def _tail(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    from cli.topic import follow
+    from orderflow.stream.reading import follow
 
     printed = 0
     batches = follow(settings, from_beginning=from_beginning)
@@ -91,7 +91,7 @@ def _print(seen: "Seen", event: "Envelope", as_json: bool) -> None:
         return
     from rich.text import Text
 
-    from cli.pages import COLOURS
+    from cli.pages.orders import COLOURS
 
     reason = getattr(event.event, "reason", None)
     line = Text.assemble(

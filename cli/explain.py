@@ -19,7 +19,7 @@ from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, AsJson, print_json
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from cli.explain.gather import Found
+    from operations.explain.gather import Found
     from orderflow.settings import Settings
 
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
@@ -39,9 +39,9 @@ def register(app: typer.Typer, orders: typer.Typer) -> None:
 def explain(order_id: OrderId, as_json: AsJson = False) -> None:
     """What the order waits for, what to do, and its whole story: workflow, services, gateway, Kafka."""
     found = asyncio.run(_explain(running_settings(), order_id))
-    from cli.explain import pages
-    from cli.explain.causes import Cause
-    from cli.explain.verdict import judge
+    from cli.pages import explain as pages
+    from operations.explain.causes import Cause
+    from operations.explain.verdict import judge
 
     verdicts = judge(found.facts)
     if as_json:
@@ -74,8 +74,8 @@ def stuck(
     as_json: AsJson = False,
 ) -> None:
     """Orders that wait for something other than their customer, by cause, the most urgent first."""
-    from cli.explain import pages
-    from cli.explain.stuck import look
+    from cli.pages import explain as pages
+    from operations.explain.stuck import look
 
     settings = running_settings()
     _quiet()
@@ -101,7 +101,7 @@ def stuck(
 
 
 async def _explain(settings: "Settings", order_id: UUID) -> "Found":
-    from cli.explain.gather import open_sources
+    from operations.explain.gather import open_sources
 
     _quiet()
     async with open_sources(settings) as sources:
@@ -109,10 +109,10 @@ async def _explain(settings: "Settings", order_id: UUID) -> "Found":
 
 
 async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
-    from cli.explain import pages
-    from cli.explain.causes import Cause
-    from cli.explain.gather import open_sources
-    from cli.explain.verdict import judge
+    from cli.pages import explain as pages
+    from operations.explain.causes import Cause
+    from operations.explain.gather import open_sources
+    from operations.explain.verdict import judge
 
     _quiet()
     clock = asyncio.get_running_loop().time
@@ -145,7 +145,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
 
 def _say_verdict(verdict: Any, said: str, found: "Found", as_json: bool) -> str:
     """The verdict, when it is another one than was said last."""
-    from cli.explain import pages
+    from cli.pages import explain as pages
 
     if verdict.group + verdict.cause == said:
         return said

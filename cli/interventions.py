@@ -1,7 +1,7 @@
 """``orderflow order nudge`` and ``orderflow order reset``: what an operator may do to a workflow, with a reason.
 
-Each is recorded before it happens (``cli/audit.py``), and both are harmless when repeated. Exit codes: 0 done, 1 it
-cannot be done to this order, 2 wrong usage, 3 Temporal or the orders database does not answer, 4 no such order.
+Each is recorded before it happens (``operations/audit.py``), and both are harmless when repeated. Exit codes: 0 done, 1
+it cannot be done to this order, 2 wrong usage, 3 Temporal or the orders database does not answer, 4 no such order.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from uuid import UUID
 
 import typer
 
-from cli.audit import NotPossible, Why, checked, recorded
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.terminal import err, fail, out, running_settings
+from operations.audit import NotPossible, Why, checked, recorded
 
 if TYPE_CHECKING:
-    from activities.order_runs import OrderRuns, ResetPoint
-    from orderflow.domain.facts import RunFact
     from orderflow.settings import Settings
+    from orderflow.temporal.resets import OrderResets, ResetPoint
+    from orderflow.temporal.runs import RunFact
 
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
 #: No order has this version, so a command that expects it is refused, whatever the order's status is.
@@ -72,12 +72,12 @@ def reset(
 
 
 async def _nudge(settings: "Settings", order_id: UUID, reason: str) -> dict[str, Any]:
-    from activities.order_runs import OrderRuns
+    from operations.explain.runs import asking
+    from orderflow.databases import open_database
     from orderflow.store import reconciliation as reads
-    from workers.databases import open_database
     from workflows.steps import SignalledCommand
 
-    runs = OrderRuns(await _client(settings))
+    runs = asking(settings)
     async with open_database(settings, "orders", pool_size=1) as database:
         run = await runs.look(order_id)
         if order_id not in await reads.these_orders(database, [order_id]):
@@ -97,11 +97,13 @@ async def _nudge(settings: "Settings", order_id: UUID, reason: str) -> dict[str,
 async def _reset(
     settings: "Settings", order_id: UUID, reason: str, to: str, *, yes: bool, asks: bool
 ) -> dict[str, Any]:
-    from activities.order_runs import NothingToReset, OrderRuns
+    from operations.explain.runs import asking
+    from orderflow.databases import open_database
     from orderflow.store import reconciliation as reads
-    from workers.databases import open_database
+    from orderflow.temporal.resets import NothingToReset, OrderResets
 
-    runs = OrderRuns(await _client(settings))
+    runs = asking(settings)
+    resets = OrderResets(runs)
     run = await runs.look(order_id)
     async with open_database(settings, "orders", pool_size=1) as database:
         if run.state == "missing" or run.run_id is None:
@@ -110,7 +112,7 @@ async def _reset(
             raise NotPossible(f"Temporal remembers no workflow of it: {remedy}", missing=not known)
         if run.ended == "COMPLETED":
             raise NotPossible("its workflow came to its end")
-        point = await _point(runs, order_id, run.run_id, to)
+        point = await _point(resets, order_id, run.run_id, to)
         if run.state == "running" and not yes:
             _confirm(order_id, run, point, asks=asks)
         said = f"{reason}; run {run.run_id}, from event {point.event_id}"
@@ -118,14 +120,14 @@ async def _reset(
             # A closed run is reset once, whoever asks for it: by its id. One that runs: whenever it is asked for.
             once = record if run.state == "running" else None
             try:
-                new = await runs.go_back(order_id, run.run_id, point, reason, request_id=once)
+                new = await resets.go_back(order_id, run.run_id, point, reason, request_id=once)
             except NothingToReset as error:
                 raise NotPossible(str(error)) from None
     return {"recorded_as": record, "event_id": point.event_id, "run_id": new, "ended_run_id": run.run_id}
 
 
-async def _point(runs: "OrderRuns", order_id: UUID, run_id: str, to: str) -> "ResetPoint":
-    points = await runs.reset_points(order_id, run_id)
+async def _point(resets: "OrderResets", order_id: UUID, run_id: str, to: str) -> "ResetPoint":
+    points = await resets.reset_points(order_id, run_id)
     if not points:
         raise NotPossible("its history has no workflow task that it could go back to")
     there = {str(point.event_id): point for point in points}
@@ -150,12 +152,6 @@ def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool)
     )
     if not typer.confirm("Reset it?", err=True):
         raise typer.Exit(USAGE)
-
-
-async def _client(settings: "Settings") -> Any:
-    from cli.explain.runs import Runs
-
-    return await Runs(settings).client()
 
 
 def _end(work: Coroutine[Any, Any, dict[str, Any]], order_id: UUID) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from cli.groups import GroupLag
     from orderflow.settings import Settings
+    from orderflow.stream.lag import GroupLag
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def lag(
 
 
 async def _lags(settings: "Settings", groups: list[str]) -> "list[GroupLag] | str":
-    from cli.groups import NoTopic, group_lags
+    from orderflow.stream.lag import NoTopic, group_lags
 
     try:
         return await group_lags(settings, groups)

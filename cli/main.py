@@ -8,12 +8,25 @@ from typing import NoReturn
 
 import typer
 
-from cli import cancelling, dlq, events, interventions, lag, observe, orders, outbox, profiles, reconcile, stack, stock
-from cli.demo import command as demo
-from cli.doctor import command as doctor
-from cli.explain import command as explain
-from cli.replaying import command as replaying
-from cli.traces import command as traces
+from cli import (
+    cancelling,
+    demo,
+    dlq,
+    doctor,
+    events,
+    explain,
+    interventions,
+    lag,
+    observe,
+    orders,
+    outbox,
+    profiles,
+    reconcile,
+    replaying,
+    stack,
+    stock,
+    traces,
+)
 
 app = typer.Typer(
     name="orderflow",

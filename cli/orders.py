@@ -24,7 +24,7 @@ from cli.calls import (
 from cli.terminal import err, fail, out
 
 if TYPE_CHECKING:
-    from cli.client import ApiClient, Reply
+    from orderflow.client import ApiClient, Reply
 
 app = typer.Typer(help="Place orders, look at them, move them on.", no_args_is_help=True)
 
@@ -94,7 +94,7 @@ def show(
     if as_json:
         print_json(order if history is None else {**order, "events": history})
         return
-    from cli.pages import order_page
+    from cli.pages.orders import order_page
 
     out.print(order_page(order, url, history))
 
@@ -142,7 +142,7 @@ def list_orders(
     if not found["orders"]:
         err.print("no such orders")
         return
-    from cli.pages import order_list
+    from cli.pages.orders import order_list
 
     out.print(order_list(found["orders"]))
     if found["next_cursor"]:
@@ -219,7 +219,7 @@ def _change(
     as_json: bool,
 ) -> None:
     async def ask(client: "ApiClient") -> "Reply":
-        from cli.client import How
+        from orderflow.client import How
 
         return await client.post(path, body, How(key=key, version=version, wait_seconds=wait))
 
@@ -237,7 +237,7 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
         out.print(f"{order['id']} accepted, not carried out yet{again}", markup=False)
         err.print(f"its outcome will be at {order['links']['command']}", markup=False, soft_wrap=True)
         return
-    from cli.pages import status_text
+    from cli.pages.orders import status_text
 
     out.print(f"{order['id']} {done}{again}, now", status_text(order["status"], order["reason"]), markup=False)
 
@@ -245,8 +245,8 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
 def _place_file(
     file: Path, currency: str, token: str, concurrency: int, wait: int | None, api: str | None, as_json: bool
 ) -> None:
-    from cli.csv_files import BadFile, read_baskets
-    from cli.placing import Placing, place_baskets
+    from operations.bulk.csv_files import BadFile, read_baskets
+    from operations.bulk.placing import Placing, place_baskets
 
     try:
         baskets = read_baskets(file, currency)

@@ -44,9 +44,9 @@ def status(as_json: AsJson = False) -> None:
 
 async def _statuses(settings: "Settings") -> "dict[Service, Status | str]":
     """Of each service; a sentence where its database does not answer."""
+    from orderflow.databases import open_databases
     from orderflow.domain.errors import Unavailable
     from orderflow.store.outbox_status import status
-    from workers.databases import open_databases
 
     async def one(database: "Database") -> "Status | str":
         try:
@@ -179,12 +179,12 @@ async def _republish(
     from contextlib import AsyncExitStack
     from datetime import timedelta
 
-    from orderflow.kafka import make_reader
+    from orderflow.databases import open_databases
     from orderflow.store import truncation
     from orderflow.store.truncation import Chosen, Place
-    from workers.databases import open_databases
-    from workers.republishing import go_on, missing, move_back
-    from workers.truncation import Topic, open_topic
+    from orderflow.stream.clients import make_reader
+    from orderflow.stream.republishing import go_on, missing, move_back
+    from orderflow.stream.truncation import Topic, open_topic
 
     retention = timedelta(hours=settings.kafka_retention_hours)
     lacking = order is None and since is None
@@ -253,8 +253,8 @@ def unpark(
 
 
 async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
+    from orderflow.databases import open_databases
     from orderflow.store.outbox import unpark
-    from workers.databases import open_databases
 
     async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
         return [service for service, database in databases.items() if await unpark(database, order)]

@@ -14,7 +14,7 @@ from cli.calls import REFUSED, UNREACHABLE
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from orderflow.domain.findings import Handled, Report
+    from operations.reconciliation.findings import Handled, Report
     from orderflow.settings import Settings
 
 _OUTCOMES = {"repaired": "[green]repaired[/]", "failed": "[red]failed[/]", "reported": "reported"}
@@ -42,10 +42,6 @@ def reconcile(
         report = asyncio.run(_reconcile(running_settings(), repair, older_than))
     except Unavailable as error:
         fail(f"{error.dependency} does not answer: {error.detail}", UNREACHABLE)
-    except RuntimeError as error:
-        if "connect" not in str(error):
-            raise
-        fail(f"Temporal does not answer: {error}", UNREACHABLE)
     if as_json:
         typer.echo(json.dumps(report.model_dump(mode="json"), ensure_ascii=False))
     else:
@@ -60,9 +56,9 @@ async def _reconcile(settings: "Settings", repair: bool, older_than: float | Non
 
     import structlog
 
-    from orderflow.domain.findings import Reconcile
-    from orderflow.temporal import connect
-    from workers.reconciliation import open_stores
+    from operations.reconciliation.findings import Reconcile
+    from operations.reconciliation.stores import open_stores
+    from orderflow.temporal.client import connect
 
     # The report says it all; log lines are for the worker.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -72,7 +68,7 @@ async def _reconcile(settings: "Settings", repair: bool, older_than: float | Non
 
 
 def _print(report: "Report") -> None:
-    from orderflow.domain.findings import ABOUT
+    from operations.reconciliation.findings import ABOUT
 
     for handled in report.findings:
         _print_finding(handled)

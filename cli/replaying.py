@@ -23,7 +23,7 @@ from cli.terminal import err, fail, out, running_settings
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHistory
 
-    from cli.replaying.replayer import Failed, Replayed
+    from operations.replaying.replayer import Failed, Replayed
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def replay(
     span = None if since is None else _span(since)
     _quiet()
 
-    from cli.replaying import replayer
+    from operations.replaying import replayer
 
     def of_server(pick: "Callable[[Client], AsyncIterator[WorkflowHistory]]") -> "Coroutine[Any, Any, Replayed]":
         async def run() -> "Replayed":
@@ -98,8 +98,8 @@ def debug(
     # The SDK's own switch: breakpoints in workflow code work, and no task runs out of time.
     os.environ["TEMPORAL_DEBUG"] = "1"
 
-    from cli.replaying import replayer
-    from cli.replaying.debugger import step_through
+    from operations.replaying import replayer
+    from operations.replaying.debugger import step_through
 
     async def work() -> "Failed | None":
         history = (
@@ -116,7 +116,7 @@ def debug(
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    from cli.replaying.replayer import BadHistory, NoHistory
+    from operations.replaying.replayer import BadHistory, NoHistory
     from orderflow.domain.errors import Unavailable
 
     try:
@@ -130,14 +130,15 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _client() -> "Client":
-    from cli.explain.runs import Runs
+    from operations.explain.runs import RPC_TIMEOUT
+    from orderflow.temporal.client import connect
 
-    return await Runs(running_settings()).client()
+    return await connect(running_settings(), answer_within=RPC_TIMEOUT)
 
 
 def _workflow_id(which: str | None) -> str:
     """An order's id, or a workflow id as it is."""
-    from workflows.steps import workflow_id
+    from orderflow.temporal.names import workflow_id
 
     try:
         return workflow_id(UUID(which))

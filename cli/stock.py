@@ -22,8 +22,8 @@ from cli.calls import (
 from cli.terminal import err, fail, out
 
 if TYPE_CHECKING:
-    from cli.client import ApiClient, Reply
-    from cli.stock_import import Import
+    from operations.bulk.stock_import import Import
+    from orderflow.client import ApiClient, Reply
 
 app = typer.Typer(help="How many there are of each SKU.", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ def set_stock(
     """State how many there are. The first time, the SKU comes into being."""
 
     async def ask(client: "ApiClient") -> "Reply":
-        from cli.client import How
+        from orderflow.client import How
 
         return await client.put(_path(sku), {"on_hand": on_hand}, How(key=key, version=if_match))
 
@@ -65,7 +65,7 @@ def adjust(
     """More or fewer, for a reason."""
 
     async def ask(client: "ApiClient") -> "Reply":
-        from cli.client import How
+        from orderflow.client import How
 
         body = {"delta": delta, "reason": reason}
         return await client.post(f"{_path(sku)}/adjustments", body, How(key=key, version=if_match))
@@ -96,7 +96,7 @@ def show(
     if not rows:
         err.print("no stock")
         return
-    from cli.pages import stock_list
+    from cli.pages.orders import stock_list
 
     out.print(stock_list(rows))
     if found.get("next_cursor"):
@@ -112,8 +112,8 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """State how many there are of each SKU of a file. Sent again, it states the same again."""
-    from cli.csv_files import BadFile, read_stock
-    from cli.stock_import import import_stock
+    from operations.bulk.csv_files import BadFile, read_stock
+    from operations.bulk.stock_import import import_stock
 
     try:
         stock = read_stock(file, on_hand)

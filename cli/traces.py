@@ -37,8 +37,8 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """The order's traces as waterfalls: one for each request that did something, through all processes."""
-    from cli.traces import waterfall
-    from cli.traces.otlp import OtlpError, spans_of_order
+    from operations.traces import waterfall
+    from operations.traces.otlp import OtlpError, spans_of_order
 
     settings = running_settings()
     try:

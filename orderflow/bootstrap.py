@@ -21,8 +21,10 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
-from orderflow import kafka, temporal
+from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
+from orderflow.stream.topic import TopicDiffers, ensure_topic
+from orderflow.temporal.client import connect
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
@@ -206,19 +208,19 @@ def _at_database(url: str, database: str, *, tls: bool) -> str:
 async def setup_topic(settings: Settings, report: Report) -> None:
     """Make the topic, or compare it with the settings. Raises SetupError when it differs."""
     try:
-        outcome = await kafka.ensure_topic(settings)
-    except RuntimeError as error:
-        raise SetupError(str(error)) from error
+        created = await ensure_topic(settings)
+    except TopicDiffers as error:
+        raise SetupError(f"Kafka {error}") from error
     except (KafkaError, OSError) as error:
         raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
-    what = f"Kafka topic {settings.kafka_topic}"
-    report(Step(what, outcome.removeprefix(f"{what}: ")))
+    outcome = f"created with {settings.kafka_partitions} partitions" if created else "there, as the settings say"
+    report(Step(f"Kafka topic {settings.kafka_topic}", outcome))
 
 
 async def setup_search_attributes(settings: Settings, report: Report) -> None:
     """Make the search attributes that are missing. Raises SetupError."""
     try:
-        client = await temporal.connect(settings)
+        client = await connect(settings)
         there = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=settings.temporal_namespace)
         )
@@ -245,6 +247,6 @@ async def setup_search_attributes(settings: Settings, report: Report) -> None:
             ) from error
         else:
             raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
-    except (RuntimeError, OSError) as error:
-        raise SetupError(f"Temporal at {settings.temporal_address}: {error}", unanswered=True) from error
+    except Unavailable as error:
+        raise SetupError(f"Temporal: {error.detail}", unanswered=True) from error
     report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))

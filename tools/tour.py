@@ -31,7 +31,7 @@ from orderflow.stack.temporal import binary
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "tour.md"
-NOTICE: Final = "<!-- Made by `make tour` from `docs/tour.py`: edit that, not this page. -->"
+NOTICE: Final = "<!-- Made by `make tour` from `tools/tour.py`: edit that, not this page. -->"
 #: Of the sample baskets: small enough to be read.
 LINES: Final = 3
 COLUMNS: Final = 120

@@ -8,13 +8,13 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.inventory import InventoryActivities
+from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.reservations import Reservations
-from workers.databases import open_database
-from workers.health import Health
-from workers.temporal import make_worker, serve_queue
-from workflows.steps import INVENTORY_QUEUE
+from orderflow.telemetry.health import Health
+from orderflow.temporal.names import INVENTORY_QUEUE
+from orderflow.temporal.worker import make_worker, serve_queue
 
 
 def make(client: Client, settings: Settings, database: Database) -> Worker:

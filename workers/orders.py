@@ -9,14 +9,14 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.orders import OrderActivities
+from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
-from workers.databases import open_database
-from workers.health import Health
-from workers.temporal import make_worker, serve_queue
+from orderflow.telemetry.health import Health
+from orderflow.temporal.names import ORDERS_QUEUE
+from orderflow.temporal.worker import make_worker, serve_queue
 from workflows.order_workflow import OrderWorkflow
-from workflows.steps import ORDERS_QUEUE
 
 
 def make(client: Client, settings: Settings, database: Database) -> Worker:

@@ -8,15 +8,15 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.payments import PaymentActivities
+from orderflow.databases import open_database
 from orderflow.gateways.http import HttpPaymentGateway, gateway_client
 from orderflow.gateways.protocol import PaymentGateway
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.payments import Payments
-from workers.databases import open_database
-from workers.health import Health
-from workers.temporal import make_worker, serve_queue
-from workflows.steps import PAYMENTS_QUEUE
+from orderflow.telemetry.health import Health
+from orderflow.temporal.names import PAYMENTS_QUEUE
+from orderflow.temporal.worker import make_worker, serve_queue
 
 
 def make(client: Client, settings: Settings, database: Database, gateway: PaymentGateway) -> Worker:

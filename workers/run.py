@@ -8,10 +8,9 @@ from typing import Final, cast
 
 import structlog
 
-from orderflow.scrape import measured
+from orderflow import process
 from orderflow.settings import Settings
-from orderflow.telemetry import configure_logging, start_tracing, stop_tracing
-from workers.health import Health, serve_health
+from orderflow.telemetry.health import Health, serve_health
 
 ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 
@@ -22,10 +21,8 @@ log = structlog.get_logger(__name__)
 
 async def run(roles: Sequence[str], settings: Settings) -> None:
     """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
-    configure_logging(settings)
-    start_tracing(settings, "-".join(roles))
     # Nobody could ask for what a process without a port counts.
-    page = measured(settings) if settings.health_port else None
+    page = process.begin(settings, "-".join(roles), serves_metrics=bool(settings.health_port))
     stopping = asyncio.Event()
     health = Health()
     loop = asyncio.get_running_loop()
@@ -38,7 +35,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
         if settings.health_port:
             serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
             tasks.create_task(serving, name="health")
-    await stop_tracing()
+    await process.end()
     log.info("stopped", roles=list(roles))
 
 

@@ -1,140 +1,22 @@
-"""The tracking consumer: the stream becomes ``order_state_tracking`` in the orders database.
-
-It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``.
-Its dead letters: ``python -m orderflow_events redrive --group order-tracking --effect workers.tracking:track``.
-"""
+"""The tracking's process: a member of its consumer group, ready once it has partitions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Callable
 
 import structlog
-from opentelemetry.trace import SpanKind
 
-from orderflow import spans
-from orderflow.kafka import check_topic, connection_options
-from orderflow.meters import sampled
-from orderflow.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
+from orderflow.databases import open_database
 from orderflow.settings import Settings
-from orderflow.spans import OpenSpan
-from orderflow.store import tracking
-from orderflow.store.database import Database
-from orderflow.telemetry import about_order
-from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
-from orderflow_events.envelope import Envelope
-from orderflow_events.inbox import Connection, Gap
+from orderflow.stream.gauges import TrackingGauges
+from orderflow.stream.topic import check_topic
+from orderflow.stream.tracking import make_consumer
+from orderflow.telemetry.health import Health
+from orderflow.telemetry.meters import sampled
 from orderflow_events.pauses import Backoff, pause
-from workers.databases import open_database
-from workers.gauges import TrackingGauges
-from workers.health import Health
 
 PART = "tracking"
 
 log = structlog.get_logger(__name__)
-
-
-def tracked(envelope: Envelope) -> tracking.Tracked:
-    """What the tracking keeps of an event."""
-    return tracking.Tracked(
-        order_id=envelope.order_id,
-        source=envelope.source,
-        version=envelope.version,
-        type=envelope.type,
-        status=envelope.status,
-        reason=getattr(envelope.event, "reason", None),
-        recorded_at=envelope.recorded_at,
-    )
-
-
-async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-    """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
-    opened = [span for envelope in envelopes if (span := _span(envelope)) is not None] if spans.are_on() else []
-    error: str | None = None
-    try:
-        await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
-    except BaseException as failed:
-        error = type(failed).__name__
-        raise
-    finally:
-        for span in opened:
-            span.end(error=error)
-
-
-def _span(envelope: Envelope) -> OpenSpan | None:
-    return spans.open_span(
-        f"process {envelope.type}",
-        SpanKind.CONSUMER,
-        envelope.sent_traceparent,
-        {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "process",
-            "messaging.message.id": envelope.id,
-            "messaging.kafka.message.key": str(envelope.order_id),
-        },
-        links=[envelope.traceparent],
-    )
-
-
-def log_gap(gap: Gap) -> None:
-    """An event is missing in the stream: the timeline has a hole, the order's state does not."""
-    event = gap.envelope
-    log.warning(
-        "gap_in_stream",
-        source=event.source,
-        **about_order(event.order_id, event.correlation_id, event.traceparent),
-        version=event.version,
-        last_seen=gap.last_seen,
-    )
-
-
-def log_dead_letter(letter: DeadLetter) -> None:
-    """An event could not be tracked: its order's tracking stands still until the redrive."""
-    log.error(
-        "dead_letter",
-        dead_letter_id=letter.id,
-        **(about_order(letter.subject) if letter.subject else {}),
-        kind=letter.kind,
-        reason=letter.reason,
-        attempts=letter.attempts,
-        partition=letter.partition,
-        offset=letter.offset,
-    )
-
-
-def make_consumer(settings: Settings, database: Database, report: Callable[[str], None]) -> IdempotentConsumer:
-    """A member of the tracking group that writes to ``database``."""
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[Connection]:
-        pool = await database.pool()
-        async with pool.acquire() as connection:
-            yield connection
-
-    group = settings.tracking_group
-
-    def count_dead_letter(letter: DeadLetter) -> None:
-        DEAD_LETTERS.add(group, letter.kind)
-        log_dead_letter(letter)
-
-    def count_batch(records: int, seconds: float) -> None:
-        CONSUMED.add(group, amount=records)
-        CONSUMER_BATCH_SECONDS.observe(seconds, group)
-
-    return IdempotentConsumer(
-        kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
-        topic=settings.kafka_topic,
-        group=settings.tracking_group,
-        connect=connect,
-        effect=track,
-        pacing_seconds=settings.tracking_pacing_seconds,
-        idle_seconds=settings.tracking_idle_seconds,
-        pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
-        on_gap=log_gap,
-        on_dead_letter=count_dead_letter,
-        on_state=report,
-        on_batch=count_batch,
-    )
 
 
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:

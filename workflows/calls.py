@@ -6,10 +6,9 @@ from typing import Any
 from temporalio import workflow
 
 from orderflow.domain.orders import Order
+from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
 from workflows.options import REMOTE
 from workflows.steps import (
-    INVENTORY_QUEUE,
-    PAYMENTS_QUEUE,
     AuthorizePayment,
     CapturePayment,
     CloseDoor,

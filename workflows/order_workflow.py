@@ -19,11 +19,11 @@ from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
+from orderflow.temporal.names import ORDER_STATUS
 from workflows import calls, narration
 from workflows.inbox import Inbox
 from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
-    ORDER_STATUS,
     Carried,
     OrderCommand,
     OrderSteps,

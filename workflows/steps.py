@@ -6,7 +6,7 @@ an error means "no answer yet", and Temporal tries again.
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -17,20 +17,6 @@ from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.money import Currency
 from orderflow.domain.orders import Line, Order, Reason
-
-#: Task queues: each service scales, deploys and fails on its own.
-ORDERS_QUEUE: Final = "orders"
-PAYMENTS_QUEUE: Final = "payments"
-INVENTORY_QUEUE: Final = "inventory"
-
-#: Temporal search attributes of an order, both of type Keyword.
-CUSTOMER_ID: Final = "CustomerId"
-ORDER_STATUS: Final = "OrderStatus"
-
-
-def workflow_id(order_id: UUID) -> str:
-    """The Temporal workflow id of an order."""
-    return f"order-{order_id}"
 
 
 class Trace(Model):

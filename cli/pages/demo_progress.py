@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.demo.watch import Watch
-from cli.pages import status_text
+from cli.pages.orders import status_text
+from operations.demo.watch import Watch
 from orderflow.stack.processes import Event
 
 REDRAW_SECONDS: Final = 0.25

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.demo.lines import Line
-from cli.demo.measure import Figures, Latency
-from cli.pages import status_text, timeline
+from cli.pages.orders import status_text, timeline
+from operations.demo.lines import Line
+from operations.demo.measure import Figures, Latency
 
 #: FULFILLING within this of the approval, when nothing else runs.
 IDLE_TARGET_MILLISECONDS: Final = 100

@@ -9,11 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.explain.causes import Verdict
-from cli.explain.facts import Facts, Line, status_of
-from cli.explain.stuck import Stuck
-from cli.explain.words import duration
-from cli.pages import status_text
+from cli.pages.orders import status_text
+from operations.explain.causes import Verdict
+from operations.explain.facts import Facts, Line, status_of
+from operations.explain.stuck import Stuck
+from operations.explain.words import duration
 from orderflow.domain.orders import LIFECYCLE
 
 _COLOURS: Final = {"wrong": "bold red", "waits": "yellow", "moving": "cyan", "customer": "green", "done": "green"}

@@ -7,9 +7,9 @@ from typing import Any, Final, Literal
 
 from rich.console import Console
 
-from cli import bulk
-from cli.client import ApiClient, How, Refused, Unreachable
-from cli.csv_files import Basket
+from operations.bulk import bulk
+from operations.bulk.csv_files import Basket
+from orderflow.client import ApiClient, How, Refused, Unreachable
 
 #: Under load an outcome takes longer than for a single order.
 WAIT_SECONDS: Final = 20

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from rich.console import Console
 
-from cli import bulk
-from cli.client import ApiClient, Refused, Unreachable
+from operations.bulk import bulk
+from orderflow.client import ApiClient, Refused, Unreachable
 
 
 @dataclass(slots=True)

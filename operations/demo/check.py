@@ -7,9 +7,9 @@ Read the evidence of a stack at rest.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from cli.demo import check_books, check_stream
-from cli.demo.evidence import Evidence
-from cli.demo.lines import Line
+from operations.demo import check_books, check_stream
+from operations.demo.evidence import Evidence
+from operations.demo.lines import Line
 
 #: In the order in which a reader wants them.
 COMPARISONS: Final[tuple[Callable[[Evidence], Line], ...]] = (

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
-from cli.demo.evidence import Event, EventId, Evidence, service_of
-from cli.demo.lines import Line, line, name
+from operations.demo.evidence import Event, EventId, Evidence, service_of
+from operations.demo.lines import Line, line, name
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import NOTHING, Lifecycle
 from orderflow.settings import SERVICES

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import httpx
 
-from cli.topic import Seen, read_all
+from orderflow.databases import open_databases
 from orderflow.settings import Service, Settings
 from orderflow.store.database import Database, Statement
-from workers.databases import open_databases
+from orderflow.stream.reading import Seen, read_all
 
 COMMAND_SECONDS: Final = 60.0
 

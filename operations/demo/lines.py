@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from cli.demo.evidence import EventId
+from operations.demo.evidence import EventId
 
 #: So many differences are named; the rest is counted.
 SHOWN: Final = 3

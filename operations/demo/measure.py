@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from cli.demo.evidence import Evidence
-from cli.demo.run import Story
+from operations.demo.evidence import Evidence
+from operations.demo.run import Story
 
 
 @dataclass(frozen=True, slots=True)

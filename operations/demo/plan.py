@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from cli.csv_files import Basket
+from operations.bulk.csv_files import Basket
 
 #: Orders that are measured one at a time, at most; and at most this share of all.
 MOST_IDLE: Final = 20

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from cli.demo.evidence import ROWS, WAITING, databases
+from operations.demo.evidence import ROWS, WAITING, databases
 from orderflow.settings import Service, Settings
 from orderflow.store.database import Database, Statement
 

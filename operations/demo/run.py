@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from cli.client import ApiClient, How, Reply
-from cli.demo.plan import Intent, PlannedOrder
-from cli.demo.watch import Watch
+from operations.demo.plan import Intent, PlannedOrder
+from operations.demo.watch import Watch
+from orderflow.client import ApiClient, How, Reply
 
 CURRENCY: Final = "USD"
 PAYMENT_TOKEN: Final = "tok_ok"  # noqa: S105 - the gateway's name for a card that pays

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from cli.topic import Seen, follow
 from orderflow.settings import Settings
+from orderflow.stream.reading import Seen, follow
 
 ORDERS: Final = "/orderflow/orders"
 

@@ -7,13 +7,13 @@ from typing import Final
 
 import asyncpg
 
-from cli.doctor.checks import Check, Line, clock, now
 from cli.stores import duration
+from operations.doctor.checks import Check, Line, clock, now
+from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database, Statement
 from orderflow.store.outbox_status import Status, status
-from workers.databases import open_database
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from cli.doctor.checks import Check, Line, clock, now
+from operations.doctor.checks import Check, Line, clock, now
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from cli.doctor.checks import Check, Line
-from cli.groups import GroupLag, NoTopic, group_lags
-from orderflow.kafka import check_topic, connection_options
+from operations.doctor.checks import Check, Line
+from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking
-from workers.databases import open_database
+from orderflow.stream.clients import connection_options
+from orderflow.stream.lag import GroupLag, NoTopic, group_lags
+from orderflow.stream.topic import check_topic
 
 #: More records than this take the tracking a while.
 MUCH_LAG = 10_000

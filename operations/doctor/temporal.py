@@ -15,12 +15,13 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.checks import Check, Line
+from operations.doctor.checks import Check, Line
+from operations.reconciliation.workflow import RECONCILIATION_QUEUE
 from orderflow.bootstrap import SEARCH_ATTRIBUTES
+from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
-from orderflow.temporal import connect
-from workflows.reconcile_workflow import RECONCILIATION_QUEUE
-from workflows.steps import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
+from orderflow.temporal.client import connect
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
 
 #: The server's minor version from which everything that we use is there and tested.
 OLDEST: Final = (1, 24)
@@ -42,10 +43,10 @@ async def _look(settings: Settings) -> Sequence[Line]:
         lines = [await _server(client), await _namespace(client)]
         if all(line.ok for line in lines):
             lines += [await _search_attributes(client), *await _queues(settings, client)]
-    except (RuntimeError, RPCError) as error:
-        # The whole says in five hundred letters which library's socket it was.
-        reason = "connection refused" if "ConnectionRefused" in str(error) else str(error).partition("(")[0]
-        raise ConnectionError(f"no answer at {settings.temporal_address}: {reason}") from error
+    except Unavailable as error:
+        raise ConnectionError(f"no answer: {error.detail}") from error
+    except RPCError as error:
+        raise ConnectionError(f"no answer at {settings.temporal_address}: {error.message}") from error
     return lines
 
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from cli.explain.causes import GRACE
-from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
+from operations.explain.causes import GRACE
+from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
 Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
 

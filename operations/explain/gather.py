@@ -16,21 +16,21 @@ import httpx
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from cli.explain import lines as say
-from cli.explain.facts import Facts, Line, Money, Shelf, Source, Tracked
-from cli.explain.memory import Memory
-from cli.explain.runs import Runs
+from operations.explain import lines as say
+from operations.explain.facts import Facts, Line, Money, Shelf, Source, Tracked
+from operations.explain.memory import Memory
+from operations.explain.runs import RunReader, asking
+from orderflow.databases import open_databases
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
 from orderflow.gateways.http import gateway_client
 from orderflow.gateways.lookup import GatewayPayment, look_up
-from orderflow.kafka import connection_options
 from orderflow.settings import Service, Settings
 from orderflow.store import reconciliation, tracking
 from orderflow.store import trail as trails
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
-from workers.databases import open_databases
+from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
+from orderflow.stream.clients import connection_options
 
 #: Above a slow answer, below an operator's patience.
 ANSWER_SECONDS: Final = 5.0
@@ -69,7 +69,7 @@ class Sources:
         settings: Settings,
         databases: dict[Service, Database],
         gateway: httpx.AsyncClient,
-        runs: Runs,
+        runs: RunReader,
         remember_seconds: float = 0.0,
     ) -> None:
         """``remember_seconds``: how long what is the same for all orders, such as who polls, is not asked again."""
@@ -179,7 +179,7 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(open_databases(settings, pool_size=4))
         gateway = await stack.enter_async_context(gateway_client(settings.gateway_url, ANSWER_SECONDS, connections=4))
-        yield Sources(settings, databases, gateway, Runs(settings), remember_seconds)
+        yield Sources(settings, databases, gateway, RunReader(asking(settings)), remember_seconds)
 
 
 def _shelf(service: Service, said: _Service) -> Shelf:

@@ -11,9 +11,9 @@ from typing import Final
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
-from cli.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
-from cli.explain.facts import Line, Transition, Untaken
-from cli.explain.words import duration
+from operations.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
+from operations.explain.facts import Line, Transition, Untaken
+from operations.explain.words import duration
 
 _LOCAL: Final = "core_local_activity"
 _DRAFT: Final = "draft expires"

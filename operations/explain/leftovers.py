@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from cli.explain.facts import Facts, Run
-from orderflow.domain import facts as domain
-from orderflow.domain.findings import ABOUT, Finding, Kind
-from orderflow.domain.reconciliation import judge
+from operations.explain.facts import Facts, Run
+from operations.reconciliation import facts as domain
+from operations.reconciliation.findings import ABOUT, Finding, Kind
+from operations.reconciliation.rules import judge
 
 _FOREVER: Final = timedelta(days=36_500)
 #: Said better by the other rules, or said by them when the workflow is at it.

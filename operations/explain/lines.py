@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cli.explain.facts import Facts, Line, Source
-from cli.explain.words import duration, times
+from operations.explain.facts import Facts, Line, Source
+from operations.explain.words import duration, times
 from orderflow.gateways.lookup import GatewayPayment
 from orderflow.store.tracking import TrackedOrder
 from orderflow.store.trail import Recorded, Trail

@@ -1,37 +1,29 @@
 """An order's workflow as Temporal has it: what it is doing, its history, and who polls the task queues.
 
-Raises Unavailable when Temporal gives no answer. A connection is made at the first question.
+Raises Unavailable when Temporal gives no answer.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType, WorkflowExecutionStatus
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
-    DescribeTaskQueueRequest,
-    DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
 )
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
-from cli.explain.decoding import is_unavailable, moment, words
-from cli.explain.facts import Line, Queue, Run, Step, Task
-from cli.explain.history import Told, tell
+from operations.explain.decoding import is_unavailable, moment, words
+from operations.explain.facts import Line, Queue, Run, Step, Task
+from operations.explain.history import Told, tell
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
-from orderflow.temporal import connect
-from workflows.steps import INVENTORY_QUEUE, ORDER_STATUS, ORDERS_QUEUE, PAYMENTS_QUEUE, workflow_id
+from orderflow.temporal.client import connect
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDER_STATUS, ORDERS_QUEUE, PAYMENTS_QUEUE
+from orderflow.temporal.runs import OrderRuns
 
 RPC_TIMEOUT: Final = timedelta(seconds=4)
 #: How many runs before the last one are told: an order that continued as new.
@@ -39,6 +31,11 @@ EARLIER_RUNS: Final = 5
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _QUEUES: Final = {ORDERS_QUEUE: _WORKFLOWS, PAYMENTS_QUEUE: _ACTIVITIES, INVENTORY_QUEUE: _ACTIVITIES}
+
+
+def asking(settings: Settings) -> OrderRuns:
+    """The runs, for people who wait: connected at the first question, and each call ends soon."""
+    return OrderRuns(lambda: connect(settings, answer_within=RPC_TIMEOUT), RPC_TIMEOUT)
 
 
 @dataclass
@@ -49,51 +46,19 @@ class RunFound:
     lines: list[Line] = field(default_factory=list)
 
 
-class Runs:
-    """Asks Temporal."""
+class RunReader:
+    """Reads an order's workflow, and the task queues."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._client: Client | None = None
-        self._connecting = asyncio.Lock()
-
-    async def client(self) -> Client:
-        """Connected. Raises Unavailable."""
-        async with self._connecting:
-            if self._client is None:
-                try:
-                    self._client = await connect(self._settings, answer_within=RPC_TIMEOUT)
-                except RuntimeError as error:
-                    raise Unavailable("temporal", connect_error(self._settings.temporal_address, error)) from error
-        return self._client
+    def __init__(self, runs: OrderRuns) -> None:
+        self.orders = runs
 
     async def read(self, order_id: UUID) -> RunFound:
         """The order's workflow, with its history."""
-        description = await self.describe(order_id)
+        description = await self.orders.describe(order_id)
         if description is None:
             return RunFound(Run("missing"))
         told = await self._told(order_id, description.workflow_execution_info.execution.run_id)
         return RunFound(run_of(description, told[-1]), [line for one in told for line in one.lines])
-
-    async def describe(self, order_id: UUID) -> DescribeWorkflowExecutionResponse | None:
-        """What the latest run is doing; None: Temporal knows none."""
-        client = await self.client()
-        request = DescribeWorkflowExecutionRequest(
-            namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id(order_id))
-        )
-        async with answering():
-            try:
-                return await client.workflow_service.describe_workflow_execution(request, timeout=RPC_TIMEOUT)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                raise
-
-    async def history(self, order_id: UUID, run_id: str) -> list[HistoryEvent]:
-        """A run's events."""
-        handle = (await self.client()).get_workflow_handle(workflow_id(order_id), run_id=run_id)
-        async with answering():
-            return [event async for event in handle.fetch_history_events(rpc_timeout=RPC_TIMEOUT)]
 
     async def queues(self) -> dict[str, Queue]:
         """Who polls the three task queues, and how much waits in them."""
@@ -101,20 +66,15 @@ class Runs:
         return {queue.name: queue for queue in found}
 
     async def _queue(self, name: str, kind: TaskQueueType.ValueType) -> Queue:
-        client = await self.client()
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind, report_stats=True
-        )
-        async with answering():
-            described = await client.workflow_service.describe_task_queue(request, timeout=RPC_TIMEOUT)
+        described = await self.orders.task_queue(name, kind)
         polled = [moment(poller.last_access_time) for poller in described.pollers]
         return Queue(name, max(polled, default=None), described.stats.approximate_backlog_count)
 
     async def _told(self, order_id: UUID, run_id: str) -> list[Told]:
-        told = [tell(await self.history(order_id, run_id))]
+        told = [tell(await self.orders.history(order_id, run_id))]
         while (earlier := told[0].continued_from) is not None and len(told) <= EARLIER_RUNS:
             try:
-                told.insert(0, tell(await self.history(order_id, earlier)))
+                told.insert(0, tell(await self.orders.history(order_id, earlier)))
             except Unavailable:
                 break  # past its retention: the rest is still worth telling
         return told
@@ -176,19 +136,3 @@ def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[Step]
             failed_at=moment(step.last_attempt_complete_time) if failed else None,
             unavailable=failed and is_unavailable(step.last_failure),
         )
-
-
-@asynccontextmanager
-async def answering() -> AsyncIterator[None]:
-    """Temporal's errors as Unavailable."""
-    try:
-        yield
-    except RPCError as error:
-        raise Unavailable("temporal", error.message or error.status.name) from error
-
-
-def connect_error(address: str, error: RuntimeError) -> str:
-    """What the client says when it finds no server, without the layers it came through."""
-    said = str(error).partition("\n")[0]
-    plain = re.search(r'message: "([^"]+)"', said)
-    return f"{plain[1].lower() if plain else said[:200]} at {address}"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from cli.explain.causes import Cause, Verdict
-from cli.explain.facts import Facts, Shelf, late
-from cli.explain.words import clock, one_or_many, short
+from operations.explain.causes import Cause, Verdict
+from operations.explain.facts import Facts, Shelf, late
+from operations.explain.words import clock, one_or_many, short
 
 
 def stream(facts: Facts) -> Iterator[Verdict]:

@@ -13,17 +13,15 @@ from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
-from cli.explain.causes import Verdict
-from cli.explain.facts import Source, status_of
-from cli.explain.gather import Sources, open_sources
-from cli.explain.runs import answering
-from cli.explain.verdict import judge
+from operations.explain.causes import Verdict
+from operations.explain.facts import Source, status_of
+from operations.explain.gather import Sources, open_sources
+from operations.explain.verdict import judge
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.facts import OrderFact
 from orderflow.domain.orders import OrderStatus
 from orderflow.settings import SERVICES, Settings
 from orderflow.store import reconciliation, trail
-from workflows.steps import workflow_id
+from orderflow.store.reconciliation import OrderFact
 
 #: Orders that are looked at one by one: about 15 ms each.
 MOST_LOOKED_AT: Final = 1000
@@ -131,15 +129,5 @@ async def _listed(source: Source, unread: dict[Source, str], ask: Callable[[], A
 
 
 async def _running(sources: Sources) -> dict[UUID, datetime]:
-    client = await sources.runs.client()
-    found = {}
-    async with answering():
-        query = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"
-        async for execution in client.list_workflows(query):
-            try:
-                order_id = UUID(execution.id.removeprefix("order-"))
-            except ValueError:
-                continue  # somebody made its id up
-            if workflow_id(order_id) == execution.id:
-                found[order_id] = execution.start_time
-    return found
+    running = await sources.runs.orders.running()
+    return {order_id: run.since for order_id, run in running.items() if run.since is not None}

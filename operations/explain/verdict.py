@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from cli.explain.causes import GRACE, Cause, Verdict
-from cli.explain.facts import Facts
-from cli.explain.leftovers import leftovers
-from cli.explain.stream import stream, tracking
-from cli.explain.words import clock, short
-from cli.explain.work import steps, transition, workflow_task
+from operations.explain.causes import GRACE, Cause, Verdict
+from operations.explain.facts import Facts
+from operations.explain.leftovers import leftovers
+from operations.explain.stream import stream, tracking
+from operations.explain.words import clock, short
+from operations.explain.work import steps, transition, workflow_task
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from cli.explain.causes import GRACE, Cause, Verdict
-from cli.explain.facts import Facts, Queue, Run, Step, late
-from cli.explain.words import age, clock, one_or_many, short, times
-from workflows.steps import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
+from operations.explain.causes import GRACE, Cause, Verdict
+from operations.explain.facts import Facts, Queue, Run, Step, late
+from operations.explain.words import age, clock, one_or_many, short, times
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
 
 #: A workflow task that a worker took and lost is given to another after 10 s.
 TASK_TIMEOUT: Final = timedelta(seconds=10)

@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from orderflow.domain.facts import Facts, Limits, MoneyFact, OrderFact, PaymentFact, ReservationFact, RunFact
-from orderflow.domain.findings import Finding, Kind, Repair
+from operations.reconciliation.facts import Facts, Limits
+from operations.reconciliation.findings import Finding, Kind, Repair
 from orderflow.domain.orders import LIFECYCLE, OrderStatus
 from orderflow.domain.payments import PaymentStatus
+from orderflow.gateways.protocol import MoneyFact
+from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
+from orderflow.temporal.runs import RunFact
 
 _MISSING: Final = RunFact("missing")
 

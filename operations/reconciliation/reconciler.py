@@ -11,25 +11,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from temporalio import activity
 
-from activities.order_runs import OrderRuns
-from activities.repairs import RepairFailed, Repairs
-from orderflow.domain.cases import unclear
+from operations.reconciliation.cases import unclear
+from operations.reconciliation.facts import Facts, Limits
+from operations.reconciliation.findings import Finding, Handled, Reconcile, Report
+from operations.reconciliation.repairs import RepairFailed, Repairs
+from operations.reconciliation.rules import judge
 from orderflow.domain.errors import Rejection, Unavailable
-from orderflow.domain.facts import Facts, Limits
-from orderflow.domain.findings import Finding, Handled, Reconcile, Report
-from orderflow.domain.reconciliation import judge
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
-from orderflow.telemetry import about_order
+from orderflow.telemetry.origin import about_order
+from orderflow.temporal.runs import OrderRuns
 
 #: Between the two looks.
 CONFIRM_SECONDS: Final = 3.0
-#: What fits well into a workflow's result.
-MOST_FINDINGS: Final = 500
 
 log = structlog.get_logger(__name__)
 
@@ -155,16 +152,3 @@ class Reconciler:
 
     def _all(self) -> tuple[Database, ...]:
         return self._orders, self._payments, self._inventory
-
-
-class ReconciliationActivities:
-    """Reconciliation as a step of ``ReconcileWorkflow``."""
-
-    def __init__(self, reconciler: Reconciler) -> None:
-        self._reconciler = reconciler
-
-    @activity.defn
-    async def reconcile(self, request: Reconcile) -> Report:
-        """One reconciliation; of very many findings the first are told, and all are counted."""
-        report = await self._reconciler.run(request)
-        return report.model_copy(update={"findings": report.findings[:MOST_FINDINGS]})

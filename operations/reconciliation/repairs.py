@@ -11,16 +11,17 @@ from typing import Final
 from uuid import UUID
 
 from activities.inventory import InventoryActivities
-from activities.order_runs import NothingToReset, OrderRuns
 from activities.payments import PaymentActivities
+from operations.reconciliation.findings import ABOUT, Finding, Repair
 from orderflow.domain.commands import Command
 from orderflow.domain.errors import Problem
-from orderflow.domain.findings import ABOUT, Finding, Repair
 from orderflow.domain.orders import OrderStatus, Reason
 from orderflow.gateways.protocol import PaymentGateway
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
+from orderflow.temporal.resets import NothingToReset, OrderResets
+from orderflow.temporal.runs import OrderRuns
 from workflows.steps import Carried, CloseDoor, SignalledCommand, StartOrder, StepOutcome, Trace
 
 #: No order has this version, so a command that expects it is refused, whatever the order's status is.
@@ -52,6 +53,7 @@ class Repairs:
         self._inventory = inventory
         self._gateway = gateway
         self._runs = runs
+        self._resets = OrderResets(runs)
         self._draft_ttl = draft_ttl
         self._by_name: Final[dict[Repair, Callable[[UUID, Finding], Awaitable[None]]]] = {
             Repair.RESTART: self._restart,
@@ -81,7 +83,7 @@ class Repairs:
         reason = _reason(finding)
         try:
             # Should the row have moved meanwhile, its last task finds that out; else ROW_AHEAD_OF_WORKFLOW does.
-            await self._runs.reset(order_id, reason)
+            await self._resets.reset(order_id, reason)
         except NothingToReset as error:
             placed = await reads.placed_order(self._database, order_id)
             if placed is None:
@@ -121,7 +123,9 @@ class Repairs:
                 was_approved=version > (2 if status == OrderStatus.CANCELLED else 1),
             ),
         )
-        await self._runs.start(start, status, reason, _look(version, finding))
+        await self._runs.start_again(
+            placed.order, start, placed.request_hash, status=status, reason=reason, first=_look(version, finding)
+        )
         if placed.ship_id is not None:
             # Its capture is under way: sent again, the ship is found pending, and comes to its end.
             ship = SignalledCommand(command_id=placed.ship_id, request_hash=placed.ship_hash, correlation_id=reason)

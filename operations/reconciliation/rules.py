@@ -7,9 +7,9 @@ that nothing in motion is reported.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from orderflow.domain.cases import Case, cases
-from orderflow.domain.facts import Facts, Limits
-from orderflow.domain.findings import Finding, Kind, Repair
+from operations.reconciliation.cases import Case, cases
+from operations.reconciliation.facts import Facts, Limits
+from operations.reconciliation.findings import Finding, Kind, Repair
 from orderflow.domain.orders import LIFECYCLE, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 

@@ -6,7 +6,7 @@ from typing import Final
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from orderflow.domain.findings import Reconcile, Report
+from operations.reconciliation.findings import Reconcile, Report
 
 #: A task queue of its own: its worker reads all three databases, which no service does.
 RECONCILIATION_QUEUE: Final = "reconciliation"

@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHistory
 
-from cli.replaying.replayer import Failed, failed, make_replayer
+from operations.replaying.replayer import Failed, failed, make_replayer
 from workflows.order_workflow import OrderWorkflow
 
 

@@ -19,11 +19,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from cli.explain.runs import answering
-from cli.replaying.difference import Difference, difference
-from orderflow.temporal import StepInterceptor
+from operations.reconciliation.workflow import ReconcileWorkflow
+from operations.replaying.difference import Difference, difference
+from orderflow.temporal.answering import answering
+from orderflow.temporal.interceptor import StepInterceptor
 from workflows.order_workflow import OrderWorkflow
-from workflows.reconcile_workflow import ReconcileWorkflow
 
 #: Histories that are fetched at once.
 FETCH: Final = 16

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from workflows.steps import workflow_id
+from orderflow.temporal.names import workflow_id
 
 #: What Temporal's interceptor calls it.
 WORKFLOW_ID: Final = "temporalWorkflowID"

@@ -17,7 +17,6 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.facts import MoneyFact
 from orderflow.gateways.protocol import (
     Authorized,
     Captured,
@@ -25,11 +24,12 @@ from orderflow.gateways.protocol import (
     Declined,
     DeclineReason,
     GatewayLedger,
+    MoneyFact,
     PaymentGateway,
     Shut,
     Voided,
 )
-from orderflow.metrics import GATEWAY_SECONDS
+from orderflow.telemetry.metrics import GATEWAY_SECONDS
 
 _GATEWAY = "payment gateway"
 _DECLINE_REASONS: dict[str, DeclineReason] = {reason: reason for reason in get_args(DeclineReason)}

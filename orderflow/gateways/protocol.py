@@ -17,8 +17,6 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orderflow.domain.facts import MoneyFact
-
 DeclineReason = Literal["payment_declined", "insufficient_funds"]
 
 
@@ -60,6 +58,17 @@ class Voided:
     """Nothing is held and nothing can be any more. ``refunded``: it had been captured, and was given back."""
 
     refunded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyFact:
+    """What the gateway holds (``authorized``) or took (``captured``) for a reference; minor units."""
+
+    reference: UUID
+    status: Literal["authorized", "captured"]
+    amount: int
+    currency: str
+    since: datetime
 
 
 class PaymentGateway(Protocol):

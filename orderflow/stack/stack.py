@@ -37,7 +37,7 @@ RECORD = "stack.json"
 CREDENTIALS = "credentials.json"
 LEDGER = "gateway-ledger"
 SETUP_SECONDS = 120.0
-#: What the relay's readiness says where Kafka has lost records (``workers.relay``).
+#: What the relay's readiness says where Kafka has lost records (``orderflow/stream/relay.py``).
 STOPPED_PARTITIONS = "stopped partitions:"
 
 

@@ -18,7 +18,6 @@ from uuid import UUID
 
 import asyncpg
 
-from orderflow import spans
 from orderflow.domain import judge
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem
@@ -26,6 +25,7 @@ from orderflow.domain.lifecycle import Lifecycle, Transition
 from orderflow.store.database import Database, Statement
 from orderflow.store.errors import TRIES, always_lost, unless_lost
 from orderflow.store.measuring import count_transition
+from orderflow.telemetry import spans
 
 _NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)"
 _AS_EXPECTED = "($expected_version::int IS NULL OR version = $expected_version)"

@@ -14,11 +14,11 @@ import asyncpg
 import structlog
 from opentelemetry.trace import SpanKind
 
-from orderflow import spans
-from orderflow.meters import PoolState
-from orderflow.metrics import POOL, POOL_TIMEOUTS
 from orderflow.store.errors import database_errors
 from orderflow.store.measuring import measured
+from orderflow.telemetry import spans
+from orderflow.telemetry.meters import PoolState
+from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
 
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"

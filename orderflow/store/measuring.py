@@ -11,8 +11,9 @@ from typing import Protocol
 import asyncpg
 
 from orderflow.domain.errors import Rejection, Unavailable
-from orderflow.meters import is_on
-from orderflow.metrics import (
+from orderflow.store.errors import LostRace
+from orderflow.telemetry.meters import is_on
+from orderflow.telemetry.metrics import (
     FULFILLING_SECONDS,
     LOCK_WAIT_SECONDS,
     POOL_TIMEOUTS,
@@ -22,7 +23,6 @@ from orderflow.metrics import (
     STOCK_REJECTIONS,
     TRANSITIONS,
 )
-from orderflow.store.errors import LostRace
 
 
 class Named(Protocol):

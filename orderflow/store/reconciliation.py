@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from orderflow.domain.facts import OrderFact, OutboxFact, ParkedFact, PaymentFact, ReservationFact, StockFact
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import LIFECYCLE, Line, Order
 from orderflow.domain.payments import PaymentStatus
@@ -73,6 +72,72 @@ SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference
 FROM orders o
 LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
 WHERE o.order_id = $order_id""")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFact:
+    """An order's row. ``pending_ship``: the id of a ship whose capture is under way."""
+
+    order_id: UUID
+    status: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    pending_ship: str | None = None
+    pending_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFact:
+    """A payment's row."""
+
+    order_id: UUID
+    status: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationFact:
+    """A reservation that holds stock."""
+
+    order_id: UUID
+    status: str
+    version: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StockFact:
+    """A SKU whose figures do not add up."""
+
+    sku: str
+    on_hand: int
+    moved: int
+    reserved: int
+    held: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFact:
+    """Events of one database that have waited too long, those of parked orders left out."""
+
+    database: str
+    entries: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedFact:
+    """An order whose events wait because Kafka refused one."""
+
+    database: str
+    order_id: UUID
+    version: int
+    error: str
+    parked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

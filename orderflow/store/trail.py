@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from orderflow.domain.facts import OutboxFact, PaymentFact, ReservationFact
 from orderflow.store.database import Database, Statement
+from orderflow.store.reconciliation import OutboxFact, PaymentFact, ReservationFact
 
 _EVENTS = Statement("""
 SELECT e.version, e.type, e.status, e.data, e.command_id, e.correlation_id, e.recorded_at,

@@ -5,7 +5,10 @@ Each is asked of its own database or of Kafka, at most every few seconds, and le
 
 from collections.abc import Callable
 
-from orderflow.metrics import (
+from orderflow.store import outbox, tracking, truncation
+from orderflow.store.database import Database
+from orderflow.store.order_views import OrderViews
+from orderflow.telemetry.metrics import (
     CONSUMER_LAG,
     DEAD_LETTERS_WAITING,
     ORDER_MEAN_AGE,
@@ -17,9 +20,6 @@ from orderflow.metrics import (
     RELAY_LEADS,
     STOPPED_PARTITIONS,
 )
-from orderflow.store import outbox, tracking, truncation
-from orderflow.store.database import Database
-from orderflow.store.order_views import OrderViews
 from orderflow_events.consumer import IdempotentConsumer
 
 

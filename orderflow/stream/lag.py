@@ -7,8 +7,9 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.kafka import connection_options, make_reader, partitions_of
 from orderflow.settings import Settings
+from orderflow.stream.clients import connection_options, make_reader
+from orderflow.stream.topic import partitions_of
 
 REQUEST_MILLISECONDS: Final = 10_000
 

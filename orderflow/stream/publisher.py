@@ -27,13 +27,14 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 from opentelemetry.trace import SpanKind
 
-from orderflow import spans
 from orderflow.domain.errors import Unavailable
-from orderflow.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
-from orderflow.spans import OpenSpan
 from orderflow.store.outbox import Entry, Published
+from orderflow.stream.connections import Connections
+from orderflow.stream.topic import TopicDiffers
+from orderflow.telemetry import spans
+from orderflow.telemetry.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
+from orderflow.telemetry.spans import OpenSpan
 from orderflow_events.envelope import EnvelopeError, Record, encode
-from workers.connections import Connections
 
 #: What says no to a record; everything else says no to the topic or the producer, or says nothing.
 REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, CorruptRecordException, InvalidTimestampError)
@@ -44,10 +45,6 @@ CHECK_TOPIC_SECONDS = 30.0
 #: An entry and the record that it becomes.
 _Sendable = tuple[Entry, Record]
 _Headers = list[tuple[str, bytes]]
-
-
-class TopicDiffers(Exception):
-    """The topic is not there, or not as the settings say: nothing may be sent to it."""
 
 
 @dataclass(slots=True)
@@ -113,7 +110,7 @@ class Publisher:
         if self._producer is not None and clock() <= self._check_again_at:
             return self._producer
         if differences := await self._check_topic():
-            raise TopicDiffers(f"topic {self._topic}: {' '.join(differences)}")
+            raise TopicDiffers(self._topic, differences)
         producer = self._producer or self._make_producer()
         try:
             if self._producer is None:

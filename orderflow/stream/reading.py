@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from orderflow.kafka import connection_options, partitions_of
 from orderflow.settings import Settings
+from orderflow.stream.clients import connection_options
+from orderflow.stream.topic import partitions_of
 from orderflow_events.envelope import Envelope, EnvelopeError, decode
 
 POLL_MILLISECONDS: Final = 500

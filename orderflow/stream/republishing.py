@@ -11,7 +11,7 @@ from typing import Final
 from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.truncation import Place
-from workers.truncation import Topic
+from orderflow.stream.truncation import Topic
 
 #: As long as no writer gives up: they wait for each batch.
 BATCH: Final = 1000

@@ -19,7 +19,7 @@ from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.outbox import Published
 from orderflow.store.truncation import Place
-from orderflow.telemetry import about_order
+from orderflow.telemetry.origin import about_order
 
 #: For the records of a look.
 READ_SECONDS: Final = 8.0

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from orderflow.scrape import MetricsPage
+from orderflow.telemetry.scrape import MetricsPage
 
 
 class Health:

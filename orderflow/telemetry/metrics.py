@@ -6,7 +6,7 @@ Label values come from closed lists. What a metric counts, it counts once: a rep
 
 from typing import Final
 
-from orderflow.meters import COUNTS, FAST, LONG, WHOLE, Counter, Gauge, Histogram, Pools
+from orderflow.telemetry.meters import COUNTS, FAST, LONG, WHOLE, Counter, Gauge, Histogram, Pools
 
 # --- HTTP ---
 HTTP_REQUESTS: Final = Counter(

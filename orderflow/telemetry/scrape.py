@@ -22,9 +22,8 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from orderflow import meters
-from orderflow.metrics import SAMPLE_FAILURES
-from orderflow.settings import Settings
+from orderflow.telemetry import meters
+from orderflow.telemetry.metrics import SAMPLE_FAILURES
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _LOOPBACK: Final = "127.0.0.1"
@@ -64,10 +63,8 @@ class MetricsPage:
             return b""
 
 
-def measured(settings: Settings) -> MetricsPage | None:
-    """Begin to count in this process, before its first Temporal client is made. None: the settings say not to."""
-    if not settings.metrics:
-        return None
+def measured() -> MetricsPage:
+    """Begin to count in this process, before its first Temporal client is made."""
     meters.switch_on()
     return MetricsPage(_sdk_counts())
 

@@ -1,6 +1,6 @@
 """Traces with OpenTelemetry: what begins them, where they go, and the official instrumentation of what we use.
 
-``telemetry.start_tracing`` imports this module where the setting ``traces`` asks for it, and nowhere else.
+``orderflow.process`` imports this module where traces are asked for, and nowhere else.
 
 A trace is a request's: from the HTTP call through the start or the signal, the steps it leads to, with their statements
 and gateway calls, to the records in Kafka and what the tracking makes of them. What follows from a command belongs to
@@ -36,9 +36,8 @@ from temporalio.contrib.opentelemetry import (
     create_tracer_provider,
 )
 
-from orderflow import spans
-from orderflow.settings import Settings
-from orderflow.telemetry import origin_of
+from orderflow.telemetry import spans
+from orderflow.telemetry.origin import origin_of
 
 FOLDER = "traces"
 #: A file is read by people who have just sent a request; a collector sets its own (OTEL_BSP_SCHEDULE_DELAY).
@@ -52,21 +51,23 @@ _PERSONAL = ("url.query", "net.peer.ip", "client.address", "network.peer.address
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def begin(settings: Settings, service: str) -> None:
+def begin(destination: str, service: str, *, sample_ratio: float, data_dir: Path) -> None:
     """Trace from now on. ``service``: what this process is called unless ``OTEL_SERVICE_NAME`` says otherwise.
+
+    ``destination``: ``file`` (OTLP as JSON lines below ``data_dir``), or the URL of an OTLP/HTTP collector.
 
     Raises OSError when its file cannot be written.
     """
     service = os.environ.get(OTEL_SERVICE_NAME) or service
     instance = uuid4().hex[:12]
     provider = create_tracer_provider(
-        sampler=ParentBased(root=_Requests(settings.traces_sample_ratio)),
+        sampler=ParentBased(root=_Requests(sample_ratio)),
         resource=Resource.create(
             {"service.namespace": "orderflow", "service.name": service, "service.instance.id": instance}
         ),
         shutdown_on_exit=False,  # it would wait for a collector that is away: see end()
     )
-    provider.add_span_processor(_processor(settings, service, instance))
+    provider.add_span_processor(_processor(destination, data_dir, service, instance))
     # Temporal's interceptor knows no other place to find it.
     trace.set_tracer_provider(provider)
     HTTPXClientInstrumentor().instrument(tracer_provider=provider, async_request_hook=_name_call)
@@ -107,14 +108,14 @@ async def _name_call(span: trace.Span, request: RequestInfo) -> None:
     span.update_name(f"{request.method.decode()} {_UUID.sub('{id}', url.path)}")
 
 
-def _processor(settings: Settings, service: str, instance: str) -> BatchSpanProcessor:
-    if settings.traces == "file":
-        folder = settings.data_dir / FOLDER
+def _processor(destination: str, data_dir: Path, service: str, instance: str) -> BatchSpanProcessor:
+    if destination == "file":
+        folder = data_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         return BatchSpanProcessor(
             FileSpanExporter(_file(folder, service, instance)), schedule_delay_millis=_FILE_DELAY_MILLISECONDS
         )
-    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{settings.traces.rstrip('/')}/v1/traces"))
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{destination.rstrip('/')}/v1/traces"))
 
 
 def _file(folder: Path, service: str, instance: str) -> Path:

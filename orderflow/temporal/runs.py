@@ -1,92 +1,223 @@
-"""Orders as Temporal sees them: which run, how one ended, starting one again.
+"""The one facade to the orders that run in Temporal: start one, signal it, ask what is known of it.
 
-All methods raise Unavailable when Temporal gives no answer.
+Every call has an end. All methods raise Unavailable when Temporal gives no answer in time; a start or a signal may
+have been taken then.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, ResetReapplyType
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
+    WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
-from temporalio.client import (
-    WorkflowExecution as Execution,
-)
+from temporalio.client import WorkflowExecution as Execution
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.facts import RunFact
-from workflows.steps import CUSTOMER_ID, ORDER_STATUS, ORDERS_QUEUE, SignalledCommand, StartOrder, workflow_id
+from orderflow.domain.model import Model
+from orderflow.domain.orders import Order, OrderStatus
+from orderflow.temporal.answering import answering
+from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS, ORDER_WORKFLOW, ORDERS_QUEUE, order_of, workflow_id
 
-WORKFLOW: Final = "OrderWorkflow"
-_CUSTOMER: Final = SearchAttributeKey.for_keyword(CUSTOMER_ID)
-_STATUS: Final = SearchAttributeKey.for_keyword(ORDER_STATUS)
-_RPC_TIMEOUT: Final = timedelta(seconds=10)
+#: For who does not say how long a call may take.
+TIMEOUT: Final = timedelta(seconds=10)
 #: A query needs a worker: without one it would wait for long.
 _QUERY_TIMEOUT: Final = timedelta(seconds=3)
-_OPEN: Final = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running'"
-_BROKEN: Final = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')"
+#: Beyond the client's own limit, so that its answer (which says more) comes first.
+_MARGIN: Final = timedelta(seconds=0.5)
+_GOES_ON: Final = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+_CUSTOMER: Final = SearchAttributeKey.for_keyword(CUSTOMER_ID)
+_STATUS: Final = SearchAttributeKey.for_keyword(ORDER_STATUS)
+_OPEN: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_BROKEN: Final = (
+    f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')"
+)
 
-
-class NothingToReset(Exception):
-    """Temporal does not remember the order's run, or cannot go back in it."""
+Connect = Callable[[], Awaitable[Client]]
 
 
 @dataclass(frozen=True, slots=True)
-class ResetPoint:
-    """A place in a run's history: the event that ended a workflow task. ``signals_since``: their names, in order."""
+class Accepted:
+    """An order as it was accepted; ``running``: its workflow has not ended."""
 
-    event_id: int
-    at: datetime
-    signals_since: list[str] = field(default_factory=list)
+    order: Order
+    request_hash: str
+    accepted_at: datetime
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFact:
+    """What Temporal says of an order. ``since``: when the run was started or closed; ``ended``: how it closed.
+
+    ``status``: the search attribute. ``version`` and ``busy`` (steps under way, inbox) where it answered a query.
+    """
+
+    state: Literal["running", "closed", "missing"]
+    since: datetime | None = None
+    status: str | None = None
+    ended: str | None = None
+    run_id: str | None = None
+    version: int | None = None
+    busy: tuple[str, ...] | None = None
 
 
 class OrderRuns:
-    """The runs of ``OrderWorkflow``."""
+    """The runs of ``OrderWorkflow``.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    ``connect`` is called at the first call, and again until it has succeeded. ``timeout`` bounds each call, and each
+    look at a list page by page.
+    """
 
-    async def running(self) -> dict[UUID, RunFact]:
-        """Every order whose workflow is open."""
-        found = {}
-        async with _answering():
-            async for execution in self._client.list_workflows(_OPEN, rpc_timeout=_RPC_TIMEOUT):
-                if (order_id := _order_id(execution.id)) is not None:
-                    found[order_id] = _fact(execution)
-        return found
+    def __init__(self, connect: Connect, timeout: timedelta = TIMEOUT) -> None:
+        self._connect = connect
+        self.timeout = timeout
+        self._client: Client | None = None
+        self._connecting: asyncio.Task[Client] | None = None
 
-    async def broken(self, since: datetime) -> set[UUID]:
-        """Orders of which a run was closed after ``since``, otherwise than by coming to its end."""
-        query = f"{_BROKEN} AND CloseTime > '{since.astimezone(UTC).isoformat()}'"
-        async with _answering():
-            executions = self._client.list_workflows(query, rpc_timeout=_RPC_TIMEOUT)
-            ids = {_order_id(execution.id) async for execution in executions}
-        return {order_id for order_id in ids if order_id is not None}
+    @classmethod
+    def of(cls, client: Client, timeout: timedelta = TIMEOUT) -> "OrderRuns":
+        """For who has a client already."""
+        runs = cls(_never, timeout)
+        runs._client = client
+        return runs
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[Client]:
+        """The client, connected. See ``orderflow.temporal.answering``."""
+        async with answering():
+            yield await self._connected()
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            # One attempt for all who wait: it goes on although one of them gives up.
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.create_task(self._connect_once())
+            async with asyncio.timeout((self.timeout + _MARGIN).total_seconds()):
+                self._client = await asyncio.shield(self._connecting)
+        return self._client
+
+    async def _connect_once(self) -> Client:
+        return await self._connect()
+
+    def handle(self, client: Client, order_id: UUID) -> WorkflowHandle[Any, Any]:
+        """The order's latest run."""
+        return client.get_workflow_handle(workflow_id(order_id))
+
+    # --- Doing ---
+
+    async def start(self, order: Order, start: Model, request_hash: str) -> bool:
+        """Accept an order: its workflow is started with ``start``. False: it was accepted before."""
+        async with self.answering() as client:
+            try:
+                await client.start_workflow(
+                    ORDER_WORKFLOW,
+                    start,
+                    id=workflow_id(order.order_id),
+                    task_queue=ORDERS_QUEUE,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    # For those who ask before there is a row. Never the payment token.
+                    memo={"order": order, "request_hash": request_hash},
+                    search_attributes=_attributes(order, OrderStatus.DRAFT),
+                    static_summary=_summary(order),
+                    rpc_timeout=self.timeout,
+                )
+            except WorkflowAlreadyStartedError:
+                return False
+        return True
+
+    async def start_again(
+        self, order: Order, start: Model, request_hash: str, *, status: str, reason: str, first: Model
+    ) -> None:
+        """A new run of an order whose ``status`` is known, because of ``reason``. One that runs is left alone.
+
+        It is handed ``first`` as a ``complete`` with its start.
+        """
+        async with self.answering() as client:
+            try:
+                await client.start_workflow(
+                    ORDER_WORKFLOW,
+                    start,
+                    id=workflow_id(order.order_id),
+                    task_queue=ORDERS_QUEUE,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    memo={"order": order, "request_hash": request_hash, "started_again": reason},
+                    search_attributes=_attributes(order, status),
+                    static_summary=reason[:200],
+                    start_signal="complete",
+                    start_signal_args=[first],
+                    rpc_timeout=self.timeout,
+                )
+            except WorkflowAlreadyStartedError:
+                return
+
+    async def signal(self, order_id: UUID, name: str, command: Model) -> bool:
+        """Hand a command to an order. False: no workflow of this order runs."""
+        async with self.answering() as client:
+            try:
+                await self.handle(client, order_id).signal(name, command, rpc_timeout=self.timeout)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return False
+                raise
+        return True
+
+    async def check(self) -> None:
+        """See that Temporal answers."""
+        async with self.answering() as client:
+            if not await client.service_client.check_health(timeout=self.timeout):
+                raise Unavailable("temporal", "it is not serving")
+
+    # --- Asking about one order ---
+
+    async def accepted(self, order_id: UUID) -> Accepted | None:
+        """What was accepted; None: no such order, as far as Temporal remembers."""
+        async with self.answering() as client:
+            try:
+                description = await self.handle(client, order_id).describe(rpc_timeout=self.timeout)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+        order = await description.memo_value("order", None, type_hint=Order)
+        request_hash = await description.memo_value("request_hash", None, type_hint=str)
+        if order is None or request_hash is None:
+            return None  # started by hand, without a memo: unknown until it has a row
+        return Accepted(order, request_hash, description.start_time, description.status in _GOES_ON)
 
     async def look(self, order_id: UUID) -> RunFact:
         """The order's latest run, now."""
-        async with _answering():
+        async with self.answering() as client:
             try:
-                return _fact(await self._handle(order_id).describe(rpc_timeout=_RPC_TIMEOUT))
+                return _fact(await self.handle(client, order_id).describe(rpc_timeout=self.timeout))
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return RunFact("missing")
@@ -94,120 +225,77 @@ class OrderRuns:
 
     async def ask(self, order_id: UUID, run: RunFact) -> RunFact:
         """``run`` with what the workflow itself says; as it is when no worker answers for it."""
-        try:
-            state: dict[str, Any] = await self._handle(order_id).query("order", rpc_timeout=_QUERY_TIMEOUT)
-        except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
-            return run
+        async with self.answering() as client:
+            try:
+                state: dict[str, Any] = await self.handle(client, order_id).query("order", rpc_timeout=_QUERY_TIMEOUT)
+            except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
+                return run
         busy = (*state["running"], *state["inbox"])
         return RunFact(
             run.state, run.since, state["status"] or run.status, run.ended, run.run_id, state["version"], busy
         )
 
-    async def signal(self, order_id: UUID, name: str, command: SignalledCommand) -> None:
-        """Hand a command to the order's workflow; nothing happens where none runs."""
-        async with _answering():
+    async def describe(self, order_id: UUID) -> DescribeWorkflowExecutionResponse | None:
+        """All that Temporal says of the latest run, its pending steps too; None: it knows none."""
+        async with self.answering() as client:
+            request = DescribeWorkflowExecutionRequest(
+                namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id(order_id))
+            )
             try:
-                await self._handle(order_id).signal(name, command, rpc_timeout=_RPC_TIMEOUT)
+                return await client.workflow_service.describe_workflow_execution(request, timeout=self.timeout)
             except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
-
-    async def reset(self, order_id: UUID, reason: str) -> None:
-        """Run the order's closed workflow again from its last finished workflow task.
-
-        A run that came to its end, and one that is open, are left alone. Raises NothingToReset.
-        """
-        run = await self.look(order_id)
-        if run.state == "running" or run.ended == WorkflowExecutionStatus.COMPLETED.name:
-            return
-        points = await self.reset_points(order_id, run.run_id) if run.run_id else []
-        if run.run_id is None or not points:
-            raise NothingToReset("Temporal remembers no run of it")
-        await self.go_back(order_id, run.run_id, points[-1], reason)
-
-    async def reset_points(self, order_id: UUID, run_id: str) -> list[ResetPoint]:
-        """Where a run can be gone back to, in order: each finished workflow task.
-
-        One that has finished none can be run again from its start: the event that would have been next.
-        """
-        points: list[ResetPoint] = []
-        scheduled: HistoryEvent | None = None
-        handle = self._client.get_workflow_handle(workflow_id(order_id), run_id=run_id)
-        async with _answering():
-            async for event in handle.fetch_history_events(rpc_timeout=_RPC_TIMEOUT):
-                if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                    points.append(ResetPoint(event.event_id, _at(event)))
-                elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-                    scheduled = scheduled or event
-                elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-                    name = event.workflow_execution_signaled_event_attributes.signal_name
-                    for point in points:
-                        point.signals_since.append(name)
-        if not points and scheduled is not None:
-            return [ResetPoint(scheduled.event_id + 1, _at(scheduled))]
-        return points
-
-    async def go_back(
-        self, order_id: UUID, run_id: str, point: ResetPoint, reason: str, *, request_id: str | None = None
-    ) -> str:
-        """Run the order again from ``point`` of a run; the new run's id. An open run ends with that.
-
-        The task that ended there is done again, with what the run knew by then, and every signal since (of later runs
-        too) is handed in again; what is repeated is harmless: command ids. The same ``request_id`` resets once;
-        without one, a run is reset once, whoever asks. Raises NothingToReset.
-        """
-        async with _answering():
-            try:
-                answer = await self._client.workflow_service.reset_workflow_execution(
-                    ResetWorkflowExecutionRequest(
-                        namespace=self._client.namespace,
-                        workflow_execution=WorkflowExecution(workflow_id=workflow_id(order_id), run_id=run_id),
-                        reason=reason,
-                        workflow_task_finish_event_id=point.event_id,
-                        request_id=request_id or f"reconcile-{run_id}",
-                        reset_reapply_type=ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE,
-                    ),
-                    timeout=_RPC_TIMEOUT,
-                )
-            except RPCError as error:
-                if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                    raise NothingToReset(error.message) from error
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
                 raise
-        return answer.run_id
 
-    async def start(self, start: StartOrder, status: str, reason: str, first: SignalledCommand) -> None:
-        """A new run, which is handed ``first`` as a ``complete`` with its start. One that runs is left alone."""
-        order = start.order
-        async with _answering():
-            try:
-                await self._client.start_workflow(
-                    WORKFLOW,
-                    start,
-                    id=workflow_id(order.order_id),
-                    task_queue=ORDERS_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    memo={"order": order, "request_hash": start.request_hash, "started_again": reason},
-                    search_attributes=TypedSearchAttributes(
-                        [SearchAttributePair(_CUSTOMER, order.customer_id), SearchAttributePair(_STATUS, status)]
-                    ),
-                    static_summary=reason[:200],
-                    start_signal="complete",
-                    start_signal_args=[first],
-                    rpc_timeout=_RPC_TIMEOUT,
-                )
-            except WorkflowAlreadyStartedError:
-                return
+    async def history(self, order_id: UUID, run_id: str) -> list[HistoryEvent]:
+        """A run's events."""
+        async with self.answering() as client:
+            handle = client.get_workflow_handle(workflow_id(order_id), run_id=run_id)
+            return [event async for event in handle.fetch_history_events(rpc_timeout=self.timeout)]
 
-    def _handle(self, order_id: UUID) -> Any:
-        return self._client.get_workflow_handle(workflow_id(order_id))
+    # --- Asking about many ---
+
+    async def running(self) -> dict[UUID, RunFact]:
+        """Every order whose workflow is open."""
+        found = {}
+        async with self.answering() as client:
+            async for execution in client.list_workflows(_OPEN, rpc_timeout=self.timeout):
+                if (order_id := order_of(execution.id)) is not None:
+                    found[order_id] = _fact(execution)
+        return found
+
+    async def broken(self, since: datetime) -> set[UUID]:
+        """Orders of which a run was closed after ``since``, otherwise than by coming to its end."""
+        query = f"{_BROKEN} AND CloseTime > '{since.astimezone(UTC).isoformat()}'"
+        async with self.answering() as client:
+            executions = client.list_workflows(query, rpc_timeout=self.timeout)
+            ids = {order_of(execution.id) async for execution in executions}
+        return {order_id for order_id in ids if order_id is not None}
+
+    async def task_queue(self, name: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+        """Who polls a task queue, and how much waits in it."""
+        async with self.answering() as client:
+            request = DescribeTaskQueueRequest(
+                namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind, report_stats=True
+            )
+            return await client.workflow_service.describe_task_queue(request, timeout=self.timeout)
 
 
-@asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    try:
-        yield
-    except RPCError as error:
-        raise Unavailable("temporal", error.message or error.status.name) from error
+async def _never() -> Client:
+    raise AssertionError("it was made with a client")
+
+
+def _attributes(order: Order, status: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(_CUSTOMER, order.customer_id), SearchAttributePair(_STATUS, str(status))]
+    )
+
+
+def _summary(order: Order) -> str:
+    """For the Web UI's list. Temporal takes at most 400 bytes."""
+    lines = f"{len(order.lines)} line{'s' if len(order.lines) != 1 else ''}"
+    return f"{order.customer_id[:40]}: {lines}, {order.total} {order.currency} (minor units)"
 
 
 def _fact(execution: Execution) -> RunFact:
@@ -216,16 +304,3 @@ def _fact(execution: Execution) -> RunFact:
         return RunFact("running", execution.start_time, status, run_id=execution.run_id)
     ended = execution.status.name if execution.status else None
     return RunFact("closed", execution.close_time, status, ended, execution.run_id)
-
-
-def _at(event: HistoryEvent) -> datetime:
-    return event.event_time.ToDatetime(UTC)
-
-
-def _order_id(found: str) -> UUID | None:
-    """The order of a workflow id; None for one that somebody made up."""
-    try:
-        order_id = UUID(found.removeprefix("order-"))
-    except ValueError:
-        return None
-    return order_id if workflow_id(order_id) == found else None

@@ -9,9 +9,11 @@ import structlog
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
-from orderflow.temporal import StepInterceptor, connect
-from workers.health import Health
+from orderflow.telemetry.health import Health
+from orderflow.temporal.client import connect
+from orderflow.temporal.interceptor import StepInterceptor
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +69,9 @@ async def _connected(settings: Settings, stopping: asyncio.Event, health: Health
     while not stopping.is_set():
         try:
             return await connect(settings)
-        except RuntimeError as error:
-            health.set(part, f"Temporal at {settings.temporal_address}: {error}")
-            log.warning("temporal_unreachable", worker=part, address=settings.temporal_address, error=str(error))
+        except Unavailable as error:
+            health.set(part, f"Temporal: {error.detail}")
+            log.warning("temporal_unreachable", worker=part, address=settings.temporal_address, error=error.detail)
             try:
                 await asyncio.wait_for(stopping.wait(), delay)
             except TimeoutError:

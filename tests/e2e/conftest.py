@@ -11,10 +11,8 @@ import pytest_asyncio
 
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT, SAMPLES
 from support.shop import Basket, Shop
-
-SAMPLES = Path(__file__).parents[2] / "samples"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

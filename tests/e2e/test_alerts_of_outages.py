@@ -22,27 +22,27 @@ import pytest_asyncio
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.grafana.generate import BOARDS
-from orderflow.kafka import ensure_topic
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.stack.prometheus import Prometheus
 from orderflow.stack.records import Record
 from orderflow.stack.stack import RECORD, EmbeddedStack
 from orderflow.stack.supervisor import Supervisor
+from orderflow.stream.topic import ensure_topic
 from support.explaining import without
 from support.hurried_rules import hurried, without_durations
 from support.named_metrics import SDK_AFTER_TROUBLE
 from support.shop import Basket, Shop
-from support.terminal import REPOSITORY, Terminal
+from support.terminal import ROOT, Terminal
 from support.waiting import until
+from tools.grafana.__main__ import BOARDS
 
 pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus (the Debian package) is not there"),
 ]
 
-RULES: dict[str, Any] = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "rules.yml").read_text())
+RULES: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
 FACTOR = 20
 #: Above the two seconds that a process gives its gauges.
 SCRAPE_SECONDS = 2.5
@@ -123,7 +123,7 @@ class Pager:
 @pytest_asyncio.fixture(scope="module")
 async def pager(servers_folder: Path) -> AsyncIterator[Pager]:
     settings = Settings(
-        migrations_dir=REPOSITORY / "migrations",
+        migrations_dir=ROOT / "migrations",
         worker_graceful_shutdown_seconds=2,
         worker_max_cached_workflows=4,  # so that orders are forgotten, which the SDK counts
         stack_split_workers=True,

@@ -9,17 +9,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from cli.demo.check import agrees, check
-from cli.demo.evidence import gather
-from cli.demo.rest import settled
+from operations.demo.check import agrees, check
+from operations.demo.evidence import gather
+from operations.demo.rest import settled
 from orderflow.stack import placement
 from orderflow.stack.records import Record
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT
 from support.shop import Basket, Shop
 from support.terminal import Terminal
 from support.waiting import until
-
-ROOT = Path(__file__).parents[2]
 
 
 def terminal_in(home: Path) -> Terminal:

@@ -16,7 +16,7 @@ import pytest_asyncio
 from orderflow.settings import Service, Settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store import outbox
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.explaining import (
     a_terminal,
     a_worker,
@@ -33,7 +33,7 @@ from support.explaining import (
     without,
 )
 from support.shop import Basket, Shop
-from support.terminal import REPOSITORY, Terminal
+from support.terminal import ROOT, Terminal
 from support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest_asyncio.fixture(scope="module")
 async def operated(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
     settings = Settings(
-        migrations_dir=REPOSITORY / "migrations", worker_graceful_shutdown_seconds=2, stack_split_workers=True
+        migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=2, stack_split_workers=True
     )
     async with EmbeddedStack(settings, servers_folder / "operated-stack", ports="free", durable=False) as stack:
         yield stack

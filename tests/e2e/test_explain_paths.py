@@ -20,7 +20,7 @@ import pytest_asyncio
 from orderflow.settings import Service
 from orderflow.stack.stack import LEDGER, EmbeddedStack
 from orderflow.store.database import Statement
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.explaining import (
     COLUMNS,
     a_terminal,

@@ -9,12 +9,11 @@ import pytest
 
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT
 from support.shop import Basket, Shop
 from support.stream import assert_in_order, read_topic
 from support.terminal import Terminal
 from support.waiting import until
-
-ROOT = Path(__file__).parents[2]
 
 
 def terminal(stack: EmbeddedStack) -> Terminal:

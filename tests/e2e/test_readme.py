@@ -3,11 +3,11 @@
 import asyncio
 import json
 import re
-from pathlib import Path
 
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 def _curl_lines() -> str:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT
 from support.shop import Shop
 
-PAGE = Path(__file__).parents[2] / "docs" / "temporal-cli.md"
+PAGE = ROOT / "docs" / "temporal-cli.md"
 _CHANGING = (
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "ID"),
     (re.compile(r"^\s*\d+\s+\d{4}-\d\d-\d\dT[\d:.]+Z"), "EVENT"),

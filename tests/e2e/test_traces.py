@@ -13,16 +13,17 @@ from temporalio.client import Client as TemporalClient
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.traces.otlp import Span, spans_of_order
+from operations.traces.otlp import Span, spans_of_order
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
-from orderflow.temporal import DATA_CONVERTER
+from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import an_order
+from support.paths import ROOT
 from support.stream import Seen, read_topic
 from support.waiting import until
-from workflows.steps import ORDERS_QUEUE, StartOrder, workflow_id
+from workflows.steps import StartOrder
 
-ROOT = Path(__file__).parents[2]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENTS_SPAN = "b7ad6b7169203331"
 TRACED = f"00-{'8' * 32}-{CLIENTS_SPAN}-01"

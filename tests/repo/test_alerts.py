@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from docs.generate import SDK_METRICS
-from orderflow.meters import DEFINITIONS, WHOLE
-from orderflow.metrics import HTTP_REQUESTS
+from orderflow.telemetry.meters import DEFINITIONS, WHOLE
+from orderflow.telemetry.metrics import HTTP_REQUESTS
+from support.paths import ROOT
 from support.promql import named
+from tools.generate.pages import SDK_METRICS
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]

@@ -16,9 +16,9 @@ import yaml
 from cli.main import app
 from orderflow.gateways.simulator.__main__ import _arguments as simulator_arguments
 from orderflow.settings import Settings
+from support.paths import ROOT
 from workers.run import ROLES
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 
 

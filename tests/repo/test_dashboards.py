@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.grafana import generate
-from deploy.grafana.panels import INSTANCES, PAGES, Board, Panel, dashboard, section
+from support.paths import ROOT
 from support.promql import named
+from tools.grafana import __main__ as generate
+from tools.grafana.panels import INSTANCES, PAGES, Board, Panel, dashboard, section
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "grafana"
 PANELS = [(board, panel) for board in generate.BOARDS for panel in board.panels]
 ALERTS = [

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
 from orderflow.domain.lifecycle import Lifecycle
 from orderflow.settings import Settings
+from support.paths import ROOT
+from tools.generate import pages as generate
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
 #: Where settings are named: pages, and what sets them.
 NAMING_SETTINGS = [

@@ -1,9 +1,9 @@
 """Each promise in docs/guarantees.md names a test that exists."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from mutants.patches import PAGE, ROOT, Mutant, PatchError, apply, function_of, load, page_with, read
-from mutants.run import Case, Ran, judged
+from tools.mutants.patches import PAGE, ROOT, Mutant, PatchError, apply, function_of, load, page_with, read
+from tools.mutants.run import Case, Ran, judged
 
 # Read when the tests are collected: each patch is a test of its own name.
 MUTANTS = load()
 SOUND = """breaks: Stock is never oversold.
 bug: A constraint was dropped.
-caught-by: tests/store/test_invariants.py::test_stock_is_never_negative_nor_oversold
+caught-by: tests/integration/store/test_invariants.py::test_stock_is_never_negative_nor_oversold
 
 --- a/migrations/inventory/20261123000010_inventory.sql
 +++ b/migrations/inventory/20261123000010_inventory.sql

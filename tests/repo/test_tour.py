@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from cli.main import app
-from docs.tour import NOTICE, PAGE, START, STEPS
+from tools.tour import NOTICE, PAGE, START, STEPS
 
 COMMANDS = [command for step in STEPS for command in step.commands]
 TYPED = re.compile(r"(?:^|; (?:do )?)orderflow ([^;|]+)")

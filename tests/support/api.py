@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from api.app import create_app
 from orderflow import bootstrap
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.stack import Databases
 from support.waiting import until
 

@@ -7,17 +7,16 @@ from uuid import UUID
 import asyncpg
 
 from activities.inventory import InventoryActivities
-from activities.order_runs import OrderRuns
 from activities.payments import PaymentActivities
-from activities.reconciliation import Reconciler
-from activities.repairs import Repairs
-from orderflow.domain.facts import MoneyFact
-from orderflow.domain.findings import Handled, Kind, Reconcile
-from orderflow.gateways.protocol import GatewayLedger
+from operations.reconciliation.findings import Handled, Kind, Reconcile
+from operations.reconciliation.reconciler import Reconciler
+from operations.reconciliation.repairs import Repairs
+from orderflow.gateways.protocol import GatewayLedger, MoneyFact
 from orderflow.settings import Settings
 from orderflow.store.database import Statement
 from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations
+from orderflow.temporal.runs import OrderRuns
 from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
 from support.waiting import until
@@ -47,7 +46,7 @@ class Auditor:
     def __init__(self, world: World, databases: Databases) -> None:
         self.world = world
         self._databases = databases
-        self._runs = OrderRuns(world.client)
+        self._runs = OrderRuns.of(world.client)
         self.repairs = Repairs(
             world.orders,
             world.payments,

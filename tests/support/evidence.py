@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from cli.demo.evidence import Event, Evidence
-from cli.topic import Seen
+from operations.demo.evidence import Event, Evidence
+from orderflow.stream.reading import Seen
 from orderflow_events.envelope import decode, encode
 
 COMPLETED, DECLINED, WAITING = (UUID(int=number) for number in (1, 2, 3))

@@ -15,16 +15,16 @@ from uuid import UUID
 import httpx
 from rich.console import Console
 
-from cli.explain import pages
-from cli.explain.gather import Found, open_sources
-from cli.explain.stuck import look
-from cli.explain.verdict import judge
+from cli.pages import explain as pages
+from operations.explain.gather import Found, open_sources
+from operations.explain.stuck import look
+from operations.explain.verdict import judge
 from orderflow.settings import Service, Settings
 from orderflow.stack.environment import running_settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store.database import Database
 from support.shop import Shop
-from support.terminal import REPOSITORY, Said, Terminal
+from support.terminal import ROOT, Said, Terminal
 from support.waiting import until
 
 #: Above GRACE, at which what is not taken is late, and Temporal's 10 s for a task that its worker lost.
@@ -290,7 +290,7 @@ async def send(shop: Shop, order_id: str, command: str) -> None:
 
 def reordered(folder: Path) -> Path:
     """A copy of the workflows in which stock is reserved before the payment is authorized."""
-    shutil.copytree(REPOSITORY / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "workflows" / "order_workflow.py"
     source = file.read_text()
     start = source.index("        if self._payment is None:\n            self._run_step(")

@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from orderflow.kafka import connection_options
 from orderflow.settings import Settings
+from orderflow.stream.clients import connection_options
 from orderflow_events.consumer import IdempotentConsumer, each
 from orderflow_events.envelope import Envelope, encode
 from orderflow_events.inbox import Connection

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
-from deploy.grafana.generate import BOARDS
-from deploy.grafana.panels import INSTANCES, PAGES
-from docs.generate import SDK_METRICS
 from orderflow.gateways.simulator.counting import METRICS as SIMULATOR_METRICS
-from orderflow.meters import DEFINITIONS
+from orderflow.telemetry.meters import DEFINITIONS
+from support.paths import ROOT
 from support.promql import named
 from support.scrapes import scrape
+from tools.generate.pages import SDK_METRICS
+from tools.grafana.__main__ import BOARDS
+from tools.grafana.panels import INSTANCES, PAGES
 
-ROOT = Path(__file__).resolve().parents[2]
 RULES = [
     rule
     for group in yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())["groups"]

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import asyncpg
 
-from orderflow.kafka import check_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.store.database import Database
+from orderflow.stream.clients import make_producer
+from orderflow.stream.publisher import Publisher
+from orderflow.stream.relay import Relay
+from orderflow.stream.topic import check_topic
 from support.stack import Databases
-from workers.publisher import Publisher
-from workers.relay import Relay, make_watch
+from workers.relay import make_watch
 
 
 def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:

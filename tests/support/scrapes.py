@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from orderflow.meters import REGISTRY
+from orderflow.telemetry.meters import REGISTRY
 
 
 @dataclass(frozen=True)

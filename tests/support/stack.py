@@ -25,8 +25,8 @@ from orderflow.stack.postgres import Postgres, clear_remains
 from orderflow.stack.records import Identity, Record, stop_left
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
+from support.paths import MIGRATIONS
 
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
 PREFIX = f"orderflow-tests-{os.getuid()}-"
 PASSWORDS: dict[str, str] = {service: f"{service}-test-password" for service in bootstrap.SERVICES}
 ADMIN_PASSWORD = "admin-test-password"

@@ -13,10 +13,9 @@ import uvicorn
 from api.app import create_app
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
+from support.paths import ROOT
 from support.waiting import until
 from support.world import World
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Terminal:
     """A shell of somebody who has nothing else running here."""
 
     def __init__(self, home: Path, **settings: str) -> None:
-        code = os.pathsep.join(str(folder) for folder in (REPOSITORY, REPOSITORY / "events"))
+        code = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "events"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORDERFLOW_", "COLUMNS"))}
         given = {f"ORDERFLOW_{name.upper()}": value for name, value in settings.items()}
         self.home = home

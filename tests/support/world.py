@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 from orderflow.domain.orders import Order
 from orderflow.settings import Settings
 from orderflow.store.database import Database, Statement
+from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import a_start, an_order
 from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
@@ -20,7 +21,7 @@ from workers import inventory as inventory_worker
 from workers import orders as orders_worker
 from workers import payments as payments_worker
 from workflows.order_workflow import OrderWorkflow
-from workflows.steps import ORDERS_QUEUE, SignalledCommand, workflow_id
+from workflows.steps import SignalledCommand
 
 _EVENTS = Statement("SELECT type, status, data, version FROM events WHERE order_id = $order_id ORDER BY version")
 _COMMANDS = Statement(

@@ -19,19 +19,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from chaos.arena import ROOT, Arena
-from chaos.checker import check
-from chaos.client import Client
-from chaos.collect import collect, save_histories
-from chaos.evidence import Evidence
-from chaos.faults import Storm
-from chaos.ledger import Ledger
-from chaos.load import Load
-from chaos.plan import order_plans, read_baskets, stock_plans
-from chaos.report import say
-from chaos.rest import come_to_rest
-from chaos.schedule import Fault, kinds, schedule
 from orderflow.stack.errors import StackError
+from tools.chaos.arena import ROOT, Arena
+from tools.chaos.checker import check
+from tools.chaos.client import Client
+from tools.chaos.collect import collect, save_histories
+from tools.chaos.evidence import Evidence
+from tools.chaos.faults import Storm
+from tools.chaos.ledger import Ledger
+from tools.chaos.load import Load
+from tools.chaos.plan import order_plans, read_baskets, stock_plans
+from tools.chaos.report import say
+from tools.chaos.rest import come_to_rest
+from tools.chaos.schedule import Fault, kinds, schedule
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Histories that are saved of the orders that a broken rule names.

@@ -17,17 +17,17 @@ from unittest.mock import patch
 
 import asyncpg
 
-from chaos import consumer
-from chaos.strict import StrictTemporal, TemporalOnPostgres
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.stack.ports import free_port
 from orderflow.stack.postgres import Postgres
 from orderflow.stack.probes import http_answers
 from orderflow.stack.processes import Event, Process, Spec
-from orderflow.stack.stack import SERVICES, EmbeddedStack
+from orderflow.stack.stack import EmbeddedStack
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
 from support.kafka_proxy import KafkaProxy
+from tools.chaos import consumer
+from tools.chaos.strict import StrictTemporal, TemporalOnPostgres
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +129,7 @@ class Arena:
             self._worker("relay-2", "relay"),
             Spec(
                 name="consumer",
-                argv=[sys.executable, "-P", "-m", "chaos.consumer"],
+                argv=[sys.executable, "-P", "-m", "tools.chaos.consumer"],
                 env={**self.stack.env, "PYTHONPATH": path, "CHAOS_DATABASE_URL": self.database("chaos")},
                 cwd=self.stack.data_dir,
                 ready=_at_once,

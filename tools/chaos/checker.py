@@ -6,8 +6,8 @@ Separate from the code under test: no module of it is imported, here or in the r
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from chaos import rules_events, rules_money, rules_rest, rules_stock, rules_stream, rules_told
-from chaos.evidence import Evidence
+from tools.chaos import rules_events, rules_money, rules_rest, rules_stock, rules_stream, rules_told
+from tools.chaos.evidence import Evidence
 
 Rule = Callable[[Evidence], Iterable[str]]
 

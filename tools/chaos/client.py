@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from chaos.ledger import Ledger
+from tools.chaos.ledger import Ledger
 
 #: How long a customer insists before they complain.
 PATIENCE_SECONDS = 180.0

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecution
 
-from chaos.arena import Arena
-from chaos.evidence import AGGREGATES, SERVICES, Evidence, Row, Rows
-from chaos.ledger import read_ledger
+from tools.chaos.arena import Arena
+from tools.chaos.evidence import AGGREGATES, SERVICES, Evidence, Row, Rows
+from tools.chaos.ledger import read_ledger
 
 TOPIC: Final = "order.events"
 _TASK_EVENTS: Final = {

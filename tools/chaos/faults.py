@@ -16,11 +16,11 @@ import asyncpg
 import httpx
 import psutil
 
-from chaos.arena import Arena
-from chaos.schedule import Fault
+from orderflow.settings import SERVICES
 from orderflow.stack.errors import StackError
 from orderflow.stack.processes import Process
-from orderflow.stack.stack import SERVICES
+from tools.chaos.arena import Arena
+from tools.chaos.schedule import Fault
 
 AT_ONCE = 2
 #: A fault does not wait longer for its orders to be started: the load itself may be waiting for something.

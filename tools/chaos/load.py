@@ -8,8 +8,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from chaos.client import Client, Reply, Request, Stuck
-from chaos.plan import PLENTY, SCARCE, SCARCE_ON_HAND, SOLD_OUT, UNKNOWN_SKU, OrderPlan, StockPlan
+from tools.chaos.client import Client, Reply, Request, Stuck
+from tools.chaos.plan import PLENTY, SCARCE, SCARCE_ON_HAND, SOLD_OUT, UNKNOWN_SKU, OrderPlan, StockPlan
 
 AT_ONCE = 16
 _CURRENCY = "USD"

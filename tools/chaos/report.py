@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chaos.evidence import Evidence
+from tools.chaos.evidence import Evidence
 
 #: Sentences of a broken rule on the terminal; the report file has all.
 SHOWN = 10

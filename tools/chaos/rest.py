@@ -6,10 +6,10 @@ import time
 import asyncpg
 from temporalio.client import Client
 
-from chaos.arena import Arena
-from chaos.evidence import SERVICES
-from chaos.rules_rest import at_rest
 from orderflow.stack.errors import StackError
+from tools.chaos.arena import Arena
+from tools.chaos.evidence import SERVICES
+from tools.chaos.rules_rest import at_rest
 
 #: Above the longest pause between two attempts of anything (30 s), a few times over.
 PATIENCE_SECONDS = 150.0

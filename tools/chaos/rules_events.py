@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from chaos.evidence import SERVICES, Evidence, Rows
+from tools.chaos.evidence import SERVICES, Evidence, Rows
 
 _CHANGED: Final = "ORDER_STATE_CHANGED"
 LEGAL: Final[dict[str, set[tuple[str | None, str, str]]]] = {

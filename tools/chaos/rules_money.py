@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from chaos.evidence import Evidence, Rows
+from tools.chaos.evidence import Evidence, Rows
 
 #: A payment's row, and what the gateway's may be.
 _STATUSES: Final = {

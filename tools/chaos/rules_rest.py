@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from chaos.evidence import Evidence
+from tools.chaos.evidence import Evidence
 
 _FINAL: Final = ("COMPLETED", "CANCELLED")
 _NON_DETERMINISM: Final = "NON_DETERMINISTIC"

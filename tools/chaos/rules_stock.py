@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from chaos.evidence import Evidence, Rows
+from tools.chaos.evidence import Evidence, Rows
 
 
 def stock_is_movements(evidence: Evidence) -> Iterator[str]:

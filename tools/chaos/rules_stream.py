@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from chaos.evidence import SERVICES, Evidence, Row
+from tools.chaos.evidence import SERVICES, Evidence, Row
 
 #: An event: service, order, version.
 Id = tuple[str, str, int]

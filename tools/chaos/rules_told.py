@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chaos.evidence import Evidence, Row, Rows
+from tools.chaos.evidence import Evidence, Row, Rows
 
 COMMANDS: Final = ("approve", "ship", "complete", "cancel")
 STOCK_COMMANDS: Final = ("set", "adjust")

@@ -4,8 +4,8 @@ import json
 from dataclasses import fields
 from typing import Any, Final
 
-from chaos.evidence import SERVICES, Evidence, Row, Rows
-from chaos.rules_stream import SECOND_GROUP, TRACKING_GROUP
+from tools.chaos.evidence import SERVICES, Evidence, Row, Rows
+from tools.chaos.rules_stream import SECOND_GROUP, TRACKING_GROUP
 
 #: COMPLETED; declined; waiting FULFILLING; DRAFT; cancelled when FULFILLING, after a ship that was refused.
 DONE, DECLINED, WAITING, DRAFT, CANCELLED = (f"00000000-0000-0000-0000-00000000000{n}" for n in range(1, 6))

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from deploy.grafana.databases import DATABASES
-from deploy.grafana.orders import ORDERS
-from deploy.grafana.panels import dashboard
-from deploy.grafana.stream import STREAM
-from deploy.grafana.temporal import TEMPORAL
+from tools.grafana.databases import DATABASES
+from tools.grafana.orders import ORDERS
+from tools.grafana.panels import dashboard
+from tools.grafana.stream import STREAM
+from tools.grafana.temporal import TEMPORAL
 
-FOLDER: Final = Path(__file__).resolve().parent / "dashboards"
+FOLDER: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
 BOARDS: Final = (ORDERS, STREAM, DATABASES, TEMPORAL)
 
 
@@ -34,7 +34,7 @@ def outdated(folder: Path = FOLDER) -> list[Path]:
 
 def main(argv: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write them, or with ``--check`` look at them. The exit code: 1 when one is out of date."""
-    parser = argparse.ArgumentParser(prog="deploy.grafana.generate", description="Write the Grafana dashboards.")
+    parser = argparse.ArgumentParser(prog="tools.grafana.__main__", description="Write the Grafana dashboards.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
     check = parser.parse_args(argv).check
     stale = outdated(folder)

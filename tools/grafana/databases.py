@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Board, Panel, Query, Row, quantile, quantiles, rate
+from tools.grafana.panels import Board, Panel, Query, Row, quantile, quantiles, rate
 
 HERE: Final = '{instance=~"$instance"}'
 STATEMENTS: Final = "orderflow_statement_duration_seconds"

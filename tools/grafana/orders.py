@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Board, Panel, Query, Row, alert_query, quantile, quantiles, rate
+from tools.grafana.panels import Board, Panel, Query, Row, alert_query, quantile, quantiles, rate
 
 SECONDS_OF_STEPS: Final = "orderflow_step_duration_seconds"
 SECONDS_OF_GATEWAY: Final = "orderflow_gateway_call_duration_seconds"

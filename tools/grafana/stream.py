@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Board, Panel, Query, Row, quantile, rate
+from tools.grafana.panels import Board, Panel, Query, Row, quantile, rate
 
 _NOW = Row(
     "Does every event arrive?",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Board, Panel, Query, Row, quantile, rate
+from tools.grafana.panels import Board, Panel, Query, Row, quantile, rate
 
 HERE: Final = '{instance=~"$instance"}'
 

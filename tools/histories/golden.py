@@ -13,10 +13,10 @@ from temporalio.api.history.v1 import History
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from cli.replaying.replayer import make_replayer
+from operations.replaying.replayer import make_replayer
 from workflows.order_workflow import OrderWorkflow
 
-FOLDER: Final = Path(__file__).with_name("histories")
+FOLDER: Final = Path(__file__).resolve().parents[2] / "tests" / "histories"
 
 
 def files(scenario: str = "*") -> list[Path]:

@@ -23,11 +23,11 @@ from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
-from replay.histories import FOLDER, files, number_of, of_events, replay
-from replay.scenarios import SCENARIOS, Scenario
-from replay.stage import Stage
 from support.stack import PostgresServer, postgres_server, session_folder
 from support.world import a_world
+from tools.histories.golden import FOLDER, files, number_of, of_events, replay
+from tools.histories.scenarios import SCENARIOS, Scenario
+from tools.histories.stage import Stage
 
 #: What stands for the machine and process that recorded.
 IDENTITY = "recorder"

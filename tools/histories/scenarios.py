@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from replay.stage import Stage
 from support.orders import an_order
 from support.waiting import until
+from tools.histories.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from api.workflows import OrderWorkflows
 from orderflow.domain.orders import Order
 from orderflow.stack.probes import child_environment
+from orderflow.temporal.names import workflow_id
+from orderflow.temporal.runs import OrderRuns
 from support.orders import a_start, an_order
 from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
-from workflows.steps import workflow_id
 
 #: For what takes time on purpose: retries, a workflow task that times out.
 PATIENCE_SECONDS = 60
@@ -44,7 +44,8 @@ class Stage:
     async def place(self, order: Order | None = None, token: str = "tok_ok") -> Handle:
         """Start an order as the API does."""
         order = order or an_order(("bread", 2, 150))
-        assert await OrderWorkflows(self._client, timedelta(seconds=5)).start(a_start(order, token))
+        start = a_start(order, token)
+        assert await OrderRuns(self._client, timedelta(seconds=5)).start(order, start, start.request_hash)
         return self._record(self.world.client.get_workflow_handle(workflow_id(order.order_id)))
 
     async def start_by_hand(self, order: Order, *, suffix: str = "", token: str = "tok_ok") -> Handle:

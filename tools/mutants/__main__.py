@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mutants.copies import NoCheckout, snapshot
-from mutants.patches import PAGE, Mutant, PatchError, function_of, load, page_with
-from mutants.run import Verdict, judge, run_tests
+from tools.mutants.copies import NoCheckout, snapshot
+from tools.mutants.patches import PAGE, Mutant, PatchError, function_of, load, page_with
+from tools.mutants.run import Verdict, judge, run_tests
 
 #: For all the tests together, without a bug.
 SOUND_SECONDS = 900.0

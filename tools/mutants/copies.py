@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mutants.patches import ROOT
+from tools.mutants.patches import ROOT
 
 
 class NoCheckout(Exception):

@@ -19,7 +19,7 @@ from typing import Literal
 
 import psutil
 
-from mutants.patches import Mutant, PatchError, apply, function_of
+from tools.mutants.patches import Mutant, PatchError, apply, function_of
 
 #: For one test with the servers that it needs; more than pytest's own time-out, which says where a test hangs.
 TEST_SECONDS = 150.0
@@ -110,7 +110,18 @@ async def run_tests(copy: Path, node_ids: Sequence[str], output: Path, *options:
     temporary.mkdir(mode=0o711, exist_ok=True)  # Postgres may run as another user in there
     report = temporary / "report.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", *node_ids, "-n", "0", "-p", "no:cacheprovider", "-p", "mutants.own_code"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *node_ids,
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tools.mutants.own_code",
+    ]
     command += [f"--junitxml={report}", *options]
     with output.open("a") as out:
         process = await asyncio.create_subprocess_exec(

@@ -9,12 +9,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orderflow.kafka import ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.stack.apache import ApacheBroker
 from orderflow.stack.errors import StackError
 from orderflow.stack.ports import free_port
 from orderflow.stack.supervisor import Supervisor
+from orderflow.stream.clients import make_producer
+from orderflow.stream.topic import ensure_topic
 from support.lab import Lab
 from support.stack import Databases
 

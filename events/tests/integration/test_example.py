@@ -6,15 +6,15 @@ import random
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from orderflow_events.envelope import encode
 from support.lab import Lab
+from support.paths import ROOT
 from support.waiting import until
 
-EXAMPLE = Path(__file__).parents[2] / "events" / "examples" / "billing.py"
-EVENTS = Path(__file__).parents[2] / "events"
+EXAMPLE = ROOT / "events" / "examples" / "billing.py"
+EVENTS = ROOT / "events"
 PORTION, KILLS = 50, 5
 
 

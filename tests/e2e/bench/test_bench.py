@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from support.paths import ROOT
 
 
 @pytest.mark.timeout(240)
 def test_a_bench_compares_both_sides_and_keeps_a_page(tmp_path: Path) -> None:
-    code = os.pathsep.join(str(folder) for folder in (REPOSITORY, REPOSITORY / "events"))
+    code = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "events"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")}
     with subprocess.Popen(
         [sys.executable, "-m", "bench", "--orders", "4", "--rounds", "2", "--at-once", "2", "--results", str(tmp_path)],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env=kept | {"PYTHONPATH": code, "TMPDIR": str(tmp_path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaProducer
 
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from support.paths import ROOT
 from support.scrapes import scrape
 from support.shop import Basket, Shop
 from support.waiting import until
 
-ROOT = Path(__file__).parents[2]
 BASKET: Basket = [("metrics-apples", 2, 199), ("metrics-pears", 1, 249)]
 
 

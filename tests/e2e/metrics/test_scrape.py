@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from orderflow.domain import inventory, orders, payments
-from orderflow.meters import DEFINITIONS
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from orderflow.telemetry.meters import DEFINITIONS
 from support.named_metrics import EXPRESSIONS, known_metrics
 from support.promql import named
 from support.scrapes import Scrape, scrape

@@ -16,9 +16,8 @@ import pytest_asyncio
 from orderflow.stack import placement
 from orderflow.stack.ports import USUAL_PORTS, choose_ports
 from orderflow.stack.records import Record
+from support.paths import ROOT
 from support.waiting import until
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 class Terminal:
@@ -26,7 +25,7 @@ class Terminal:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        code = os.pathsep.join(str(folder) for folder in (REPOSITORY, REPOSITORY / "events"))
+        code = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "events"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ORDERFLOW_")}
         self.env = {**kept, "PYTHONPATH": code, "ORDERFLOW_DATA_DIR": str(home), "COLUMNS": "120"}
 
@@ -34,7 +33,7 @@ class Terminal:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "cli.main", *arguments),
-            cwd=REPOSITORY,
+            cwd=ROOT,
             env=self.env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -7,10 +7,10 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from mutants.copies import NoCheckout, snapshot
-from mutants.patches import ROOT
-from mutants.run import run_tests
 from support.waiting import until
+from tools.mutants.copies import NoCheckout, snapshot
+from tools.mutants.patches import ROOT
+from tools.mutants.run import run_tests
 
 PLANTED = "PLANTED = True\n"
 SAME_CODE = """

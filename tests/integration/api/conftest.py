@@ -6,7 +6,7 @@ import httpx
 import pytest_asyncio
 
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import a_namespace, an_api, api_settings
 from support.stack import Databases, PostgresServer
 from support.world import World, a_world

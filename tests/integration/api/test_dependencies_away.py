@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from api.orders import ORDER_IDS
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import CLOSED, an_api, api_settings, order_body
 from support.stack import Databases
 from support.world import World

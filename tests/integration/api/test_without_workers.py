@@ -3,7 +3,7 @@
 import httpx
 
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import order_body
 from support.stack import Databases
 from support.waiting import until

@@ -8,7 +8,7 @@ from api.schemas import PlaceOrder
 from bench import naive
 from bench.baskets import read_baskets
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 
 
 async def connected(address: str) -> tuple[Client, Settings]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import a_namespace, api_settings
 from support.stack import Databases, PostgresServer
 from support.terminal import Shop, Terminal, served

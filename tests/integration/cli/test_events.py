@@ -11,8 +11,9 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.kafka import ensure_topic, make_producer
 from orderflow.settings import Settings
+from orderflow.stream.clients import make_producer
+from orderflow.stream.topic import ensure_topic
 from support.evidence import HISTORIES, sound_evidence
 from support.terminal import Terminal
 

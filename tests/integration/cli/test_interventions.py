@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowExecutionStatus
 
-from cli.explain.gather import open_sources
+from operations.explain.gather import open_sources
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import a_namespace, api_settings
 from support.stack import Databases, PostgresServer
 from support.terminal import Shop, Terminal, served

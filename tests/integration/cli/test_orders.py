@@ -8,10 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cli.client import ApiClient, Unreachable
-from cli.csv_files import read_baskets
-from cli.placing import place_baskets
 from cli.terminal import err
+from operations.bulk.csv_files import read_baskets
+from operations.bulk.placing import place_baskets
+from orderflow.client import ApiClient, Unreachable
 from support.api import CLOSED
 from support.terminal import Shop, Terminal, served
 from support.waiting import until

@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.kafka import ensure_topic
 from orderflow.settings import Settings
+from orderflow.stream.topic import ensure_topic
+from orderflow.telemetry.health import Health
 from support.relays import running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
 from support.terminal import Said, Terminal
 from support.waiting import until
-from workers.health import Health
 from workers.tracking import serve
 
 NOWHERE = "postgresql://orders@127.0.0.1:9/orders"

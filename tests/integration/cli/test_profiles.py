@@ -14,7 +14,7 @@ from orderflow.profiles import ProfileError
 from orderflow.settings import Settings
 from orderflow.stack.environment import running_settings, write_environment
 from orderflow.stack.records import Identity, Record
-from support.terminal import REPOSITORY, Terminal
+from support.terminal import ROOT, Terminal
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_the_shell_completes_commands_and_profiles(at_home: Terminal) -> N
     try orderflow ou
     try orderflow order re
     """
-    code = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "events")))
+    code = os.pathsep.join((str(ROOT), str(ROOT / "events")))
     child = await asyncio.create_subprocess_exec(
         *(bash, "-c", script),
         cwd=at_home.home,

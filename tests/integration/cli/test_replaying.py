@@ -11,12 +11,12 @@ import pytest
 import typer
 from temporalio.client import WorkflowHistory
 
-from cli.replaying.command import _span
-from cli.replaying.difference import Difference, difference
-from cli.replaying.replayer import failing_task, replay
-from replay import test_gate as changes
-from replay.histories import files, load
+from cli.replaying import _span
+from operations.replaying.difference import Difference, difference
+from operations.replaying.replayer import failing_task, replay
 from support.terminal import Terminal
+from tools.histories.golden import files, load
+from unit.workflows import test_gate as changes
 
 HAPPY = files("happy_path")[0]
 Patch = pytest.MonkeyPatch

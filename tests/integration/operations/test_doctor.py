@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.doctor import checks
-from cli.doctor.checks import Check, Line, clock, now, run_all
+from operations.doctor import checks
+from operations.doctor.checks import Check, Line, clock, now, run_all
 from support.api import a_namespace
 from support.stack import MIGRATIONS, Databases
 from support.terminal import Terminal

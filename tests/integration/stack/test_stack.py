@@ -23,8 +23,7 @@ from orderflow.stack.errors import StackError
 from orderflow.stack.ports import choose_ports, free_port
 from orderflow.stack.records import Record
 from orderflow.stack.stack import EmbeddedStack
-
-REPOSITORY = Path(__file__).parents[2]
+from support.paths import ROOT
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def home(servers_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]
 
 
 def servers(home: Path, **options: Any) -> EmbeddedStack:
-    settings = Settings(migrations_dir=REPOSITORY / "migrations")
+    settings = Settings(migrations_dir=ROOT / "migrations")
     return EmbeddedStack(settings, home, **{"processes": "servers", "ports": "free", "durable": False, **options})
 
 
@@ -74,8 +73,8 @@ async def elsewhere(home: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "support.supervise", str(home)),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "events", "tests")))},
-        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "events", "tests")))},
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     assert child.stdout is not None

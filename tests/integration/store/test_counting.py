@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from orderflow import meters
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.store.database import Database, Statement
 from orderflow.store.orders import Orders
 from orderflow.store.reservations import Reservations
+from orderflow.telemetry import meters
 from support.orders import an_order, command
 from support.scrapes import counted
 

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orderflow.kafka import ensure_topic
 from orderflow.settings import Settings
 from orderflow.store.database import Database
+from orderflow.stream.topic import ensure_topic
 from support.relays import settings_for
 from support.stack import Databases
 from support.waiting import until

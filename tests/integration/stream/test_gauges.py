@@ -5,14 +5,14 @@ from uuid import uuid4
 
 import pytest
 
-from orderflow import meters
-from orderflow.meters import sampled
-from orderflow.metrics import SAMPLE_FAILURES
 from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.truncation import Place
+from orderflow.stream.gauges import RelayGauges
+from orderflow.telemetry import meters
+from orderflow.telemetry.meters import sampled
+from orderflow.telemetry.metrics import SAMPLE_FAILURES
 from support.scrapes import Scrape
-from workers.gauges import RelayGauges
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Message
 from jsonschema import Draft7Validator
 
 from events.generate import HERE
-from orderflow.kafka import ensure_topic
+from orderflow.stream.topic import ensure_topic
 from orderflow_events.envelope import decode
 from support.relays import running_relay, settings_for
 from support.stack import Databases

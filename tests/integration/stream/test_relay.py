@@ -16,7 +16,6 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from orderflow.kafka import connection_options, ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
@@ -24,7 +23,10 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import outbox
 from orderflow.store.database import Database
+from orderflow.stream.clients import connection_options, make_producer
+from orderflow.stream.topic import ensure_topic
 from support.kafka_proxy import KafkaProxy
+from support.paths import ROOT
 from support.relays import many_connections, running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
@@ -32,7 +34,6 @@ from support.waiting import until
 from workers import relay as relay_module
 from workers.relay import serve
 
-ROOT = Path(__file__).parents[2]
 Orders: TypeAlias = "asyncpg.Connection[Any]"
 OutboxEmpty = Callable[[], Awaitable[None]]
 

@@ -6,8 +6,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
-from orderflow.kafka import check_topic, connection_options, ensure_topic
 from orderflow.settings import Settings
+from orderflow.stream.clients import connection_options
+from orderflow.stream.topic import check_topic, ensure_topic
 
 
 @pytest.fixture

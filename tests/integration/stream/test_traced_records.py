@@ -12,13 +12,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from orderflow import spans
 from orderflow.settings import Settings
+from orderflow.stream.tracking import track
+from orderflow.telemetry import spans
 from orderflow_events.envelope import decode, encode
 from support.relays import running_relay
 from support.stream import insert_event, read_topic
 from support.waiting import until
-from workers.tracking import track
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -11,11 +11,12 @@ import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orderflow.kafka import ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS, TrackedPart
+from orderflow.stream.clients import make_producer
+from orderflow.stream.topic import ensure_topic
 from orderflow_events.envelope import Record, decode, encode
 from orderflow_events.inbox import claim
 from orderflow_events.redrive import redrive

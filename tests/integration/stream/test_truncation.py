@@ -14,7 +14,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 
-from orderflow.kafka import ensure_topic, make_reader
 from orderflow.settings import Settings
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
@@ -23,14 +22,16 @@ from orderflow.stack.supervisor import Supervisor
 from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.truncation import Chosen, Place
+from orderflow.stream.clients import make_reader
+from orderflow.stream.relay import STOPPED
+from orderflow.stream.republishing import go_on, missing, move_back
+from orderflow.stream.topic import ensure_topic
+from orderflow.stream.truncation import open_topic
 from support.kafka_proxy import KafkaProxy
 from support.relays import RunningRelay, running_relay, settings_for
 from support.stack import Databases
 from support.stream import assert_in_order, insert_event, read_topic
 from support.waiting import until
-from workers.relay import STOPPED
-from workers.republishing import go_on, missing, move_back
-from workers.truncation import open_topic
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
 OutboxEmpty = Callable[[], Awaitable[None]]

@@ -9,8 +9,8 @@ from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from orderflow.failures import MOST_BYTES, BriefFailureConverter
-from orderflow.temporal import DATA_CONVERTER
+from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.failures import MOST_BYTES, BriefFailureConverter
 from support.waiting import until
 
 

@@ -20,16 +20,17 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
 
 from orderflow import bootstrap
-from orderflow.kafka import check_topic, ensure_topic, make_producer
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
-from orderflow.temporal import connect
+from orderflow.stream.clients import make_producer
+from orderflow.stream.topic import check_topic, ensure_topic
+from orderflow.temporal.client import connect
 from support.api import a_namespace
 from support.certificates import KEY_PASSWORD, Authority
 from support.kafka_proxy import KafkaProxy
 from support.proxy import Proxy, a_proxy
 from support.stack import PASSWORDS, Databases
-from support.terminal import REPOSITORY, Terminal
+from support.terminal import ROOT, Terminal
 
 SOON = timedelta(seconds=3)
 
@@ -170,7 +171,7 @@ async def test_postgres_is_reached_by_its_url(authority: Authority, databases: D
             "orders",
             admin_url=through(databases.admin, port, **verified, **client),
             service_url=through(databases.orders, port, **verified, **client),
-            migrations_dir=REPOSITORY / "migrations",
+            migrations_dir=ROOT / "migrations",
             report=said.append,
         )
         assert [step.outcome for step in said][-1] == "nothing to apply"
@@ -198,7 +199,7 @@ async def test_a_profile_leads_to_all_of_it(
             "kafka_security_protocol": "SSL",
             "kafka_topic": "tls-profile",
             "orders_admin_url": through(databases.admin, port, **verified),
-            "migrations_dir": REPOSITORY / "migrations",
+            "migrations_dir": ROOT / "migrations",
             **mutual(authority, "temporal_tls"),
             **mutual(authority, "kafka_ssl"),
         }

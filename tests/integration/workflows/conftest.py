@@ -11,9 +11,9 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS
 from support.stack import Databases
 from support.world import World, a_world
-from workflows.steps import CUSTOMER_ID, ORDER_STATUS
 
 
 def _test_server() -> str:

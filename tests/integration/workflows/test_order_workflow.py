@@ -4,11 +4,12 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import a_start, an_order
 from support.waiting import until
 from support.world import World, order_id
 from workflows.order_workflow import OrderWorkflow
-from workflows.steps import ORDERS_QUEUE, SignalledCommand, workflow_id
+from workflows.steps import SignalledCommand
 
 HAPPY = ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
 

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from orderflow.settings import Settings
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.orders import an_order
 from support.stack import Databases
 from support.waiting import until

@@ -9,7 +9,7 @@ from orderflow.domain.commands import Command
 from orderflow.domain.errors import Problem
 from orderflow.settings import Settings
 from orderflow.store.orders import Orders
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.stack import Databases
 from support.waiting import until
 from support.world import World, a_world, order_id

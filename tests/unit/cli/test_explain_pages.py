@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 from rich.console import Console, RenderableType
 
-from cli.explain import pages
-from cli.explain.causes import Cause, Verdict
-from cli.explain.facts import Facts, Line, Run
-from cli.explain.lines import of_gateway, of_stream, of_trail
-from cli.explain.stuck import Member, Stuck, group
-from cli.explain.verdict import judge
-from cli.explain.words import duration, short
-from orderflow.domain.facts import OrderFact
+from cli.pages import explain as pages
+from operations.explain.causes import Cause, Verdict
+from operations.explain.facts import Facts, Line, Run
+from operations.explain.lines import of_gateway, of_stream, of_trail
+from operations.explain.stuck import Member, Stuck, group
+from operations.explain.verdict import judge
+from operations.explain.words import duration, short
 from orderflow.gateways.lookup import GatewayCall, GatewayPayment
+from orderflow.store.reconciliation import OrderFact
 from orderflow.store.trail import Asked, Recorded, Relayed, Trail
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.csv_files import BadFile, read_baskets, read_stock
 from cli.money import digits, minor_units, money
+from operations.bulk.csv_files import BadFile, read_baskets, read_stock
+from support.paths import SAMPLES
 
-SAMPLES = Path(__file__).parents[2] / "samples"
 HEADER = "basket_id,household_id,placed_at,product_id,quantity,unit_price\n"
 CURRENCIES = st.sampled_from(["USD", "EUR", "JPY", "KWD"])
 AMOUNTS = st.integers(min_value=0, max_value=10**12)

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 import orderflow.store
-from orderflow import metrics
-from orderflow.meters import DEFINITIONS, PREFIX, Definition, Pools
 from orderflow.store.database import Statement
+from orderflow.telemetry import metrics
+from orderflow.telemetry.meters import DEFINITIONS, PREFIX, Definition, Pools
 
 #: What a gauge or a histogram is counted in; a thing that is counted is its own unit.
 UNITS = (
@@ -76,7 +76,7 @@ def test_every_statement_of_the_store_has_a_name_of_its_own() -> None:
 
 def test_nothing_is_counted_until_it_is_switched_on() -> None:
     counting = """
-from orderflow import meters, metrics
+from orderflow.telemetry import meters, metrics
 metrics.STOCK_REJECTIONS.add("out_of_stock")
 metrics.LOCK_WAIT_SECONDS.observe(1.0)
 metrics.ORDERS.set(1, "DRAFT")

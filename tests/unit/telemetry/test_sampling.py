@@ -5,9 +5,9 @@ from itertools import count
 
 import pytest
 
-from orderflow import meters
-from orderflow.meters import sampled
-from orderflow.metrics import OUTBOX_ENTRIES, SAMPLE_FAILURES
+from orderflow.telemetry import meters
+from orderflow.telemetry.meters import sampled
+from orderflow.telemetry.metrics import OUTBOX_ENTRIES, SAMPLE_FAILURES
 from support.scrapes import Scrape, counted
 
 

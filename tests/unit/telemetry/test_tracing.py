@@ -14,11 +14,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
-from orderflow import spans
 from orderflow.settings import Settings
+from orderflow.telemetry import spans
+from support.paths import ROOT
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-ROOT = Path(__file__).parents[2]
 
 
 def printed_by(code: str, within_seconds: float = 60) -> Any:
@@ -44,9 +44,9 @@ def test_a_process_that_does_not_trace_does_not_load_the_sdk() -> None:
     code = """
 import json, sys
 from orderflow.settings import Settings
-from orderflow.telemetry import start_tracing
+from orderflow import process
 import api.app, workers.orders, workers.relay, workers.tracking
-start_tracing(Settings(_env_file=None), "test")
+process.begin(Settings(_env_file=None), "test")
 unwanted = ("opentelemetry.sdk", "opentelemetry.instrumentation")
 print(json.dumps(sorted(module for module in sys.modules if module.startswith(unwanted))))
 """
@@ -74,11 +74,11 @@ import glob, json
 from pathlib import Path
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
-from orderflow import spans
+from orderflow.telemetry import spans
 from orderflow.settings import Settings
-from orderflow.telemetry import start_tracing
+from orderflow import process
 settings = Settings(_env_file=None, traces="file", traces_sample_ratio=0.1, data_dir=Path({str(tmp_path)!r}))
-start_tracing(settings, "test")
+process.begin(settings, "test")
 tracer = trace.get_tracer("test")
 for _ in range(1000):
     with tracer.start_as_current_span("request", kind=SpanKind.SERVER):
@@ -108,13 +108,13 @@ import asyncio, json, os
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from orderflow.settings import Settings
-from orderflow.telemetry import start_tracing, stop_tracing
-start_tracing(Settings(_env_file=None, traces="http://127.0.0.1:9"), "test")
+from orderflow import process
+process.begin(Settings(_env_file=None, traces="http://127.0.0.1:9"), "test")
 tracer = trace.get_tracer("test")
 for _ in range(2000):
     with tracer.start_as_current_span("request", kind=SpanKind.SERVER):
         pass
-asyncio.run(stop_tracing())
+asyncio.run(process.end())
 print(json.dumps("stopped"))
 """
     assert printed_by(code, within_seconds=20) == "stopped"
@@ -140,11 +140,11 @@ import asyncio, json
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from orderflow.settings import Settings
-from orderflow.telemetry import start_tracing, stop_tracing
-start_tracing(Settings(_env_file=None, traces="http://127.0.0.1:{collector.server_port}/"), "shop")
+from orderflow import process
+process.begin(Settings(_env_file=None, traces="http://127.0.0.1:{collector.server_port}/"), "shop")
 with trace.get_tracer("test").start_as_current_span("request", kind=SpanKind.SERVER):
     pass
-asyncio.run(stop_tracing())
+asyncio.run(process.end())
 print(json.dumps("stopped"))
 """
         assert printed_by(code) == "stopped"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chaos.checker import RULES, check
-from chaos.evidence import Evidence
-from chaos.sound import CANCELLED, DECLINED, DONE, DRAFT, WAITING, only, sound_evidence
+from tools.chaos.checker import RULES, check
+from tools.chaos.evidence import Evidence
+from tools.chaos.sound import CANCELLED, DECLINED, DONE, DRAFT, WAITING, only, sound_evidence
 
 SOUND = sound_evidence()
 Corruption = Callable[[Evidence], Any]

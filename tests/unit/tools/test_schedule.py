@@ -1,13 +1,12 @@
 """The same seed gives the same storm and the same customers."""
 
-from pathlib import Path
-
 import pytest
 
-from chaos.plan import FATES, order_plans, read_baskets, stock_plans
-from chaos.schedule import kinds, schedule
+from support.paths import ROOT
+from tools.chaos.plan import FATES, order_plans, read_baskets, stock_plans
+from tools.chaos.schedule import kinds, schedule
 
-BASKETS = read_baskets(Path(__file__).parents[2] / "samples")
+BASKETS = read_baskets(ROOT / "samples")
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -9,7 +9,7 @@ import pytest
 from temporalio import workflow
 
 from orderflow.domain.commands import Outcome
-from replay.histories import files, load, replay
+from tools.histories.golden import files, load, replay
 from workflows.order_workflow import OrderWorkflow
 from workflows.steps import StepOutcome
 

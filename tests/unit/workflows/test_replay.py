@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from replay.histories import files, load, recorded_steps, replay, scenario_of
-from replay.scenarios import SCENARIOS
+from tools.histories.golden import files, load, recorded_steps, replay, scenario_of
+from tools.histories.scenarios import SCENARIOS
 from workflows.steps import InventorySteps, OrderSteps, PaymentSteps
 
 HISTORIES = files()

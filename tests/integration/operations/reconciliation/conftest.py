@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from orderflow.settings import Settings
 from orderflow.store.stock import StockCommand, StockKeeper
-from orderflow.temporal import connect
+from orderflow.temporal.client import connect
 from support.api import a_namespace
 from support.auditor import Auditor
 from support.stack import Databases

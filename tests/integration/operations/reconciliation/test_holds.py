@@ -2,8 +2,8 @@
 
 from uuid import UUID, uuid4
 
+from operations.reconciliation.findings import Kind, Repair
 from orderflow.domain.commands import Command
-from orderflow.domain.findings import Kind, Repair
 from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
 from support.auditor import Auditor

@@ -12,8 +12,10 @@ from temporalio.service import RPCError
 from typer.testing import CliRunner
 
 from cli.reconcile import register
+from operations.reconciliation.findings import Kind, Reconcile, Report
+from operations.reconciliation.schedule import SCHEDULE, ensure_schedule
+from operations.reconciliation.stores import open_stores
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.findings import Kind, Reconcile, Report
 from orderflow.gateways.http import HttpPaymentGateway, gateway_client
 from orderflow.settings import Settings
 from orderflow.store import outbox
@@ -22,7 +24,7 @@ from support.gateway import running_simulator
 from support.orders import an_order
 from support.stack import Databases
 from support.waiting import until
-from workers.reconciliation import SCHEDULE, ensure_schedule, make, open_stores
+from workers.reconciliation import make
 
 _SOON = 1e-6
 

@@ -5,15 +5,16 @@ from uuid import UUID
 import pytest
 
 from activities.payments import PaymentActivities
+from operations.reconciliation.findings import Kind
 from orderflow.domain.commands import Command
-from orderflow.domain.findings import Kind
 from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
+from orderflow.temporal.names import workflow_id
 from support.auditor import Auditor
 from support.orders import a_start, an_order, command
 from support.waiting import until
 from support.world import Handle, order_id
-from workflows.steps import CapturePayment, Trace, workflow_id
+from workflows.steps import CapturePayment, Trace
 
 
 async def _terminated(handle: Handle) -> None:

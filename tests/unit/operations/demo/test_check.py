@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli.demo.check import agrees, check
-from cli.demo.evidence import Evidence
+from operations.demo.check import agrees, check
+from operations.demo.evidence import Evidence
 from support.evidence import COMPLETED, DECLINED, TOTAL, WAITING, sound_evidence
 
 

@@ -2,21 +2,21 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.csv_files import read_baskets
-from cli.demo.evidence import Evidence
-from cli.demo.measure import measure, percentile
-from cli.demo.plan import Intent, make_plan
-from cli.demo.run import Story
-from cli.demo.watch import Watch
+from operations.bulk.csv_files import read_baskets
+from operations.demo.evidence import Evidence
+from operations.demo.measure import measure, percentile
+from operations.demo.plan import Intent, make_plan
+from operations.demo.run import Story
+from operations.demo.watch import Watch
 from support.evidence import COMPLETED, DECLINED, WAITING, sound_evidence
+from support.paths import ROOT
 
-BASKETS = read_baskets(Path(__file__).parents[2] / "samples" / "baskets.csv", "USD")
+BASKETS = read_baskets(ROOT / "samples" / "baskets.csv", "USD")
 
 
 @given(st.integers(min_value=10, max_value=700))

@@ -7,9 +7,9 @@ import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
-from cli.explain.decoding import is_unavailable, words
-from cli.explain.history import Told, tell
-from replay.histories import files, load
+from operations.explain.decoding import is_unavailable, words
+from operations.explain.history import Told, tell
+from tools.histories.golden import files, load
 
 
 def told(scenario: str, events: int | None = None, number: int = 0) -> Told:

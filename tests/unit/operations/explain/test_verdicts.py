@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from cli.explain.causes import Cause, Verdict
-from cli.explain.facts import (
+from operations.explain.causes import Cause, Verdict
+from operations.explain.facts import (
     Facts,
     Money,
     Queue,
@@ -20,8 +20,8 @@ from cli.explain.facts import (
     Transition,
     Untaken,
 )
-from cli.explain.verdict import judge
-from orderflow.domain.facts import OrderFact, PaymentFact, ReservationFact
+from operations.explain.verdict import judge
+from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 ORDER = UUID("00000000-0000-4000-8000-000000000001")

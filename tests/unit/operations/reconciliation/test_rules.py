@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
-from activities.reconciliation import limits_of
-from orderflow.domain.facts import Facts, MoneyFact, OrderFact, PaymentFact, ReservationFact, RunFact
-from orderflow.domain.findings import ABOUT, Finding, Kind, Repair
+from operations.reconciliation.facts import Facts
+from operations.reconciliation.findings import ABOUT, Finding, Kind, Repair
+from operations.reconciliation.reconciler import limits_of
+from operations.reconciliation.rules import judge
 from orderflow.domain.orders import OrderStatus
 from orderflow.domain.payments import PaymentStatus
-from orderflow.domain.reconciliation import judge
+from orderflow.gateways.protocol import MoneyFact
 from orderflow.settings import Settings
+from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
+from orderflow.temporal.runs import RunFact
+from support.paths import ROOT
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIMITS = limits_of(Settings())
@@ -105,6 +108,6 @@ def test_what_contradicts_itself_is_found(facts: tuple[str, ...], kind: Kind, re
 
 def test_every_kind_is_explained_in_the_code_and_on_its_page() -> None:
     assert set(ABOUT) == set(Kind)
-    page = (Path(__file__).parents[2] / "docs" / "reconciliation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reconciliation.md").read_text(encoding="utf-8")
     for kind, about in ABOUT.items():
         assert f"| `{kind}` | {about.meaning} | {about.remedy} |" in page

@@ -6,9 +6,9 @@ from temporalio import activity
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from operations.reconciliation.findings import Reconcile, Report
+from operations.reconciliation.workflow import RECONCILIATION_QUEUE, ReconcileWorkflow
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.findings import Reconcile, Report
-from workflows.reconcile_workflow import RECONCILIATION_QUEUE, ReconcileWorkflow
 
 
 async def test_a_reconciliation_waits_for_what_is_away(time_skipping: WorkflowEnvironment) -> None:

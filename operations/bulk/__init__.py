@@ -1,0 +1,1 @@
+"""Many orders and many SKUs at once, from files."""

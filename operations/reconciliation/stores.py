@@ -1,0 +1,59 @@
+"""Everything that reconciliation reads and repairs, but for Temporal: the three databases and the gateway.
+
+No service may read another's database; reconciliation does, with connections of its own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client
+
+from activities.inventory import InventoryActivities
+from activities.payments import PaymentActivities
+from operations.reconciliation.reconciler import Reconciler
+from operations.reconciliation.repairs import Repairs
+from orderflow.databases import open_databases
+from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.payments import Payments
+from orderflow.store.reservations import Reservations
+from orderflow.temporal.runs import OrderRuns
+
+#: It compares whole tables, seldom: few connections, and time.
+_CONNECTIONS: Final = 2
+_COMMAND_SECONDS: Final = 60.0
+
+
+class Stores:
+    """The three databases and the gateway, as reconciliation uses them."""
+
+    def __init__(self, orders: Database, payments: Database, inventory: Database, gateway: HttpPaymentGateway) -> None:
+        self.orders, self.payments, self.inventory, self.gateway = orders, payments, inventory, gateway
+
+    def reconciler(self, settings: Settings, client: Client) -> Reconciler:
+        """A reconciler that uses them and ``client``."""
+        runs = OrderRuns.of(client)
+        repairs = Repairs(
+            self.orders,
+            self.payments,
+            PaymentActivities(Payments(self.payments), self.gateway),
+            InventoryActivities(Reservations(self.inventory)),
+            self.gateway,
+            runs,
+            timedelta(seconds=settings.draft_ttl_seconds),
+        )
+        return Reconciler(settings, self.orders, self.payments, self.inventory, self.gateway, runs, repairs)
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Everything that reconciliation reads, but for Temporal."""
+
+    async with (
+        open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
+        gateway_client(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
+    ):
+        yield Stores(databases["orders"], databases["payments"], databases["inventory"], HttpPaymentGateway(http))

@@ -1,0 +1,1 @@
+"""What developers run: generators, the fault storm, planted bugs, the recorder of histories. Not installed."""

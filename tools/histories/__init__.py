@@ -1,0 +1,1 @@
+"""The golden histories: recording them, and where they are."""

@@ -1,0 +1,1 @@
+"""Planted bugs: each breaks one guarantee, and named tests must notice."""
