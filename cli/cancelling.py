@@ -13,8 +13,9 @@ import typer
 
 from cli.calls import REFUSED, UNREACHABLE, Api, AsJson, IfMatch, Key, Wait, call
 from cli.orders import OrderId, show_outcome
+from cli.reasons import checked, tell
 from cli.terminal import err, fail, running_settings
-from operations.audit import NotPossible, answer, checked, record
+from operations.audit import NotPossible, answer, record
 
 if TYPE_CHECKING:
     from orderflow.client import ApiClient, How, Reply
@@ -95,10 +96,10 @@ async def _sent(
         reply = await client.post(f"/orders/{order_id}/cancel", body, how)
     except Refused as error:
         title = error.problem.get("title") or "refused"
-        await answer(database, order_id, record_id, f"{title} ({error.status}): {error}")
+        await answer(database, order_id, record_id, f"{title} ({error.status}): {error}", tell)
         raise Refused(error.status, {**error.problem, "recorded_as": record_id}) from None
     except Unreachable as error:
-        await answer(database, order_id, record_id, f"nobody knows whether it arrived: {error}")
+        await answer(database, order_id, record_id, f"nobody knows whether it arrived: {error}", tell)
         raise
     again = ", as before: the same request had come" if reply.replayed else ""
     if reply.accepted:
@@ -106,5 +107,5 @@ async def _sent(
     else:
         made = reply.data["command"]
         said = f"done: {made['status']}, version {made['version']}{again}"
-    await answer(database, order_id, record_id, said)
+    await answer(database, order_id, record_id, said, tell)
     return reply

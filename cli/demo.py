@@ -162,12 +162,14 @@ async def _trade(
     stack: "EmbeddedStack", plan: "Plan", options: Options, teller: "Teller", run: Run, typed_at: float
 ) -> None:
     """Load the stock, then let the customers in: first one at a time, then all of them."""
+    from cli.pages.progress import progress
     from operations.bulk.stock_import import import_stock
     from operations.demo.run import Shop, Stuck
     from operations.demo.watch import watching
 
     async with _client(stack, max(options.concurrency, STOCK_REQUESTS)) as api, watching(stack.settings) as watch:
-        stated = await import_stock(api, plan.stock, at_once=STOCK_REQUESTS, console=teller.console)
+        with progress("stating stock", len(plan.stock), teller.console) as advance:
+            stated = await import_stock(api, plan.stock, at_once=STOCK_REQUESTS, advance=advance)
         if stated.refused or stated.stopped:
             raise Stuck(f"the stock was not loaded: {stated.stopped or next(iter(stated.refused.values()))}")
         teller.say(

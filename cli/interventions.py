@@ -13,8 +13,9 @@ from uuid import UUID
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.reasons import Why, checked, tell
 from cli.terminal import err, fail, out, running_settings
-from operations.audit import NotPossible, Why, checked, recorded
+from operations.audit import NotPossible, recorded
 
 if TYPE_CHECKING:
     from orderflow.settings import Settings
@@ -84,7 +85,7 @@ async def _nudge(settings: "Settings", order_id: UUID, reason: str) -> dict[str,
             raise NotPossible("it has no row: nothing that its workflow could look at", missing=run.state == "missing")
         if run.state != "running":
             raise NotPossible("no workflow runs it: `orderflow order explain` says what to do")
-        async with recorded(database, order_id, "nudge", reason) as record:
+        async with recorded(database, order_id, "nudge", reason, tell) as record:
             look = SignalledCommand(
                 command_id=f"c:operator.{record.rpartition(':')[2]}",
                 expected_version=_NEVER,
@@ -116,7 +117,7 @@ async def _reset(
         if run.state == "running" and not yes:
             _confirm(order_id, run, point, asks=asks)
         said = f"{reason}; run {run.run_id}, from event {point.event_id}"
-        async with recorded(database, order_id, "reset", said) as record:
+        async with recorded(database, order_id, "reset", said, tell) as record:
             # A closed run is reset once, whoever asks for it: by its id. One that runs: whenever it is asked for.
             once = record if run.state == "running" else None
             try:

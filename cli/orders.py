@@ -245,6 +245,7 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
 def _place_file(
     file: Path, currency: str, token: str, concurrency: int, wait: int | None, api: str | None, as_json: bool
 ) -> None:
+    from cli.pages.progress import progress
     from operations.bulk.csv_files import BadFile, read_baskets
     from operations.bulk.placing import Placing, place_baskets
 
@@ -254,15 +255,16 @@ def _place_file(
         fail(str(error), USAGE)
 
     async def ask(client: "ApiClient") -> Placing:
-        return await place_baskets(
-            client,
-            baskets,
-            currency=currency,
-            payment_token=token,
-            at_once=concurrency,
-            wait_seconds=wait,
-            console=err,
-        )
+        with progress("placing baskets", len(baskets), err) as advance:
+            return await place_baskets(
+                client,
+                baskets,
+                currency=currency,
+                payment_token=token,
+                at_once=concurrency,
+                wait_seconds=wait,
+                advance=advance,
+            )
 
     placing = call(api, ask, patience_seconds=PATIENCE_SECONDS, connections=concurrency)
     if as_json:

@@ -12,8 +12,9 @@ from uuid import UUID
 import typer
 
 from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
-from cli.stores import COMMAND_SECONDS, duration, moment, run
+from cli.stores import COMMAND_SECONDS, moment, run
 from cli.terminal import err, fail, out, running_settings
+from operations.words import duration
 
 if TYPE_CHECKING:
     from orderflow.settings import Service, Settings
@@ -90,7 +91,7 @@ def _print(found: "dict[Service, Status | str]") -> None:
         if isinstance(one, str):
             table.add_row(service, "?", "?", "?", "?", "?")
             continue
-        age = duration(one.depth.oldest_age.total_seconds()) if one.depth.entries else "-"
+        age = duration(one.depth.oldest_age) if one.depth.entries else "-"
         leads = f"{one.leader.holder[:8]}, {one.leader.seconds_left:.0f} s left" if one.leader else "[red]nobody[/]"
         parked, stopped = len(one.parked), ", ".join(str(stop.partition) for stop in one.stopped)
         table.add_row(service, f"{one.depth.entries}", age, leads, f"{parked or '-'}", stopped or "-")

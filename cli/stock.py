@@ -112,6 +112,7 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """State how many there are of each SKU of a file. Sent again, it states the same again."""
+    from cli.pages.progress import progress
     from operations.bulk.csv_files import BadFile, read_stock
     from operations.bulk.stock_import import import_stock
 
@@ -121,7 +122,8 @@ def import_file(
         fail(str(error), USAGE)
 
     async def ask(client: "ApiClient") -> "Import":
-        return await import_stock(client, stock, at_once=concurrency, console=err)
+        with progress("stating stock", len(stock), err) as advance:
+            return await import_stock(client, stock, at_once=concurrency, advance=advance)
 
     done = call(api, ask, patience_seconds=PATIENCE_SECONDS, connections=concurrency)
     if as_json:

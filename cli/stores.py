@@ -71,17 +71,3 @@ def moment(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a time (2026-11-23T22:00) nor a while ago (30m, 2h)") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 m 5 s``, ``2 h 10 m``, ``3 d 4 h``."""
-    whole = int(seconds)
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} m"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -7,22 +7,20 @@ no version, so `orderflow order explain` shows them, and what was begun and neve
 
 import getpass
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Final
 from uuid import UUID
 
-import typer
+from orderflow.domain.commands import Command
+from orderflow.domain.errors import Problem, Unavailable
+from orderflow.store.database import Database
+from orderflow.store.orders import Orders
 
-from cli.calls import USAGE
-from cli.terminal import err, fail
-
-if TYPE_CHECKING:
-    from orderflow.store.database import Database
-
-Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 MOST_OF_A_REASON: Final = 500
+#: Is told what an operator should read beside the result.
+Tell = Callable[[str], None]
 
 
 class NotPossible(Exception):
@@ -33,15 +31,19 @@ class NotPossible(Exception):
         self.missing = missing
 
 
+class BadReason(Exception):
+    """A reason that cannot be recorded; the message says what it needs."""
+
+
 def checked(reason: str) -> str:
-    """``reason`` on one line; or the end of the process."""
+    """``reason`` on one line. Raises BadReason."""
     said = " ".join(reason.split())
     if not said or len(said) > MOST_OF_A_REASON or not said.isprintable():
-        fail(f"--reason needs 1 to {MOST_OF_A_REASON} printable characters", USAGE)
+        raise BadReason(f"a reason needs 1 to {MOST_OF_A_REASON} printable characters")
     return said
 
 
-async def record(database: "Database", order_id: UUID, name: str, said: str) -> str:
+async def record(database: Database, order_id: UUID, name: str, said: str) -> str:
     """Write down that ``name`` is about to be done, and why; its id. Raises Unavailable."""
     # Also an idempotency key's alphabet: a nudge's signal ends with it.
     record_id = f"r:{name}:{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
@@ -49,37 +51,29 @@ async def record(database: "Database", order_id: UUID, name: str, said: str) -> 
     return record_id
 
 
-async def answer(database: "Database", order_id: UUID, record_id: str, said: str) -> None:
-    """Write down what came of it. When that fails it is said on stderr: it has happened all the same."""
-    from orderflow.domain.errors import Unavailable
-
+async def answer(database: Database, order_id: UUID, record_id: str, said: str, tell: Tell) -> None:
+    """Write down what came of it. When that fails ``tell`` is told: it has happened all the same."""
     try:
         await _write(database, order_id, f"{record_id}:answer", said)
     except Unavailable as error:
-        err.print(f"recorded as {record_id}, but not what came of it: {error.detail}", markup=False, soft_wrap=True)
+        tell(f"recorded as {record_id}, but not what came of it: {error.detail}")
 
 
 @asynccontextmanager
-async def recorded(database: "Database", order_id: UUID, name: str, said: str) -> AsyncIterator[str]:
+async def recorded(database: Database, order_id: UUID, name: str, said: str, tell: Tell) -> AsyncIterator[str]:
     """Around what is done: recorded before it, and if it was not done, that as well. Gives the record's id."""
-    from orderflow.domain.errors import Unavailable
-
     record_id = await record(database, order_id, name, said)
     try:
         yield record_id
     except NotPossible as error:
-        await answer(database, order_id, record_id, f"not done: {error}")
+        await answer(database, order_id, record_id, f"not done: {error}", tell)
         raise
     except Unavailable as error:
-        await answer(database, order_id, record_id, f"nobody knows whether it was done: no answer of {error}")
+        await answer(database, order_id, record_id, f"nobody knows whether it was done: no answer of {error}", tell)
         raise
 
 
-async def _write(database: "Database", order_id: UUID, record_id: str, said: str) -> None:
-    from orderflow.domain.commands import Command
-    from orderflow.domain.errors import Problem
-    from orderflow.store.orders import Orders
-
+async def _write(database: Database, order_id: UUID, record_id: str, said: str) -> None:
     problem = Problem(slug="operator", detail=said, status=409)
     await Orders(database).refuse(order_id, Command(name=record_id.split(":")[1], id=record_id), problem)
 

@@ -13,7 +13,7 @@ from cli.pages.orders import status_text
 from operations.explain.causes import Verdict
 from operations.explain.facts import Facts, Line, status_of
 from operations.explain.stuck import Stuck
-from operations.explain.words import duration
+from operations.words import duration
 from orderflow.domain.orders import LIFECYCLE
 
 _COLOURS: Final = {"wrong": "bold red", "waits": "yellow", "moving": "cyan", "customer": "green", "done": "green"}

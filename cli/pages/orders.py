@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.money import money
+from orderflow.domain.money import money
 
 COLOURS: Final = {
     "PLACING": "dim",

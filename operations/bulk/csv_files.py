@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from cli.money import minor_units
+from orderflow.domain.money import minor_units
 
 MAX_QUANTITY_DIGITS: Final = 12
 _KEY: Final = re.compile(r"[A-Za-z0-9._~-]{1,190}")

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from rich.console import Console
-
-from operations.bulk import bulk
 from operations.bulk.csv_files import Basket
+from operations.bulk.each import Advance, each
 from orderflow.client import ApiClient, How, Refused, Unreachable
 
 #: Under load an outcome takes longer than for a single order.
@@ -78,9 +76,12 @@ async def place_baskets(
     payment_token: str,
     at_once: int,
     wait_seconds: int | None,
-    console: Console,
+    advance: Advance,
 ) -> Placing:
-    """Place ``baskets``. A refused one does not keep the others; when the API goes away it ends early."""
+    """Place ``baskets``. A refused one does not keep the others; when the API goes away it ends early.
+
+    ``advance`` is called for each that is done.
+    """
     placing = Placing(len(baskets))
 
     async def place(basket: Basket) -> None:
@@ -96,7 +97,7 @@ async def place_baskets(
         placing.results.append(Placed(basket.id, fate, reply.data["id"], reply.data.get("status")))
 
     try:
-        await bulk.each(baskets, place, at_once=at_once, what="placing baskets", console=console)
+        await each(baskets, place, at_once=at_once, advance=advance)
     except (Unreachable, Refused) as error:
         placing.stopped = str(error)
     return placing

@@ -6,9 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
-
-from operations.bulk import bulk
+from operations.bulk.each import Advance, each
 from orderflow.client import ApiClient, Refused, Unreachable
 
 
@@ -27,7 +25,7 @@ class Import:
         return asdict(self)
 
 
-async def import_stock(api: ApiClient, stock: Mapping[str, int], *, at_once: int, console: Console) -> Import:
+async def import_stock(api: ApiClient, stock: Mapping[str, int], *, at_once: int, advance: Advance) -> Import:
     """State how many there are of each SKU. A refused one does not keep the others."""
     done = Import(len(stock))
 
@@ -46,7 +44,7 @@ async def import_stock(api: ApiClient, stock: Mapping[str, int], *, at_once: int
             done.counted += 1
 
     try:
-        await bulk.each(list(stock.items()), state, at_once=at_once, what="stating stock", console=console)
+        await each(list(stock.items()), state, at_once=at_once, advance=advance)
     except (Unreachable, Refused) as error:
         done.stopped = str(error)
     return done

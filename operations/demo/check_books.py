@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from cli.money import money
 from operations.demo.evidence import Evidence
 from operations.demo.lines import Line, line
 from operations.demo.rest import parts_fit
+from orderflow.domain.money import money
 from orderflow.settings import SERVICES
 
 PAID: Final = frozenset({"SHIPPED", "COMPLETED"})

@@ -7,8 +7,8 @@ from typing import Final
 
 import asyncpg
 
-from cli.stores import duration
 from operations.doctor.checks import Check, Line, clock, now
+from operations.words import duration
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
@@ -116,6 +116,8 @@ def _waiting(settings: Settings, service: str, found: Status) -> Line:
     about, depth = f"{service} outbox", found.depth
     if not depth.entries:
         return Line(about, True, "empty")
-    age = depth.oldest_age.total_seconds()
+    age = depth.oldest_age
     said = f"{depth.entries} events wait, the oldest for {duration(age)}"
-    return Line(about, age <= settings.reconcile_outbox_seconds, said, "see why: `orderflow outbox status`")
+    return Line(
+        about, age.total_seconds() <= settings.reconcile_outbox_seconds, said, "see why: `orderflow outbox status`"
+    )

@@ -13,7 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from operations.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
 from operations.explain.facts import Line, Transition, Untaken
-from operations.explain.words import duration
+from operations.words import duration
 
 _LOCAL: Final = "core_local_activity"
 _DRAFT: Final = "draft expires"

@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Final
 
 from operations.explain.facts import Facts, Run
-from operations.reconciliation import facts as domain
+from operations.reconciliation import facts as reconciled
 from operations.reconciliation.findings import ABOUT, Finding, Kind
 from operations.reconciliation.rules import judge
+from orderflow.gateways.protocol import MoneyFact
+from orderflow.temporal.runs import RunFact
 
 _FOREVER: Final = timedelta(days=36_500)
 #: Said better by the other rules, or said by them when the workflow is at it.
@@ -44,11 +46,11 @@ def leftovers(facts: Facts, older_than: timedelta) -> Iterator[tuple[Finding, st
         yield finding, about.meaning, do
 
 
-def _as_reconciliation_sees_it(facts: Facts, run: Run) -> domain.Facts:
+def _as_reconciliation_sees_it(facts: Facts, run: Run) -> reconciled.Facts:
     order_id, held = facts.order_id, facts.reservation
-    seen = domain.RunFact(run.state, run.since, run.status, run.ended, run.run_id)
+    seen = RunFact(run.state, run.since, run.status, run.ended, run.run_id)
     money = facts.money
-    return domain.Facts(
+    return reconciled.Facts(
         now=facts.now,
         orders={order_id: facts.order} if facts.order else {},
         payments={order_id: facts.payment} if facts.payment else {},
@@ -57,7 +59,7 @@ def _as_reconciliation_sees_it(facts: Facts, run: Run) -> domain.Facts:
         money=None
         if "gateway" in facts.unread
         else {
-            order_id: domain.MoneyFact(
+            order_id: MoneyFact(
                 order_id, "authorized" if money.held else "captured", money.amount, money.currency, money.since
             )
         }
@@ -66,8 +68,8 @@ def _as_reconciliation_sees_it(facts: Facts, run: Run) -> domain.Facts:
     )
 
 
-def _limits(older_than: timedelta) -> domain.Limits:
-    return domain.Limits(
+def _limits(older_than: timedelta) -> reconciled.Limits:
+    return reconciled.Limits(
         older_than=older_than,
         stuck=_FOREVER,
         waiting=_FOREVER,

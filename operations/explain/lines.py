@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from operations.explain.facts import Facts, Line, Source
-from operations.explain.words import duration, times
+from operations.words import duration, times
 from orderflow.gateways.lookup import GatewayPayment
 from orderflow.store.tracking import TrackedOrder
 from orderflow.store.trail import Recorded, Trail

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from operations.explain.causes import Cause, Verdict
 from operations.explain.facts import Facts, Shelf, late
-from operations.explain.words import clock, one_or_many, short
+from operations.words import clock, one_or_many, short
 
 
 def stream(facts: Facts) -> Iterator[Verdict]:

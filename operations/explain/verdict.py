@@ -12,8 +12,8 @@ from operations.explain.causes import GRACE, Cause, Verdict
 from operations.explain.facts import Facts
 from operations.explain.leftovers import leftovers
 from operations.explain.stream import stream, tracking
-from operations.explain.words import clock, short
 from operations.explain.work import steps, transition, workflow_task
+from operations.words import clock, short
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from operations.explain.causes import GRACE, Cause, Verdict
 from operations.explain.facts import Facts, Queue, Run, Step, late
-from operations.explain.words import age, clock, one_or_many, short, times
+from operations.words import age, clock, one_or_many, short, times
 from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
 
 #: A workflow task that a worker took and lost is given to another after 10 s.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from operations.explain.words import clock, short
 from operations.traces.otlp import Span
+from operations.words import clock, short
 
 _BAR: Final = 32
 _NAME: Final = 46

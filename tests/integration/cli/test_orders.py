@@ -8,7 +8,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cli.terminal import err
 from operations.bulk.csv_files import read_baskets
 from operations.bulk.placing import place_baskets
 from orderflow.client import ApiClient, Unreachable
@@ -238,7 +237,7 @@ async def test_a_file_goes_on_where_the_api_went_away(tmp_path: Path) -> None:
                 payment_token="tok_ok",
                 at_once=1,
                 wait_seconds=None,
-                console=err,
+                advance=lambda: None,
             )
         return placing.to_data()
 

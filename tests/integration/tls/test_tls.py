@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
 
 from orderflow import bootstrap
+from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.stream.clients import make_producer
@@ -107,14 +108,14 @@ async def test_temporal_is_not_reached_with_less(authority: Authority, temporal_
     left_out = {"ca_file": ("ca",), "cert_file": ("cert", "key"), "all": ("ca", "cert", "key")}[lacking]
     for part in left_out:
         del given[f"temporal_tls_{part}_file"]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Unavailable):
         await connect(Settings(temporal_address=temporal_tls, temporal_tls=True, **given), answer_within=SOON)
 
 
 async def test_temporals_certificate_may_have_another_name(authority: Authority, temporal_server: str) -> None:
     async with a_proxy(temporal_server, authority.server_context("elsewhere", alpn="h2")) as (_, address):
         settings = Settings(temporal_address=address, temporal_tls_ca_file=authority.cert("ca"))
-        with pytest.raises(RuntimeError):
+        with pytest.raises(Unavailable):
             await connect(settings, answer_within=SOON)
         named = settings.model_copy(update={"temporal_tls_server_name": "another.name"})
         assert await (await connect(named, answer_within=SOON)).service_client.check_health()

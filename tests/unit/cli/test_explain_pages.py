@@ -14,7 +14,7 @@ from operations.explain.facts import Facts, Line, Run
 from operations.explain.lines import of_gateway, of_stream, of_trail
 from operations.explain.stuck import Member, Stuck, group
 from operations.explain.verdict import judge
-from operations.explain.words import duration, short
+from operations.words import duration, short
 from orderflow.gateways.lookup import GatewayCall, GatewayPayment
 from orderflow.store.reconciliation import OrderFact
 from orderflow.store.trail import Asked, Recorded, Relayed, Trail

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.money import digits, minor_units, money
 from operations.bulk.csv_files import BadFile, read_baskets, read_stock
+from orderflow.domain.money import digits, minor_units, money
 from support.paths import SAMPLES
 
 HEADER = "basket_id,household_id,placed_at,product_id,quantity,unit_price\n"

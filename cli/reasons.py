@@ -1,0 +1,25 @@
+"""``--reason``: why an operator does something. It is recorded before it is done."""
+
+from typing import Annotated
+
+import typer
+
+from cli.calls import USAGE
+from cli.terminal import err, fail
+from operations.audit import BadReason
+from operations.audit import checked as checked_by_audit
+
+Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+
+
+def checked(reason: str) -> str:
+    """``reason`` as it is recorded; or the end of the process."""
+    try:
+        return checked_by_audit(reason)
+    except BadReason as error:
+        fail(f"--reason: {error}", USAGE)
+
+
+def tell(said: str) -> None:
+    """Beside the result, on stderr."""
+    err.print(said, markup=False, soft_wrap=True)
