@@ -15,6 +15,7 @@ COPY events events
 COPY orderflow orderflow
 COPY workflows workflows
 COPY activities activities
+COPY operations operations
 COPY api api
 COPY workers workers
 COPY cli cli

@@ -1,6 +1,6 @@
 """Writes ``docs/tour.md``: one order, seen from everywhere, with what the commands really printed.
 
-``python -m docs.tour`` (``make tour``) starts a stack of its own in a folder of its own, sends one real basket through
+``python -m tools.tour`` (``make tour``) starts a stack of its own in a folder of its own, sends one real basket through
 it, runs each command of ``STEPS`` in bash and writes down what it said. All output is of one run, so an id on the page
 is the same thing everywhere. It promises that the page names nothing of the machine it was made on: folders and ports
 become those of a reader who has just typed ``make up``, and it fails rather than write what it could not replace.

@@ -29,7 +29,7 @@ def by_title(value: object) -> str:
 
 
 def test_the_dashboards_are_up_to_date() -> None:
-    assert generate.outdated() == [], "run: python -m deploy.grafana.generate"
+    assert generate.outdated() == [], "run: make generate"
 
 
 def test_the_check_finds_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:

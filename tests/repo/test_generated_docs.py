@@ -28,7 +28,7 @@ def by_path(path: Path) -> str:
 
 
 def test_the_generated_pages_are_up_to_date() -> None:
-    assert generate.outdated() == [], "run: python -m docs.generate"
+    assert generate.outdated() == [], "run: make generate"
 
 
 def test_the_check_fails_and_writes_nothing_when_a_page_is_out_of_date(
@@ -43,7 +43,7 @@ def test_the_check_fails_and_writes_nothing_when_a_page_is_out_of_date(
 
 def test_no_value_of_the_environment_gets_onto_a_page() -> None:
     page = generate.configuration_page()
-    script = "from docs import generate; import sys; sys.stdout.write(generate.configuration_page())"
+    script = "from tools.generate import pages as generate; import sys; sys.stdout.write(generate.configuration_page())"
     secrets = {f"ORDERFLOW_{name.upper()}": "leaked" for name in Settings.model_fields}
     elsewhere = subprocess.run(
         [sys.executable, "-c", script],

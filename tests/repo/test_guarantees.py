@@ -8,7 +8,7 @@ PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 
 
 def test_every_test_that_is_named_exists() -> None:
-    sources = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("events/tests/test_*.py")]
+    sources = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("events/tests/**/test_*.py")]
     defined = {name for path in sources for name in re.findall(r"def (test_\w+)", path.read_text())}
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert len(named) > 15

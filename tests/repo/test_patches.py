@@ -47,7 +47,7 @@ def test_the_table_is_up_to_date() -> None:
     [
         (("caught-by", "found-by"), "not a line of a patch's head"),
         (("bug: A constraint was dropped.\n", ""), "it needs one breaks"),
-        (("tests/store", "store"), "not the name of a test"),
+        (("tests/integration/store", "store"), "not the name of a test"),
         (("+++ b/migrations/", "+++ b/tests/"), "no product code"),
         (("--- a/", "~~~ a/"), "no unified diff"),
     ],

@@ -1,4 +1,4 @@
-"""Writes the dashboards: ``python -m deploy.grafana.generate`` makes ``deploy/grafana/dashboards/*.json``.
+"""Writes the dashboards: ``make generate`` makes ``deploy/grafana/dashboards/*.json``.
 
 ``--check`` writes nothing and exits with 1 when a file is out of date, which is what the tests do. Edit the modules
 beside this one, or ``docs/runbook.md``, not the files; what is changed in Grafana's own editor is not kept.

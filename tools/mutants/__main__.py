@@ -32,7 +32,7 @@ TAIL_LINES = 25
 def main() -> int:
     """The exit code: 0 all caught, 1 not all, 2 not even begun, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="mutants", description="Plant bugs, and see that tests catch them.")
-    parser.add_argument("slugs", nargs="*", metavar="slug", help="a patch in tests/mutants/patches (default: all)")
+    parser.add_argument("slugs", nargs="*", metavar="slug", help="a patch in tools/mutants/patches (default: all)")
     parser.add_argument("--at-once", type=int, default=2, help="how many at a time, each in a copy of its own")
     parser.add_argument("--table", action="store_true", help="write the table in docs/guarantees.md")
     arguments = parser.parse_args()
