@@ -4,6 +4,7 @@ No transaction is open during a gateway call. Each call carries its command id a
 charges twice; an authorization that finds the door shut undoes itself at the gateway, on every attempt.
 """
 
+from typing import Protocol
 from uuid import UUID
 
 from temporalio import activity
@@ -17,12 +18,20 @@ from orderflow.store.payments import Payments
 from workflows.steps import AuthorizePayment, CapturePayment, CloseDoor, PaymentSteps, StepOutcome, Trace
 
 
-class PaymentActivities(PaymentSteps):
-    """Asks the gateway, then records what it said."""
+class TokenOpener(Protocol):
+    """Opens what the API sealed (``orderflow.sealing``)."""
 
-    def __init__(self, payments: Payments, gateway: PaymentGateway) -> None:
+    def open(self, order_id: UUID, sealed: str) -> str:
+        """The payment token. Raises ValueError for one that none of our keys opens."""
+
+
+class PaymentActivities(PaymentSteps):
+    """Asks the gateway, then records what it said. ``opener``: None where no payment is ever authorized."""
+
+    def __init__(self, payments: Payments, gateway: PaymentGateway, opener: TokenOpener | None = None) -> None:
         self._payments = payments
         self._gateway = gateway
+        self._opener = opener
 
     @activity.defn
     async def authorize_payment(self, request: AuthorizePayment) -> StepOutcome:
@@ -30,15 +39,18 @@ class PaymentActivities(PaymentSteps):
         order_id, trace = request.order_id, request.trace
         command = _command("authorize", "w:authorize", trace)
         outcome = await self._payments.foresee(order_id, command)
-        if outcome is None and request.payment_token is None:
-            # A workflow that was started again: without a token nothing can be asked, and the void undoes the rest.
-            return StepOutcome(state="refused", reason=Reason.OPERATOR, detail="the payment token is gone")
         if outcome is None:
+            try:
+                token = self._opened(order_id, request.sealed_token)
+            except ValueError as error:
+                # Without a token nothing can be asked, and the void undoes what an attempt before may have held.
+                activity.logger.error("payment_token_unusable: %s", error)
+                return StepOutcome(state="refused", reason=Reason.OPERATOR, detail=str(error))
             answer = await self._gateway.authorize(
                 order_id,
                 request.amount,
                 request.currency,
-                request.payment_token or "",
+                token,
                 _key(order_id, command.id),
                 correlation_id=trace.correlation_id or None,
             )
@@ -80,6 +92,8 @@ class PaymentActivities(PaymentSteps):
             )
             if isinstance(answer, Captured):
                 outcome = await self._payments.captured(order_id, command, capture_id=answer.capture_id)
+                if outcome.state == "refused" and outcome.row_status != PaymentStatus.CAPTURED:
+                    await self._give_back(order_id, trace)
             else:
                 problem = Problem(slug="capture_refused", detail=_plain(answer.detail), status=402)
                 outcome = await self._payments.refuse(order_id, command, problem)
@@ -102,6 +116,20 @@ class PaymentActivities(PaymentSteps):
                 order_id, _command("record_void", "w:record_void", trace), refunded=answer.refunded
             )
         return StepOutcome(state="ok")
+
+    async def _give_back(self, order_id: UUID, trace: Trace) -> None:
+        """A capture whose ship was refused meanwhile, by another attempt of it: nobody may keep the money."""
+        activity.logger.error("captured_after_a_refusal: order %s is refunded", order_id)
+        # A key of its own: under the void's the gateway would only repeat what it answered then.
+        key = _key(order_id, "w:capture:undo")
+        await self._gateway.void(order_id, key, correlation_id=trace.correlation_id or None)
+
+    def _opened(self, order_id: UUID, sealed: str | None) -> str:
+        if sealed is None:
+            raise ValueError("the payment token is gone")
+        if self._opener is None:
+            raise ValueError("this worker has no key for payment tokens")
+        return self._opener.open(order_id, sealed)
 
     async def _reason(self, order_id: UUID) -> Reason:
         return Reason(await self._payments.reason(order_id) or Reason.PAYMENT_DECLINED)

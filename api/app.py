@@ -18,19 +18,20 @@ from api.commands import OrderCommands
 from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
-from api.lookup import OrderLookup
 from api.measuring import RequestMetrics
 from api.orders import OrderRoutes
 from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
-from api.waiting import OutcomeWaiter
+from api.telling import Teller
+from api.waiting import Waiter
 from orderflow import process
+from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
-from orderflow.store.outcomes import Outcomes
+from orderflow.store.handovers import Handovers
 from orderflow.store.stock import StockKeeper
 from orderflow.telemetry import spans
 from orderflow.telemetry.scrape import MetricsPage
@@ -40,8 +41,9 @@ from orderflow.temporal.runs import OrderRuns
 DESCRIPTION: Final = """
 Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
 
-- A command is accepted when it is durable. The answer waits for its outcome (2 s, or `Prefer: wait=N`); what takes
-  longer is answered 202, and `Location` says what will come of it.
+- Placing, approving, completing and cancelling are done when they are answered. A ship waits for its payment capture
+  (2 s, or `Prefer: wait=N`); what takes longer is answered 202, and `Location` says what will come of it.
+- `GET /orders/{id}` with `If-None-Match` and `Prefer: wait=N` answers as soon as the order has changed.
 - Send an `Idempotency-Key` with every POST: the same request again gives the same outcome, and happens once.
 - `ETag` and `If-Match` carry an order's (or a SKU's) version.
 - Money is integer minor units with an ISO 4217 currency. Times are RFC 3339, UTC.
@@ -70,13 +72,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views = OrderViews(orders_db)
-    lookup = OrderLookup(views, runs)
-    waiter = OutcomeWaiter(orders_db, Outcomes(orders_db))
+    teller = Teller(runs, Handovers(orders_db))
+    waiter = Waiter(orders_db)
+    sealer = TokenSealer.from_file(settings.token_public_key)
     order_routes = OrderRoutes(
         database=orders_db,
         views=views,
-        lookup=lookup,
-        commands=OrderCommands(Orders(orders_db), runs, lookup, waiter),
+        commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
+        waiter=waiter,
         documents=OrderDocuments(f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"),
         wait_seconds=settings.api_wait_seconds,
     )
@@ -84,15 +87,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         needed={
             "orders_db": database_answers(orders_db),
             "inventory_db": database_answers(inventory_db),
-            "temporal": runs.check,
         },
-        informational={"kafka": broker_answers(settings.kafka_bootstrap_servers)},
+        informational={"temporal": runs.check, "kafka": broker_answers(settings.kafka_bootstrap_servers)},
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with waiter:
+            async with waiter, teller:
                 yield
         finally:
             await orders_db.close()
@@ -124,6 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
+    app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -1,146 +1,72 @@
-"""A command's way: look, hand it over durably, wait, answer.
+"""A command's way: one statement on the orders database carries it out, and then Temporal is told.
 
-The database is asked first: a replay, a refusal that stands, or nothing. Then Temporal takes the command, and only
-its acknowledgement makes it accepted. A worker carries it out, now or when one is back; until then the answer is
-"not known yet". One path, whether workers are up or not.
+The statement's commit is the acceptance and, for all but a ship, the outcome. A ship is accepted, and pending until its
+payment is captured: the request waits for that.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-import structlog
-
-from api import problems
-from api.lookup import OrderLookup
-from api.waiting import OutcomeWaiter
+from api.telling import Teller
+from api.turns import Turns
+from api.waiting import Waiter
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
-from orderflow.domain.errors import Problem, Rejection, Unavailable
+from orderflow.domain.errors import Rejection
 from orderflow.domain.orders import Order
-from orderflow.store.orders import Orders
-from orderflow.telemetry.origin import about_order
-from orderflow.temporal.runs import Accepted, OrderRuns
-from workflows.steps import SignalledCommand, StartOrder
+from orderflow.sealing import TokenSealer
+from orderflow.store.order_views import OrderView
+from orderflow.store.orders import Accepted, Orders
 
-log = structlog.get_logger()
+CONFLICT: Final = "idempotency_conflict"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of a command that was accepted; ``outcome`` None: nothing yet. ``replayed``: asked before."""
+    """What came of a command. ``order``: as the command left it, where that is known without asking again."""
 
-    outcome: Outcome | None
-    replayed: bool
+    outcome: Outcome
+    order: OrderView | None = None
 
 
 class OrderCommands:
-    """Takes clients' commands. All methods raise Rejection, Unavailable (nothing was sent) and ProblemAnswer (503)."""
+    """Takes clients' commands. All methods raise Rejection and Unavailable: nothing was done, or nobody knows."""
 
-    def __init__(self, orders: Orders, runs: OrderRuns, lookup: OrderLookup, waiter: OutcomeWaiter) -> None:
+    def __init__(self, orders: Orders, sealer: TokenSealer, teller: Teller, waiter: Waiter) -> None:
         self._orders = orders
-        self._runs = runs
-        self._lookup = lookup
+        self._sealer = sealer
+        self._teller = teller
         self._waiter = waiter
+        self._turns = Turns()
 
-    async def place(self, order: Order, payment_token: str, command: Command, key: str | None, wait: float) -> Answer:
-        """Start an order. ``key``: the client's Idempotency-Key, from which the order's id was made."""
-        start = StartOrder(
-            order=order,
-            payment_token=payment_token,
-            request_hash=command.request_hash or "",
-            correlation_id=command.correlation_id,
-            traceparent=command.traceparent,
-        )
-
-        async def hand_over() -> bool:
-            if await self._runs.start(order, start, start.request_hash):
-                return True
-            await self._see_first(order.order_id, command)
-            return False
-
-        again = (
-            f"Send it again with the same Idempotency-Key ({key})."
-            if key
-            else "It had no Idempotency-Key: look whether the order came into being before you send it again."
-        )
-        answer = await self._carry_out(order.order_id, command, wait, hand_over, again)
-        if key and answer.outcome and answer.outcome.refusal and answer.outcome.refusal.slug == "idempotency_conflict":
+    async def place(self, order: Order, payment_token: str, command: Command, key: str | None) -> Answer:
+        """Make a DRAFT. ``key``: the client's Idempotency-Key, from which the order's id was made."""
+        sealed = self._sealer.seal(order.order_id, payment_token)
+        async with self._turns.of(order.order_id):
+            accepted = await self._orders.place(order, command, sealed)
+        refusal = accepted.outcome.refusal
+        if key and refusal is not None and refusal.slug == CONFLICT:
             raise Rejection(idempotency_conflict(key))
-        return answer
+        return Answer(accepted.outcome, accepted.order)
 
-    async def send(self, order_id: UUID, command: Command, wait: float) -> Answer:
-        """Signal an order: approve, ship, complete or cancel."""
-        signalled = SignalledCommand(
-            command_id=command.id,
-            request_hash=command.request_hash,
-            expected_version=command.expected_version,
-            correlation_id=command.correlation_id,
-            traceparent=command.traceparent,
-            data=command.data,
-        )
-
-        async def hand_over() -> bool:
-            if not await self._runs.signal(order_id, command.name, signalled):
-                await self._explain_missing(order_id, command)
-            return True
-
-        again = f"Send it again with the Idempotency-Key {command.id.removeprefix('c:')}."
-        return await self._carry_out(order_id, command, wait, hand_over, again)
-
-    async def _carry_out(
-        self, order_id: UUID, command: Command, wait: float, hand_over: Callable[[], Awaitable[bool]], again: str
-    ) -> Answer:
-        """``hand_over`` returns whether this request was the first, and raises _Known when the outcome is."""
+    async def carry_out(self, order_id: UUID, command: Command, wait_seconds: float) -> Answer:
+        """approve, complete, cancel, or a ship, which is waited for."""
+        async with self._turns.of(order_id):
+            accepted = await self._accept(order_id, command)
+        if accepted.handover is not None:
+            self._teller.tell(accepted.handover)
+        if accepted.outcome.state != "pending":
+            return Answer(accepted.outcome, accepted.order)
+        away = self._teller.temporal_is_away
+        if not await self._waiter.command_ends(order_id, command.id, 0 if away else wait_seconds):
+            return Answer(accepted.outcome)
         known = await self._orders.foresee(order_id, command)
-        if known is not None and known.state != "pending":
-            return Answer(known, known.replayed)
-        with self._waiter.watching((order_id, command.id)) as watch:
-            try:
-                # A pending command is waited for, not sent again.
-                first = known is None and await hand_over()
-            except _Known as error:
-                return Answer(error.outcome, error.outcome.replayed)
-            except Unavailable as error:
-                log.warning("not_confirmed", **about_order(order_id), command_id=command.id, detail=error.detail)
-                detail = f"Temporal did not confirm command {command.id} of order {order_id}; it may have taken it. "
-                ids = {"order_id": str(order_id), "command_id": command.id}
-                raise problems.unavailable(error, detail + again, **ids) from error
-            ended = await watch.ended(wait)
-        outcome = ended.outcome_of(command) if ended else known
-        return Answer(outcome, replayed=not first)
+        if known is None:  # its record has gone
+            return Answer(accepted.outcome)
+        # It was not this request that met a recorded outcome, unless the ship had been asked for before.
+        return Answer(known.model_copy(update={"replayed": accepted.outcome.replayed}))
 
-    async def _see_first(self, order_id: UUID, command: Command) -> None:
-        """The order was accepted before: see that it was this one, and is not lost."""
-        if (known := await self._orders.foresee(order_id, command)) is not None:
-            raise _Known(known)
-        accepted = await self._runs.accepted(order_id)
-        if accepted is None:
-            raise Unavailable("temporal", f"order {order_id} was accepted before, and cannot be described")
-        if accepted.request_hash != command.request_hash:
-            raise Rejection(idempotency_conflict(command.id))
-        if not accepted.running:
-            await self._lookup.after_the_end(order_id)
-
-    async def _explain_missing(self, order_id: UUID, command: Command) -> None:
-        """No workflow took the command: say why."""
-        known = await self._orders.foresee(order_id, command)
-        if known is not None and known.state != "pending":
-            raise _Known(known)
-        if isinstance(await self._lookup.find(order_id), Accepted):
-            raise Unavailable("temporal", f"order {order_id} was accepted a moment ago")
-        log.error("workflow_missing", order_id=str(order_id), command_id=command.id)
-        detail = f"Order {order_id} stands, but its workflow is gone: the command was not accepted."
-        raise problems.ProblemAnswer(
-            Problem(slug="workflow_missing", detail=detail, status=503),
-            headers={"Retry-After": str(problems.RETRY_AFTER_SECONDS)},
-            order_id=str(order_id),
-            command_id=command.id,
-        )
-
-
-class _Known(Exception):
-    """The outcome is known without waiting."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.state)
-        self.outcome = outcome
+    async def _accept(self, order_id: UUID, command: Command) -> Accepted:
+        if command.name == "ship":
+            return await self._orders.accept_ship(order_id, command)
+        return await self._orders.carry_out(order_id, command)

@@ -1,4 +1,4 @@
-"""Orders as documents: from a row, or from what Temporal accepted."""
+"""Orders as documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from orderflow.domain.orders import allowed_actions
 from orderflow.store.order_views import EventView, OrderSummary, OrderView
 from orderflow.store.tracking import ORDERS, TrackedOrder
 from orderflow.temporal.names import workflow_id
-from orderflow.temporal.runs import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,8 @@ class OrderDocuments:
         """For a list."""
         return OrderSummaryDocument.model_validate(self._common(order))
 
-    def order(self, order: OrderView | Accepted, tracked: TrackedOrder | None) -> OrderDocument:
-        """The whole."""
-        if isinstance(order, Accepted):
-            return self._placing(order)
+    def order(self, order: OrderView, tracked: TrackedOrder | None) -> OrderDocument:
+        """The whole; without ``tracked``, nothing of payment and inventory."""
         payment, inventory = (tracked.payment, tracked.inventory) if tracked else (None, None)
         return OrderDocument(
             **self._common(order),
@@ -66,27 +63,6 @@ class OrderDocuments:
             "allowed_actions": () if order.pending else allowed_actions(order.status),
             "links": self._links(order.order_id),
         }
-
-    def _placing(self, accepted: Accepted) -> OrderDocument:
-        order = accepted.order
-        return OrderDocument(
-            id=order.order_id,
-            status="PLACING",
-            version=0,
-            reason=None,
-            customer_id=order.customer_id,
-            reference=order.reference,
-            currency=order.currency,
-            total=order.total,
-            created_at=accepted.accepted_at,
-            updated_at=accepted.accepted_at,
-            allowed_actions=(),
-            links=self._links(order.order_id),
-            lines=_lines([(line.sku, line.quantity, line.unit_price) for line in order.lines]),
-            payment=None,
-            inventory=None,
-            tracked_at=None,
-        )
 
     def _links(self, order_id: UUID) -> Links:
         return Links(

@@ -82,14 +82,37 @@ async def expected_version(
     return int(match[1])
 
 
+async def seen_version(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description='Only if it has another version than this one, such as "3"; with `Prefer: wait=N` the answer '
+            "waits for that.",
+            examples=['"3"'],
+            json_schema_extra={"pattern": rf"^{_ENTITY_TAG.pattern}$"},
+        ),
+    ] = None,
+) -> int | None:
+    """The version that the client has; None: none. Raises Rejection."""
+    sent = request.headers.getlist("if-none-match")
+    if not sent:
+        return None
+    match = _ENTITY_TAG.fullmatch(sent[0])
+    if len(sent) > 1 or match is None:
+        raise _refused("If-None-Match", 'Must be one strong entity tag as this API gives it, such as "3".')
+    return int(match[1])
+
+
 async def wait(
     request: Request,
     _: Annotated[
         str | None,
         Header(
             alias="Prefer",
-            description="`wait=N`: answer 202 if the outcome is not known after N seconds (0-60). "
-            "`respond-async`: answer 202 as soon as the request is durable.",
+            description="`wait=N`: how long a ship may wait for its capture before it is answered 202, and a GET with "
+            "`If-None-Match` for a change before it is answered 304 (0-60 s). `respond-async`: not at all.",
             examples=["wait=10"],
         ),
     ] = None,

@@ -10,8 +10,8 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands
 from api.documents import OrderDocuments
-from api.headers import Trace, Wait, expected_version, idempotency_key, trace, wait
-from api.lookup import OrderLookup
+from api.headers import Trace, Wait, expected_version, idempotency_key, seen_version, trace, wait
+from api.waiting import Waiter
 from api.schemas import (
     ORDER_ID,
     AcceptedDocument,
@@ -29,41 +29,43 @@ from api.schemas import (
     PlaceOrder,
     Ship,
 )
-from orderflow.domain.commands import Command, client_command_id, request_hash
+from orderflow.domain.commands import Command, client_command_id, not_found, request_hash
+from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
 from orderflow.store import tracking
 from orderflow.store.database import Database
-from orderflow.store.order_views import Filters, OrderViews, Position
+from orderflow.store.order_views import Filters, OrderView, OrderViews, Position
 
 #: An Idempotency-Key of POST /orders and this make the order's id: the same key, the same order.
 ORDER_IDS: Final = UUID("5d1f3a52-2c36-4e0b-8d0e-6f0d6b1f7a11")
 PLACE_ID: Final = "w:place"
 
 OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
-CommandId = Annotated[str, Path(pattern=r"^[cws]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
+CommandId = Annotated[str, Path(pattern=r"^[cw]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Expected = Annotated[int | None, Depends(expected_version)]
+Seen = Annotated[int | None, Depends(seen_version)]
 Waits = Annotated[Wait, Depends(wait)]
 Traced = Annotated[Trace, Depends(trace)]
 
 _DATABASE = ("unavailable",)
-_READ = ("order_not_found", "invalid", "order_lost", "unavailable")
+_READ = ("order_not_found", "invalid", "unavailable")
 _COMMAND = (
     *("malformed", "invalid_header", "order_not_found", "illegal_transition", "shipment_in_progress"),
     *("version_conflict", "too_large", "unsupported_media_type", "invalid", "idempotency_conflict"),
-    *("order_lost", "unavailable", "workflow_missing"),
+    *("too_many_requests", "unavailable"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRoutes:
-    """What the routes need. ``wait_seconds``: how long to wait for an outcome, unless ``Prefer`` says."""
+    """What the routes need. ``wait_seconds``: how long a ship waits for its outcome, unless ``Prefer`` says."""
 
     database: Database
     views: OrderViews
-    lookup: OrderLookup
     commands: OrderCommands
+    waiter: Waiter
     documents: OrderDocuments
     wait_seconds: float
 
@@ -87,21 +89,19 @@ class OrderRoutes:
             response_model=OrderAnswer,
             responses={
                 201: {"description": "It is a DRAFT.", "headers": _headers("Location", "ETag", "Idempotent-Replayed")},
-                202: _ACCEPTED,
                 **problems.responses(
                     *("malformed", "invalid_header", "too_large", "unsupported_media_type", "invalid"),
-                    *("idempotency_conflict", "order_lost", "unavailable"),
+                    *("idempotency_conflict", "too_many_requests", "unavailable"),
                 ),
             },
             openapi_extra=documented(PlaceOrder),
         )
         async def place_order(
             key: Key,
-            waits: Waits,
             traced: Traced,
             request: Annotated[Received[PlaceOrder], Depends(received(PlaceOrder))],
         ) -> Response:
-            """Accepts the order durably, and waits until it is a DRAFT, or answers 202."""
+            """Makes the order, as a DRAFT."""
             placed = request.body
             order = Order(
                 order_id=uuid5(ORDER_IDS, key) if key else uuid4(),
@@ -117,11 +117,12 @@ class OrderRoutes:
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
             )
-            answer = await self.commands.place(order, placed.payment_token, command, key, self._seconds(waits))
-            return await self._answer(order.order_id, command, answer, waits, 201)
+            answer = await self.commands.place(order, placed.payment_token, command, key)
+            return await self._answer(order.order_id, command, answer, None, 201)
 
     def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
-        slugs = (*_COMMAND, "capture_refused") if name == "ship" else _COMMAND
+        waits_too = name == "ship"
+        slugs = (*_COMMAND, "capture_refused") if waits_too else _COMMAND
 
         @router.post(
             f"/{{order_id}}/{name}",
@@ -131,7 +132,7 @@ class OrderRoutes:
             response_model=OrderAnswer,
             responses={
                 200: {"description": "It is done.", "headers": _headers("ETag", "Idempotent-Replayed")},
-                202: _ACCEPTED,
+                **({202: _ACCEPTED} if waits_too else {}),
                 **problems.responses(*slugs),
             },
             openapi_extra=documented(body, optional=True),
@@ -144,7 +145,7 @@ class OrderRoutes:
             traced: Traced,
             request: Annotated[Received[Body], Depends(received(body, optional=True))],
         ) -> Response:
-            """Accepts the command durably, and waits for its outcome, or answers 202."""
+            """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
             said = request.body.model_dump(exclude_none=True)
             command = Command(
                 name=name,
@@ -155,8 +156,8 @@ class OrderRoutes:
                 traceparent=traced.traceparent,
                 data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
             )
-            answer = await self.commands.send(order_id, command, self._seconds(waits))
-            return await self._answer(order_id, command, answer, waits, 200)
+            answer = await self.commands.carry_out(order_id, command, self._seconds(waits))
+            return await self._answer(order_id, command, answer, waits if waits_too else None, 200)
 
     def _add_reads(self, router: APIRouter) -> None:
         @router.get(
@@ -167,7 +168,7 @@ class OrderRoutes:
             responses=problems.responses("invalid", *_DATABASE),
         )
         async def list_orders(_: Traced, query: Annotated[OrderQuery, Query()]) -> Response:
-            """Orders that have been carried out at least to DRAFT; a PLACING order is found by its id only."""
+            """By status, customer, reference and time; a page at a time."""
             after = cursors.to_position(query.cursor) if query.cursor is not None else None
             filters = Filters(
                 status=query.status,
@@ -192,14 +193,22 @@ class OrderRoutes:
             summary="One order",
             response_model=OrderDocument,
             responses={
-                200: {"description": "The order.", "headers": _headers("ETag")},
-                **problems.responses(*_READ),
+                200: {"description": "The order.", "headers": _headers("ETag", "Preference-Applied")},
+                304: {"description": "It still has the version of `If-None-Match`.", "headers": _headers("ETag")},
+                **problems.responses("invalid_header", *_READ),
             },
         )
-        async def read_order(_: Traced, order_id: OrderId) -> Response:
-            """The order as it is now; PLACING, version 0, while no worker has carried it out."""
-            document = await self._document(order_id)
-            return _json(document, headers={"ETag": f'"{document.version}"'})
+        async def read_order(_: Traced, order_id: OrderId, seen: Seen, waits: Waits) -> Response:
+            """The order as it is now. `If-None-Match` with `Prefer: wait=N`: as soon as it has changed, or 304."""
+            headers = {"Preference-Applied": waits.applied} if waits.applied and seen is not None else {}
+            order = await self._view(order_id)
+            if seen is not None and order.version == seen:
+                if await self.waiter.order_changes(order_id, seen, waits.seconds or 0):
+                    order = await self._view(order_id)
+                if order.version == seen:
+                    return Response(status_code=304, headers=headers | {"ETag": f'"{seen}"'})
+            document = self.documents.order(order, await tracking.read(self.database, order_id))
+            return _json(document, headers=headers | {"ETag": f'"{document.version}"'})
 
         @router.get(
             "/{order_id}/events",
@@ -212,7 +221,7 @@ class OrderRoutes:
             """The order's own events, always current, and those of payment and inventory as the stream brought them."""
             own = await self.views.events(order_id)
             if not own:
-                await self.lookup.find(order_id)
+                raise Rejection(not_found(order_id))
             tracked = await tracking.read(self.database, order_id, timeline=True)
             return _json(EventList(order_id=order_id, events=tuple(documents.events(order_id, own, tracked))))
 
@@ -226,8 +235,8 @@ class OrderRoutes:
         async def read_command(_: Traced, request: Request, order_id: OrderId, command_id: CommandId) -> Response:
             """Where a 202 points to."""
             seen = await self.views.command(order_id, command_id)
-            if seen.outcome is None and not seen.placed:
-                await self.lookup.find(order_id)
+            if not seen.placed:
+                raise Rejection(not_found(order_id))
             refusal = seen.outcome.refusal if seen.outcome else None
             return _json(
                 CommandDocument(
@@ -246,30 +255,37 @@ class OrderRoutes:
     def _seconds(self, waits: Wait) -> float:
         return self.wait_seconds if waits.seconds is None else waits.seconds
 
-    async def _document(self, order_id: UUID) -> OrderDocument:
-        return self.documents.order(await self.lookup.find(order_id), await tracking.read(self.database, order_id))
+    async def _view(self, order_id: UUID) -> OrderView:
+        """The order's row and lines. Raises Rejection (404)."""
+        view = await self.views.read(order_id)
+        if view is None:
+            raise Rejection(not_found(order_id))
+        return view
 
-    async def _answer(self, order_id: UUID, command: Command, answer: Answer, waits: Wait, done: int) -> Response:
-        """The answer to a command, whatever came of it."""
-        headers = {"Idempotent-Replayed": "true"} if answer.replayed else {}
-        if waits.applied:
-            headers["Preference-Applied"] = waits.applied
+    async def _answer(
+        self, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
+    ) -> Response:
+        """The answer to a command, whatever came of it. ``waits``: where the command waits for anything."""
         outcome = answer.outcome
-        if outcome is not None and outcome.refusal is not None:
+        headers = {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+        if waits is not None and waits.applied:
+            headers["Preference-Applied"] = waits.applied
+        if outcome.refusal is not None:
             raise problems.ProblemAnswer(outcome.refusal, headers=headers)
         brief = CommandBrief(
             id=command.id,
             name=command.name,
-            state=outcome.state if outcome and outcome.state != "refused" else "not_recorded",
-            version=outcome.version if outcome else None,
-            status=outcome.status if outcome else None,
+            state="pending" if outcome.state == "pending" else "done",
+            version=outcome.version,
+            status=outcome.status,
         )
         here = f"/orders/{order_id}"
         if brief.state != "done":
             links = AcceptedLinks(order=here, command=f"{here}/commands/{command.id}")
             accepted = AcceptedDocument(id=order_id, command=brief, links=links)
             return _json(accepted, 202, {**headers, "Location": links.command})
-        document = await self._document(order_id)
+        # Payment and inventory stand in GET: what the stream says of them is later than this answer in any case.
+        document = self.documents.order(answer.order or await self._view(order_id), None)
         headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
         return _json(OrderAnswer(**dict(document), command=brief), done, headers)
 
@@ -291,7 +307,7 @@ def _headers(*names: str) -> dict[str, Any]:
 
 
 _ACCEPTED: Final[dict[str, Any]] = {
-    "description": "Durable, and not carried out yet: `Location` says what will come of it.",
+    "description": "Durable, and its capture is under way: `Location` says what will come of it.",
     "model": AcceptedDocument,
     "headers": _headers("Location", "Idempotent-Replayed", "Preference-Applied"),
 }

@@ -67,15 +67,10 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "idempotency_conflict": ProblemType(
         422, "Idempotency conflict", "The same `Idempotency-Key` came with another request before. Send a new key."
     ),
+    "too_many_requests": ProblemType(429, "Too many requests", "Send it again after `Retry-After` seconds."),
     "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
-    "order_lost": ProblemType(
-        500, "Order lost", "The order was accepted, and ended without a trace. People look at it."
-    ),
     "unavailable": ProblemType(
         503, "Dependency unavailable", "`dependency` did not answer. Send the same request with the same key again."
-    ),
-    "workflow_missing": ProblemType(
-        503, "Workflow missing", "The order stands, but what runs it is gone. People look at it; send it again later."
     ),
 }
 
@@ -93,7 +88,7 @@ class ProblemDocument(Model):
     allowed_actions: tuple[str, ...] | None = None
     current_status: str | None = None
     current_version: int | None = None
-    dependency: str | None = Field(None, description="orders, inventory or temporal")
+    dependency: str | None = Field(None, description="orders or inventory")
     order_id: str | None = None
     command_id: str | None = None
 
@@ -159,7 +154,9 @@ def install(app: FastAPI) -> None:
         return answer(request.scope, error.problem, error.headers, **error.members)
 
     async def of_rejection(request: Request, error: Exception) -> Response:
-        return answer(request.scope, cast(Rejection, error).problem)
+        problem = cast(Rejection, error).problem
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.status == 429 else None
+        return answer(request.scope, problem, headers)
 
     async def of_unavailable(request: Request, error: Exception) -> Response:
         error = cast(Unavailable, error)
@@ -222,7 +219,7 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
         )
         entry["description"] += f"{' ' if entry['description'] else ''}`/problems/{slug}`: {kind.meaning}"
         entry["content"][MEDIA_TYPE]["examples"][slug] = {"summary": kind.title, "value": _example(slug, kind)}
-        if kind.status == 503:
+        if kind.status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return documented
 
@@ -258,5 +255,5 @@ _EXAMPLE_MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "illegal_transition": {"allowed_actions": ["approve", "cancel"], "current_status": "DRAFT", "current_version": 1},
     "shipment_in_progress": {"allowed_actions": []},
     "version_conflict": {"current_version": 3},
-    "unavailable": {"dependency": "temporal"},
+    "unavailable": {"dependency": "orders"},
 }

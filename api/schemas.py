@@ -202,7 +202,7 @@ class OrderSummaryDocument(Model):
     """An order in a list. Amounts are integer minor units; times are UTC."""
 
     id: UUID = Field(examples=[ORDER_ID])
-    status: OrderStatus | Literal["PLACING"] = Field(description="PLACING: accepted, and not yet carried out.")
+    status: OrderStatus
     version: int = Field(description="Its ETag.", examples=[3])
     reason: str | None = Field(description="Why it was cancelled.")
     customer_id: str
@@ -228,7 +228,7 @@ class CommandDocument(Model):
     """A command and what came of it.
 
     done: it made ``version`` with ``status``. refused: ``problem`` says why. pending: under way.
-    not_recorded: not carried out yet, or never received.
+    not_recorded: never received, or refused at once: what was refused changed nothing, and is not kept.
     """
 
     id: str = Field(examples=["c:7f3d2c-checkout-1"])
@@ -245,7 +245,7 @@ class CommandBrief(Model):
 
     id: str = Field(examples=["c:7f3d2c-checkout-1"])
     name: str = Field(examples=["approve"])
-    state: Literal["done", "pending", "not_recorded"]
+    state: Literal["done", "pending"]
     version: int | None
     status: str | None
 

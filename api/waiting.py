@@ -1,68 +1,87 @@
-"""Waiting for what comes of commands: one LISTEN connection and one query at a time, for a whole API process.
+"""Waiting for a ship's outcome, or for a newer version of an order: one query for all who wait in this process.
 
-A notice from the orders database, or 100 ms while somebody waits, starts one look-up of everything that is waited
-for. Notices may be lost (they come after the commit, without payload, and connections break): they only make it
-faster. Register before the command is sent, or its outcome could come before anybody looks.
+A notice from the orders database, or 100 ms while somebody waits, starts one look-up of everything that is waited for.
+Notices may be lost (they come after the commit, without payload, and connections break): they only make it faster.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final
+from uuid import UUID
 
 import structlog
 
 from orderflow.domain.errors import Unavailable
-from orderflow.store.database import CHANNEL, Database
-from orderflow.store.outcomes import Ended, Key, Outcomes
+from orderflow.store.database import Database
+from orderflow.store.waits import Wait, ended
 
 POLL_SECONDS: Final = 0.1
-RECONNECT_SECONDS: Final = 1.0
+#: Between two look-ups, however many notices come.
+LEAST_SECONDS: Final = 0.01
 
 log = structlog.get_logger()
 
 
-class Waiting(Protocol):
-    """Somebody who waits for one command."""
+class Waiter:
+    """Looks for all requests of this process. Use ``async with``."""
 
-    async def ended(self, seconds: float) -> Ended | None:
-        """What came of it; None when that is not known within ``seconds``."""
-
-
-class OutcomeWaiter:
-    """Looks up outcomes for all requests of this process. Use ``async with``."""
-
-    def __init__(self, database: Database, outcomes: Outcomes) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._outcomes = outcomes
-        self._waiting: dict[Key, set[asyncio.Future[Ended]]] = {}
+        self._waiting: dict[Wait, set[asyncio.Future[bool]]] = {}
         self._somebody_waits = asyncio.Event()
         self._look = asyncio.Event()
+        self._stopped = False
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "OutcomeWaiter":
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._serve())]
+    async def __aenter__(self) -> "Waiter":
+        listening = self._database.listening(self._noticed, on_connect=self._look.set)
+        self._tasks = [asyncio.create_task(listening), asyncio.create_task(self._serve())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def stop(self) -> None:
+        """The process ends: whoever waits is told so at once, and nobody waits any more."""
+        self._stopped = True
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(False)
+
+    async def command_ends(self, order_id: UUID, command_id: str, seconds: float) -> bool:
+        """Wait until a command is done or refused. False: it is not, after ``seconds``."""
+        return await self._wait(Wait(order_id, command_id=command_id), seconds)
+
+    async def order_changes(self, order_id: UUID, version: int, seconds: float) -> bool:
+        """Wait until the order has a higher version than ``version``. False: it has not, after ``seconds``."""
+        return await self._wait(Wait(order_id, version=version), seconds)
+
+    async def _wait(self, wait: Wait, seconds: float) -> bool:
+        if seconds <= 0 or self._stopped:
+            return False
+        with self._watching(wait) as future:
+            await asyncio.wait([future], timeout=seconds)
+            return future.done() and future.result()
+
     @contextlib.contextmanager
-    def watching(self, key: Key) -> Iterator[Waiting]:
-        """Look out for the outcome of ``key`` from now on, until the block ends."""
-        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, set()).add(future)
+    def _watching(self, wait: Wait) -> Iterator[asyncio.Future[bool]]:
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(wait, set()).add(future)
         self._somebody_waits.set()
+        self._look.set()  # it may have happened already
         try:
-            yield _Watch(future)
+            yield future
         finally:
             future.cancel()
-            if waiting := self._waiting.get(key):
+            if waiting := self._waiting.get(wait):
                 waiting.discard(future)
                 if not waiting:
-                    del self._waiting[key]
+                    del self._waiting[wait]
 
     async def _serve(self) -> None:
         while True:
@@ -76,51 +95,21 @@ class OutcomeWaiter:
                 continue
             try:
                 await self._look_up()
+                await asyncio.sleep(LEAST_SECONDS)
             except Unavailable as error:
                 log.warning("outcomes_unknown", detail=str(error))
                 await asyncio.sleep(POLL_SECONDS)
             except Exception:
                 # A bug must not silently leave every request of this process waiting for ever.
-                log.exception("unexpected_error", where="looking up outcomes")
+                log.exception("unexpected_error", where="looking up what is waited for")
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _look_up(self) -> None:
-        for key, ended in (await self._outcomes.ended(list(self._waiting))).items():
-            for future in self._waiting.pop(key, set()):
+        for wait in await ended(self._database, list(self._waiting)):
+            for future in self._waiting.pop(wait, set()):
                 if not future.done():
-                    future.set_result(ended)
+                    future.set_result(True)
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._listen_once()
-            except Unavailable as error:
-                log.info("not_listening", detail=str(error))
-            except Exception:
-                log.exception("unexpected_error", where="listening for outcomes")
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _listen_once(self) -> None:
-        """Listen until the connection is lost. Without it, polling goes on."""
-        lost = asyncio.Event()
-        connection = await self._database.listen()
-        try:
-            connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(CHANNEL, self._noticed)
-            self._look.set()  # what was said while nobody listened
-            await lost.wait()
-        finally:
-            connection.terminate()
-
-    def _noticed(self, *_: Any) -> None:
+    def _noticed(self) -> None:
         if self._waiting:
             self._look.set()
-
-
-class _Watch:
-    def __init__(self, future: asyncio.Future[Ended]) -> None:
-        self._future = future
-
-    async def ended(self, seconds: float) -> Ended | None:
-        await asyncio.wait([self._future], timeout=seconds)
-        return self._future.result() if self._future.done() else None

@@ -124,13 +124,29 @@ class Settings(BaseSettings):
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: str = Field("http://localhost:8080", description="Where the CLI finds the API.")
     api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
-        2.0, description="How long a request waits for its outcome before it answers 202, unless `Prefer` says."
+        2.0, description="How long a ship waits for its capture before it is answered 202, unless `Prefer` says."
     )
     api_temporal_timeout_seconds: PositiveFloat = Field(
-        1.5, description="How long the API tries to hand a command to Temporal before it answers 503."
+        1.5, description="How long the API tries to tell Temporal of a command; then a dispatcher does."
     )
 
     # --- Workers ---
+    steps: Literal["near", "far"] = Field(
+        "near",
+        description="Where the steps of payment and inventory run. `near`: in the orders worker first, once, where its "
+        "process has that role too, and on the service's task queue if that gives no answer. `far`: on the task queue "
+        "only, as where services are deployed apart. A run keeps what its first look found.",
+    )
+    token_private_key_file: Path | None = Field(
+        None,
+        description="The payments role's private keys for payment tokens (PEM, X25519, PKCS 8; several one behind the "
+        "other while old ones are needed). Default: `keys/payment-tokens.pem` in the data folder.",
+    )
+    token_public_key_file: Path | None = Field(
+        None,
+        description="What the API seals payment tokens with (PEM, X25519). Default: `keys/payment-tokens.pub.pem` in "
+        "the data folder. `orderflow setup` makes the pair where there is none.",
+    )
     draft_ttl_seconds: PositiveInt = Field(86_400, description="A DRAFT order that is older expires.")
     worker_max_cached_workflows: PositiveInt = Field(
         1000, description="Above the number of orders in flight, or every step replays the order's history."
@@ -274,6 +290,16 @@ class Settings(BaseSettings):
         elif usual and dotenv_settings().get("profile"):
             raise profiles.ProfileError(f"{_ENV_FILE} cannot choose a profile: export ORDERFLOW_PROFILE, or --profile")
         return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+    @property
+    def token_private_key(self) -> Path:
+        """The file with the private keys for payment tokens."""
+        return self.token_private_key_file or self.data_dir / "keys" / "payment-tokens.pem"
+
+    @property
+    def token_public_key(self) -> Path:
+        """The file with the public key for payment tokens."""
+        return self.token_public_key_file or self.data_dir / "keys" / "payment-tokens.pub.pem"
 
     def database_url(self, service: Service) -> str:
         """The database of ``service``, as its service role."""

@@ -1,38 +1,24 @@
 """The payments worker: authorize, capture, void."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.payments import PaymentActivities
-from orderflow.databases import open_database
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
-from orderflow.gateways.protocol import PaymentGateway
 from orderflow.settings import Settings
-from orderflow.store.database import Database
-from orderflow.store.payments import Payments
 from orderflow.telemetry.health import Health
 from orderflow.temporal.names import PAYMENTS_QUEUE
-from orderflow.temporal.worker import make_worker, serve_queue
+from orderflow.temporal.worker import make_worker, serve_queue, steps_of
+from workers.shared import Shared
+from workflows.steps import PaymentSteps
 
 
-def make(client: Client, settings: Settings, database: Database, gateway: PaymentGateway) -> Worker:
+def make(client: Client, settings: Settings, steps: PaymentSteps) -> Worker:
     """The worker of the task queue ``payments``."""
-    steps = PaymentActivities(Payments(database), gateway)
-    activities: list[Callable[..., Any]] = [steps.authorize_payment, steps.capture_payment, steps.void_payment]
-    return make_worker(client, settings, PAYMENTS_QUEUE, activities)
+    return make_worker(client, settings, PAYMENTS_QUEUE, steps_of(PaymentSteps, steps))
 
 
-async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health, shared: Shared) -> None:
     """Work until ``stopping`` is set."""
-    async with (
-        open_database(settings, "payments") as database,
-        gateway_client(settings.gateway_url, settings.gateway_timeout_seconds) as http,
-    ):
-        gateway = HttpPaymentGateway(http)
-        await serve_queue(
-            settings, stopping, health, "payments", lambda client: make(client, settings, database, gateway)
-        )
+    steps = await shared.payments()
+    await serve_queue(settings, stopping, health, "payments", lambda client: make(client, settings, steps))

@@ -16,6 +16,7 @@ from operations.reconciliation.workflow import RECONCILIATION_QUEUE, ReconcileWo
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health
 from orderflow.temporal.worker import make_worker, serve_queue
+from workers.shared import Shared
 
 
 def make(client: Client, settings: Settings, stores: Stores) -> Worker:
@@ -24,7 +25,7 @@ def make(client: Client, settings: Settings, stores: Stores) -> Worker:
     return make_worker(client, settings, RECONCILIATION_QUEUE, [steps.reconcile], [ReconcileWorkflow])
 
 
-async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: Shared) -> None:
     """Work until ``stopping`` is set."""
     async with open_stores(settings) as stores:
         schedule = asyncio.create_task(keep_schedule(settings, stopping))

@@ -14,6 +14,7 @@ from orderflow.stream.topic import check_topic
 from orderflow.stream.truncation import Watch
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
+from workers.shared import Shared
 
 
 def make_watch(service: str, database: Database, settings: Settings) -> Watch:
@@ -51,7 +52,7 @@ def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str
     return relay, database
 
 
-async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: Shared) -> None:
     """Run the relays of the three databases until ``stopping`` is set."""
 
     async def relay_one(service: str, dsn: str) -> None:

@@ -11,10 +11,11 @@ import structlog
 from orderflow import process
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
+from workers.shared import Shared
 
 ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 
-Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
+Serve = Callable[[Settings, asyncio.Event, Health, Shared], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +29,10 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with asyncio.TaskGroup() as tasks:
+    async with Shared(settings, roles) as shared, asyncio.TaskGroup() as tasks:
         for role in roles:
             serve = cast(Serve, importlib.import_module(f"workers.{role}").serve)
-            tasks.create_task(_served(serve, settings, stopping, health), name=role)
+            tasks.create_task(_served(serve, settings, stopping, health, shared), name=role)
         if settings.health_port:
             serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
             tasks.create_task(serving, name="health")
@@ -39,7 +40,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     log.info("stopped", roles=list(roles))
 
 
-async def _served(serve: Serve, settings: Settings, stopping: asyncio.Event, health: Health) -> None:
-    await serve(settings, stopping, health)
+async def _served(serve: Serve, settings: Settings, stopping: asyncio.Event, health: Health, shared: Shared) -> None:
+    await serve(settings, stopping, health, shared)
     if not stopping.is_set():
         raise RuntimeError("a role ended although nobody asked it to")

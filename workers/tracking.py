@@ -13,13 +13,14 @@ from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
 from orderflow_events.pauses import Backoff, pause
+from workers.shared import Shared
 
 PART = "tracking"
 
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: Shared) -> None:
     """Track until ``stopping`` is set."""
 
     def report(state: str) -> None:

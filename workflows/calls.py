@@ -1,13 +1,20 @@
-"""The steps of the other services as the order calls them: what each is given, on which task queue."""
+"""The steps of the other services as the order calls them: what each is given, and where it runs.
+
+A step is tried near first: once, as a local activity, inside the workflow task that wants it. What gives no answer
+there becomes an ordinary activity on its service's task queue, which is tried without bound. Both attempts carry the
+same command ids, so they are one.
+"""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
-from orderflow.domain.orders import Order
 from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
-from workflows.options import REMOTE
+from workflows.options import FAR, NEAR
 from workflows.steps import (
     AuthorizePayment,
     CapturePayment,
@@ -16,50 +23,70 @@ from workflows.steps import (
     PaymentSteps,
     ReserveInventory,
     StepOutcome,
+    ToSecure,
     Trace,
 )
 
-#: Starts a step and waits for its outcome, as often as it is called.
-Call = Callable[[], Awaitable[StepOutcome]]
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One step to be taken. ``service`` is the name of its task queue, too."""
+
+    method: Callable[[Any, Any], Awaitable[StepOutcome]]
+    request: object
+    service: str
+    summary: str
+
+    async def outcome(self, *, near: bool) -> StepOutcome:
+        """What it came to. Raises ActivityError where not even repeating helps: a bug."""
+        if near:
+            try:
+                return await workflow.execute_local_activity_method(
+                    self.method, self.request, summary=self.summary, **NEAR
+                )
+            except ActivityError:
+                pass  # no answer: from here on it is tried where everybody sees it
+        return await workflow.execute_activity_method(
+            self.method, self.request, task_queue=self.service, summary=self.summary, **FAR
+        )
 
 
-def authorize(order: Order, token: str | None, trace: Trace) -> Call:
+def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:
     """Hold the order's total."""
     request = AuthorizePayment(
-        order_id=order.order_id, amount=order.total, currency=order.currency, payment_token=token, trace=trace
+        order_id=order_id,
+        amount=secure.total,
+        currency=secure.currency,
+        sealed_token=secure.sealed_token,
+        trace=trace,
     )
-    return _call(PaymentSteps.authorize_payment, request, PAYMENTS_QUEUE, "authorize payment")
+    return Call(PaymentSteps.authorize_payment, request, PAYMENTS_QUEUE, "authorize payment")
 
 
-def capture(order: Order, ship_id: str, trace: Trace) -> Call:
+def capture(order_id: UUID, ship_id: str, trace: Trace) -> Call:
     """Take what is held, for the ship with this command id."""
-    request = CapturePayment(order_id=order.order_id, command_id=f"w:capture:{ship_id}", trace=trace)
-    return _call(PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, "capture payment")
+    request = CapturePayment(order_id=order_id, command_id=f"w:capture:{ship_id}", trace=trace)
+    return Call(PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, "capture payment")
 
 
-def void(order: Order, trace: Trace) -> Call:
+def void(order_id: UUID, trace: Trace) -> Call:
     """Shut the payment's door."""
-    request = CloseDoor(order_id=order.order_id, trace=trace)
-    return _call(PaymentSteps.void_payment, request, PAYMENTS_QUEUE, "void payment")
+    return Call(PaymentSteps.void_payment, CloseDoor(order_id=order_id, trace=trace), PAYMENTS_QUEUE, "void payment")
 
 
-def reserve(order: Order, trace: Trace) -> Call:
+def reserve(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:
     """Set all lines aside."""
-    request = ReserveInventory(order_id=order.order_id, lines=order.lines, trace=trace)
-    return _call(InventorySteps.reserve_inventory, request, INVENTORY_QUEUE, "reserve stock")
+    request = ReserveInventory(order_id=order_id, lines=secure.lines, trace=trace)
+    return Call(InventorySteps.reserve_inventory, request, INVENTORY_QUEUE, "reserve stock")
 
 
-def commit(order: Order, trace: Trace) -> Call:
+def commit(order_id: UUID, trace: Trace) -> Call:
     """Let the reserved stock go."""
-    request = CloseDoor(order_id=order.order_id, trace=trace)
-    return _call(InventorySteps.commit_inventory, request, INVENTORY_QUEUE, "commit stock")
+    request = CloseDoor(order_id=order_id, trace=trace)
+    return Call(InventorySteps.commit_inventory, request, INVENTORY_QUEUE, "commit stock")
 
 
-def release(order: Order, trace: Trace) -> Call:
+def release(order_id: UUID, trace: Trace) -> Call:
     """Shut the reservation's door."""
-    request = CloseDoor(order_id=order.order_id, trace=trace)
-    return _call(InventorySteps.release_inventory, request, INVENTORY_QUEUE, "release stock")
-
-
-def _call(step: Callable[[Any, Any], Awaitable[StepOutcome]], request: object, task_queue: str, summary: str) -> Call:
-    return lambda: workflow.execute_activity_method(step, request, task_queue=task_queue, summary=summary, **REMOTE)
+    request = CloseDoor(order_id=order_id, trace=trace)
+    return Call(InventorySteps.release_inventory, request, INVENTORY_QUEUE, "release stock")

@@ -1,7 +1,6 @@
 """What people read in the Temporal Web UI: where the order stands and what it waits for."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 from orderflow.domain.orders import OrderStatus, allowed_actions
 from workflows.steps import StepOutcome
@@ -16,29 +15,24 @@ _RUNNING = {
 }
 
 
-def waits_for(
-    status: str | None, steps: Mapping[str, StepOutcome | None], expires_at: datetime | None
-) -> Iterator[str]:
+def waits_for(status: str | None, steps: Mapping[str, StepOutcome | None]) -> Iterator[str]:
     """One phrase for each thing the order waits for; none when it is over."""
     if status is None:
-        yield "the orders database to take its row"
+        yield "the orders database to tell its row"
         return
     for name, outcome in steps.items():
         if outcome is None:
-            yield _RUNNING[name.partition(" ")[0]]
+            # A step that nobody has put into words is told by its name.
+            yield _RUNNING.get(name, f"the step {name}")
     actions = allowed_actions(status)
     if actions and status != OrderStatus.APPROVED:
         yield f"somebody to {' or '.join(actions)} it"
-    if status == OrderStatus.DRAFT and expires_at is not None:
-        yield f"its expiry at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def details(
-    status: str | None, version: int, steps: Mapping[str, StepOutcome | None], expires_at: datetime | None
-) -> str:
+def details(status: str | None, version: int, steps: Mapping[str, StepOutcome | None]) -> str:
     """Markdown for the workflow's page."""
-    lines = [f"**{status or 'PLACING'}** (version {version})"]
-    waiting = list(waits_for(status, steps, expires_at))
+    lines = [f"**{status or 'not looked yet'}** (version {version})"]
+    waiting = list(waits_for(status, steps))
     lines.append("Waits for " + ", and for ".join(waiting) + "." if waiting else "Nothing is left to do.")
     for name, outcome in steps.items():
         if outcome is not None:

@@ -7,15 +7,23 @@ from temporalio.common import RetryPolicy
 
 
 class LocalOptions(TypedDict):
-    """For transitions, which only write a row."""
+    """For reads and transitions of the order's own row."""
 
     start_to_close_timeout: timedelta
     local_retry_threshold: timedelta
     retry_policy: RetryPolicy
 
 
-class RemoteOptions(TypedDict):
-    """For steps of the other services."""
+class NearOptions(TypedDict):
+    """For the first attempt of a step, in the workflow task that wants it."""
+
+    schedule_to_close_timeout: timedelta
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+class FarOptions(TypedDict):
+    """For a step on its service's task queue."""
 
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
@@ -29,7 +37,15 @@ LOCAL: Final = LocalOptions(
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=30)),
 )
 
-REMOTE: Final = RemoteOptions(
+#: Above a gateway's usual answer, well below the 10 s of a workflow task: a signal waits for it.
+NEAR_SECONDS: Final = 3.0
+NEAR: Final = NearOptions(
+    schedule_to_close_timeout=timedelta(seconds=NEAR_SECONDS),
+    start_to_close_timeout=timedelta(seconds=NEAR_SECONDS),
+    retry_policy=RetryPolicy(maximum_attempts=1),
+)
+
+FAR: Final = FarOptions(
     start_to_close_timeout=timedelta(seconds=15),
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=10)),
 )

@@ -5,18 +5,19 @@ an error means "no answer yet", and Temporal tries again.
 """
 
 from abc import ABC, abstractmethod
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Final, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
 from temporalio import activity
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.money import Currency
-from orderflow.domain.orders import Line, Order, Reason
+from orderflow.domain.orders import Line, Reason
+
+#: What a near step fails with where its service is not in the worker's process, or has not answered for a while.
+NOT_HERE: Final = "not_here"
 
 
 class Trace(Model):
@@ -26,42 +27,70 @@ class Trace(Model):
     traceparent: str | None = None
 
 
-class OrderCommand(Model):
-    """A transition of one order."""
+class Look(Model):
+    """Read the order's row. ``first``: the run has not chosen yet where its steps run."""
+
+    order_id: UUID
+    first: bool
+
+
+class PendingShip(Model):
+    """A ship that was accepted, whose capture is not recorded yet."""
+
+    command_id: str
+    trace: Trace
+
+
+class ToSecure(Model):
+    """What payment and inventory need of an APPROVED order. ``total`` in minor units.
+
+    ``sealed_token``: the payment token, as the payments role can open it; None: it is gone.
+    """
+
+    total: int
+    currency: Currency
+    lines: tuple[Line, ...]
+    sealed_token: str | None
+
+
+class OrderRow(Model):
+    """What a look found. ``status`` None: there is no such order.
+
+    ``trace``: of the command that wrote the row last. ``secure``: while it is APPROVED. ``near``: the services that
+    the worker has in its own process; what the first look says holds for the run.
+    """
+
+    status: str | None
+    version: int
+    trace: Trace = Trace()
+    ship: PendingShip | None = None
+    secure: ToSecure | None = None
+    near: tuple[str, ...] = ()
+
+
+class MoveOrder(Model):
+    """A transition of the workflow's own: fulfil, fail, or an operator's cancel."""
 
     order_id: UUID
     command: Command
 
 
-class RefusedCommand(Model):
-    """A command that ends with ``problem``."""
+class EndShip(Model):
+    """A ship whose capture is known. ``problem``: why it was refused; None: the money was taken."""
 
     order_id: UUID
-    command: Command
-    problem: Problem
-
-
-class PlaceOrder(Model):
-    """The first transition."""
-
-    order: Order
-    command: Command
-
-
-class Placed(Model):
-    """``expires_at``: when the DRAFT expires."""
-
-    outcome: Outcome
-    expires_at: datetime
+    command_id: str
+    problem: Problem | None = None
+    trace: Trace
 
 
 class AuthorizePayment(Model):
-    """Hold ``amount`` minor units. The token is used here and stored nowhere; None: it is gone."""
+    """Hold ``amount`` minor units. ``sealed_token`` None: it is gone."""
 
     order_id: UUID
     amount: int
     currency: Currency
-    payment_token: str | None
+    sealed_token: str | None
     trace: Trace
 
 
@@ -100,84 +129,46 @@ class StepOutcome(Model):
     detail: str | None = None
 
 
-class StartOrder(Model):
-    """The workflow's input: the whole order, and what was carried over from the run before."""
+class OrderResult(Model):
+    """How a run ended. ``status`` None: the order has no row."""
 
-    order: Order
-    payment_token: str | None
-    request_hash: str
-    correlation_id: str = ""
-    traceparent: str | None = None
-    carried: "Carried | None" = None
-
-
-class Carried(Model):
-    """What a run hands to the next (continue as new). It never runs a step and its inbox is empty then."""
-
-    status: str
+    status: str | None
     version: int
-    expires_at: datetime
-    payment: StepOutcome | None = None
-    inventory: StepOutcome | None = None
-    raw_signals: int = 0
-    was_approved: bool = False
 
 
-#: What a database and an HTTP header take.
-_Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x20-\x7e]*$")]
+class OrderState(Model):
+    """What the query ``order`` answers: the workflow's view, for people."""
 
-
-class SignalledCommand(Model):
-    """What a signal (``approve``, ``ship``, ``complete``, ``cancel``) carries. Every field may be left out.
-
-    ``command_id``: ``c:<Idempotency-Key>``; without one the workflow counts ``s:1``, ``s:2``, …
-    ``data``: carrier and tracking_number of a ship; note, or reason, of a cancel.
-    """
-
-    command_id: str | None = None
-    request_hash: _Word | None = None
-    expected_version: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    correlation_id: _Word | None = None
-    traceparent: _Word | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
+    status: str | None
+    version: int
+    waits_for: tuple[str, ...]
+    running: tuple[str, ...]
+    looks: int
+    payment: StepOutcome | None
+    inventory: StepOutcome | None
 
 
 class OrderSteps(ABC):
-    """Transitions of the order's own row. Local activities: they only write a row."""
+    """Reads and transitions of the order's own row. Local activities: one statement each."""
 
     @activity.defn
     @abstractmethod
-    async def place_order(self, request: PlaceOrder) -> Placed:
-        """Make the row."""
+    async def look(self, request: Look) -> OrderRow:
+        """The row as it is now."""
 
     @activity.defn
     @abstractmethod
-    async def move_order(self, request: OrderCommand) -> Outcome:
-        """approve, fulfil, complete, cancel, expire or fail."""
+    async def move_order(self, request: MoveOrder) -> Outcome:
+        """fulfil, fail, or an operator's cancel."""
 
     @activity.defn
     @abstractmethod
-    async def accept_ship(self, request: OrderCommand) -> Outcome:
-        """Judge a ship: pending, or refused."""
-
-    @activity.defn
-    @abstractmethod
-    async def record_ship(self, request: OrderCommand) -> Outcome:
-        """After the capture: SHIPPED."""
-
-    @activity.defn
-    @abstractmethod
-    async def refuse_ship(self, request: RefusedCommand) -> Outcome:
-        """After a refused capture: the ship is refused, the order stays FULFILLING."""
-
-    @activity.defn
-    @abstractmethod
-    async def refuse_command(self, request: RefusedCommand) -> Outcome:
-        """Record a command that cannot even be judged."""
+    async def end_ship(self, request: EndShip) -> Outcome:
+        """After the capture: SHIPPED; after a refused one: the ship is refused, the order stays FULFILLING."""
 
 
 class PaymentSteps(ABC):
-    """What the payment service does. Ordinary activities on its own task queue."""
+    """What the payment service does."""
 
     @activity.defn
     @abstractmethod
@@ -196,7 +187,7 @@ class PaymentSteps(ABC):
 
 
 class InventorySteps(ABC):
-    """What the inventory service does. Ordinary activities on its own task queue."""
+    """What the inventory service does."""
 
     @activity.defn
     @abstractmethod

@@ -1,7 +1,7 @@
 """Orders: what a customer asks for, and the LIFECYCLE of the answer."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import Field, StrictInt, StringConstraints
@@ -23,7 +23,7 @@ Note = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=PL
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands. PLACING (accepted, no row yet) is not among them: no row has it."""
+    """Where an order stands."""
 
     DRAFT = "DRAFT"
     APPROVED = "APPROVED"
@@ -73,33 +73,6 @@ class Order(Model):
         return sum(line.total for line in self.lines)
 
 
-class NoDetails(Model):
-    """What an approve and a complete carry: nothing."""
-
-
-class ShipDetails(Model):
-    """What a ship may carry; it goes into the event."""
-
-    carrier: ShortText | None = None
-    tracking_number: ShortText | None = None
-
-
-class CancelDetails(Model):
-    """What a cancel may carry; it goes into the event. Without a reason it is an operator's."""
-
-    reason: Literal[Reason.CUSTOMER, Reason.OPERATOR] = Reason.OPERATOR
-    note: Note | None = None
-
-
-#: What each command of a client may carry.
-DETAILS: Final[dict[str, type[Model]]] = {
-    "approve": NoDetails,
-    "ship": ShipDetails,
-    "complete": NoDetails,
-    "cancel": CancelDetails,
-}
-
-
 _STATUS = OrderStatus
 
 LIFECYCLE = Lifecycle(
@@ -115,9 +88,17 @@ LIFECYCLE = Lifecycle(
 )
 
 #: What a client may ask of an order that exists; the rest is the workflow's own.
-CUSTOMER_COMMANDS: Final = tuple(DETAILS)
+CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")
 
 
 def allowed_actions(status: str | None) -> tuple[str, ...]:
     """What a client may ask of an order in ``status``."""
     return tuple(command for command in LIFECYCLE.allowed(status) if command in CUSTOMER_COMMANDS)
+
+
+def was_approved(status: str | None, version: int) -> bool:
+    """Whether an order with this row ever was APPROVED, so that money or stock may be held for it.
+
+    A DRAFT has version 1: what was cancelled as one has version 2.
+    """
+    return version > (2 if status == OrderStatus.CANCELLED else 1)

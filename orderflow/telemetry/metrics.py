@@ -71,6 +71,36 @@ FULFILLING_SECONDS: Final = Histogram(
     query="histogram_quantile(0.95, sum by (le) (rate(orderflow_order_approve_to_fulfilling_seconds_bucket[5m])))",
 )
 
+# --- Handovers ---
+HANDOVERS: Final = Gauge(
+    "handovers_pending",
+    "Orders that Temporal must look at and has not been told of.",
+    ("service",),
+    item="Handovers that wait",
+    query="max by (service) (orderflow_handovers_pending)",
+)
+HANDOVERS_REFUSED: Final = Gauge(
+    "handovers_refused",
+    "Those of them that Temporal does not take; tried again after minutes.",
+    ("service",),
+    item="Handovers that Temporal refuses",
+    query="max by (service) (orderflow_handovers_refused)",
+)
+HANDOVERS_OLDEST_AGE: Final = Gauge(
+    "handovers_oldest_age_seconds",
+    "How long the oldest of them has waited; 0: none waits.",
+    ("service",),
+    item="Age of the oldest handover",
+    query="max by (service) (orderflow_handovers_oldest_age_seconds)",
+)
+HANDOVERS_TOLD: Final = Counter(
+    "handovers_told_total",
+    "Messages to Temporal by a dispatcher: told, unavailable (tried again), refused, error (a bug).",
+    ("outcome",),
+    item="Handovers by the dispatcher",
+    query="sum by (outcome) (rate(orderflow_handovers_told_total[5m]))",
+)
+
 # --- Steps ---
 STEP_SECONDS: Final = Histogram(
     "step_duration_seconds",

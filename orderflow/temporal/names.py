@@ -4,12 +4,11 @@ from typing import Final
 from uuid import UUID
 
 #: Task queues: each service scales, deploys and fails on its own.
-ORDERS_QUEUE: Final = "orders"
+ORDERS_QUEUE: Final = "order-runs"
 PAYMENTS_QUEUE: Final = "payments"
 INVENTORY_QUEUE: Final = "inventory"
 
-#: Temporal search attributes of an order, both of type Keyword.
-CUSTOMER_ID: Final = "CustomerId"
+#: A search attribute of an order, of type Keyword. Nothing in Temporal names its customer.
 ORDER_STATUS: Final = "OrderStatus"
 
 

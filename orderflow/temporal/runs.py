@@ -1,7 +1,7 @@
-"""The one facade to the orders that run in Temporal: start one, signal it, ask what is known of it.
+"""The one facade to the orders that run in Temporal: have one looked at, ask what is known of it.
 
-Every call has an end. All methods raise Unavailable when Temporal gives no answer in time; a start or a signal may
-have been taken then.
+Every call has an end. All methods raise Unavailable when Temporal gives no answer in time; a message may have been
+taken then.
 """
 
 import asyncio
@@ -34,17 +34,16 @@ from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.model import Model
-from orderflow.domain.orders import Order, OrderStatus
+from orderflow.domain.handovers import Handover
+from orderflow.domain.orders import OrderStatus
 from orderflow.temporal.answering import answering
-from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS, ORDER_WORKFLOW, ORDERS_QUEUE, order_of, workflow_id
+from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW, ORDERS_QUEUE, order_of, workflow_id
 
 #: For who does not say how long a call may take.
 TIMEOUT: Final = timedelta(seconds=10)
@@ -52,8 +51,6 @@ TIMEOUT: Final = timedelta(seconds=10)
 _QUERY_TIMEOUT: Final = timedelta(seconds=3)
 #: Beyond the client's own limit, so that its answer (which says more) comes first.
 _MARGIN: Final = timedelta(seconds=0.5)
-_GOES_ON: Final = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
-_CUSTOMER: Final = SearchAttributeKey.for_keyword(CUSTOMER_ID)
 _STATUS: Final = SearchAttributeKey.for_keyword(ORDER_STATUS)
 _OPEN: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _BROKEN: Final = (
@@ -64,20 +61,10 @@ Connect = Callable[[], Awaitable[Client]]
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """An order as it was accepted; ``running``: its workflow has not ended."""
-
-    order: Order
-    request_hash: str
-    accepted_at: datetime
-    running: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RunFact:
     """What Temporal says of an order. ``since``: when the run was started or closed; ``ended``: how it closed.
 
-    ``status``: the search attribute. ``version`` and ``busy`` (steps under way, inbox) where it answered a query.
+    ``status``: the search attribute. ``version`` and ``busy`` (steps under way) where it answered a query.
     """
 
     state: Literal["running", "closed", "missing"]
@@ -87,6 +74,10 @@ class RunFact:
     run_id: str | None = None
     version: int | None = None
     busy: tuple[str, ...] | None = None
+
+
+class TemporalRefuses(Exception):
+    """Temporal does not take this message, and will not later either: too large, or too many before it."""
 
 
 class OrderRuns:
@@ -133,62 +124,41 @@ class OrderRuns:
 
     # --- Doing ---
 
-    async def start(self, order: Order, start: Model, request_hash: str) -> bool:
-        """Accept an order: its workflow is started with ``start``. False: it was accepted before."""
-        async with self.answering() as client:
-            try:
-                await client.start_workflow(
-                    ORDER_WORKFLOW,
-                    start,
-                    id=workflow_id(order.order_id),
-                    task_queue=ORDERS_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    # For those who ask before there is a row. Never the payment token.
-                    memo={"order": order, "request_hash": request_hash},
-                    search_attributes=_attributes(order, OrderStatus.DRAFT),
-                    static_summary=_summary(order),
-                    rpc_timeout=self.timeout,
-                )
-            except WorkflowAlreadyStartedError:
-                return False
-        return True
+    async def tell(self, handover: Handover) -> None:
+        """Have the order's workflow look at its row: started if none runs, else signalled. Again: a look more.
 
-    async def start_again(
-        self, order: Order, start: Model, request_hash: str, *, status: str, reason: str, first: Model
-    ) -> None:
-        """A new run of an order whose ``status`` is known, because of ``reason``. One that runs is left alone.
-
-        It is handed ``first`` as a ``complete`` with its start.
+        A run that came to its end is started again only where the handover says so. Raises Unavailable, and
+        TemporalRefuses.
         """
-        async with self.answering() as client:
-            try:
-                await client.start_workflow(
-                    ORDER_WORKFLOW,
-                    start,
-                    id=workflow_id(order.order_id),
-                    task_queue=ORDERS_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                    memo={"order": order, "request_hash": request_hash, "started_again": reason},
-                    search_attributes=_attributes(order, status),
-                    static_summary=reason[:200],
-                    start_signal="complete",
-                    start_signal_args=[first],
-                    rpc_timeout=self.timeout,
-                )
-            except WorkflowAlreadyStartedError:
-                return
+        try:
+            async with self.answering() as client:
+                if handover.name == "approve" and not handover.again:
+                    try:
+                        await self._start(client, handover)
+                    except WorkflowAlreadyStartedError:
+                        pass  # told before, and started then: a signal, in case it has looked already
+                    else:
+                        return
+                try:
+                    await self._start(client, handover, start_signal=handover.name)
+                except WorkflowAlreadyStartedError:
+                    return  # its run came to its end: nothing is left to do
+        except RPCError as error:
+            raise TemporalRefuses(error.message or error.status.name) from error
 
-    async def signal(self, order_id: UUID, name: str, command: Model) -> bool:
-        """Hand a command to an order. False: no workflow of this order runs."""
-        async with self.answering() as client:
-            try:
-                await self.handle(client, order_id).signal(name, command, rpc_timeout=self.timeout)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return False
-                raise
-        return True
+    async def _start(self, client: Client, handover: Handover, **signal: Any) -> None:
+        reuse = WorkflowIDReusePolicy
+        status = SearchAttributePair(_STATUS, OrderStatus.APPROVED.value)
+        await client.start_workflow(
+            ORDER_WORKFLOW,
+            id=workflow_id(handover.order_id),
+            task_queue=ORDERS_QUEUE,
+            id_reuse_policy=reuse.ALLOW_DUPLICATE if handover.again else reuse.ALLOW_DUPLICATE_FAILED_ONLY,
+            # What the order is when its run begins; the first look sets it right where it begins later.
+            search_attributes=TypedSearchAttributes([status]),
+            rpc_timeout=self.timeout,
+            **signal,
+        )
 
     async def check(self) -> None:
         """See that Temporal answers."""
@@ -197,21 +167,6 @@ class OrderRuns:
                 raise Unavailable("temporal", "it is not serving")
 
     # --- Asking about one order ---
-
-    async def accepted(self, order_id: UUID) -> Accepted | None:
-        """What was accepted; None: no such order, as far as Temporal remembers."""
-        async with self.answering() as client:
-            try:
-                description = await self.handle(client, order_id).describe(rpc_timeout=self.timeout)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                raise
-        order = await description.memo_value("order", None, type_hint=Order)
-        request_hash = await description.memo_value("request_hash", None, type_hint=str)
-        if order is None or request_hash is None:
-            return None  # started by hand, without a memo: unknown until it has a row
-        return Accepted(order, request_hash, description.start_time, description.status in _GOES_ON)
 
     async def look(self, order_id: UUID) -> RunFact:
         """The order's latest run, now."""
@@ -230,7 +185,7 @@ class OrderRuns:
                 state: dict[str, Any] = await self.handle(client, order_id).query("order", rpc_timeout=_QUERY_TIMEOUT)
             except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
                 return run
-        busy = (*state["running"], *state["inbox"])
+        busy = tuple(state["running"])
         return RunFact(
             run.state, run.since, state["status"] or run.status, run.ended, run.run_id, state["version"], busy
         )
@@ -284,18 +239,6 @@ class OrderRuns:
 
 async def _never() -> Client:
     raise AssertionError("it was made with a client")
-
-
-def _attributes(order: Order, status: str) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [SearchAttributePair(_CUSTOMER, order.customer_id), SearchAttributePair(_STATUS, str(status))]
-    )
-
-
-def _summary(order: Order) -> str:
-    """For the Web UI's list. Temporal takes at most 400 bytes."""
-    lines = f"{len(order.lines)} line{'s' if len(order.lines) != 1 else ''}"
-    return f"{order.customer_id[:40]}: {lines}, {order.total} {order.currency} (minor units)"
 
 
 def _fact(execution: Execution) -> RunFact:

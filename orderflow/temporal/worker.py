@@ -44,6 +44,12 @@ def make_worker(
     )
 
 
+def steps_of(contract: type, steps: object) -> list[Callable[..., Any]]:
+    """The activities that ``steps`` implements: the abstract methods of its ``contract``, in its order."""
+    missing: frozenset[str] = contract.__abstractmethods__  # type: ignore[attr-defined]
+    return [getattr(steps, name) for name in vars(contract) if name in missing]
+
+
 async def serve_queue(
     settings: Settings,
     stopping: asyncio.Event,

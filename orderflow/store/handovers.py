@@ -1,0 +1,132 @@
+"""The handovers, as dispatchers read them: what is due, what was told, what Temporal refuses.
+
+They are written by the statement that moves the row (``commands.py``); here is what becomes of them afterwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from orderflow.domain.handovers import LOOK, Handover
+from orderflow.store.database import Database, Statement
+
+#: The longest pause between two attempts.
+MOST_SECONDS: Final = 30
+#: After a refusal: what Temporal does not take now, it may take when the run has begun anew.
+REFUSED_SECONDS: Final = 300
+
+# The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
+_CLAIM = Statement(f"""
+WITH due AS (
+    SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
+    ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
+)
+UPDATE handovers h
+SET attempts = h.attempts + 1,
+    next_at = clock_timestamp() + make_interval(secs => least({MOST_SECONDS}, 2 ^ least(h.attempts + 1, 8)))
+FROM due WHERE h.order_id = due.order_id
+RETURNING h.order_id, h.number, h.name, h.again, h.attempts
+""")
+
+# Only what was sent: a newer write raised the number, and its handover stays. Sorted, so that two of these never wait
+# for each other.
+_TOLD = Statement("""
+WITH sent AS (
+    SELECT h.order_id FROM handovers h
+    JOIN unnest($order_ids::uuid[], $numbers::bigint[]) AS s (order_id, number) USING (order_id, number)
+    ORDER BY h.order_id FOR UPDATE OF h
+)
+DELETE FROM handovers h USING sent WHERE h.order_id = sent.order_id
+RETURNING h.order_id
+""")
+
+_REFUSED = Statement(f"""
+UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '{REFUSED_SECONDS} seconds'
+WHERE order_id = $order_id AND number = $number RETURNING order_id
+""")
+
+_LOOK = Statement(f"""
+INSERT INTO handovers (order_id, name, again, next_at)
+SELECT order_id, '{LOOK}', true, clock_timestamp() FROM orders WHERE order_id = $order_id
+ON CONFLICT (order_id) DO UPDATE
+    SET number = nextval('handover_numbers'), again = true, next_at = clock_timestamp(), attempts = 0, refused = NULL
+RETURNING order_id
+""")
+
+_DEPTH = Statement("""
+SELECT count(*) AS pending, count(refused) AS refused,
+       coalesce(clock_timestamp() - min(written_at), interval '0') AS oldest_age
+FROM handovers
+""")
+
+_OF = Statement("SELECT name, written_at, attempts, refused FROM handovers WHERE order_id = $order_id")
+_WAITING = Statement("""
+SELECT order_id, written_at FROM handovers
+WHERE written_at < clock_timestamp() - $older::interval ORDER BY written_at LIMIT $limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverDepth:
+    """How many wait, how many of them Temporal refused, and the age of the oldest."""
+
+    pending: int
+    refused: int
+    oldest_age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PendingHandover:
+    """One order's. ``written_at``: since when Temporal has not been told; ``refused``: what it said, if it did."""
+
+    name: str
+    written_at: datetime
+    attempts: int
+    refused: str | None
+
+
+class Handovers:
+    """Those of the orders database. All methods raise Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, limit: int) -> list[Handover]:
+        """Up to ``limit`` that are due, oldest first; each is due again after a pause that grows."""
+        return [Handover(**row) for row in await self._database.all(_CLAIM, {"limit": limit})]
+
+    async def told(self, handovers: Sequence[Handover]) -> None:
+        """Temporal has these: delete them where the number is the one that was sent."""
+        values = {
+            "order_ids": [handover.order_id for handover in handovers],
+            "numbers": [handover.number for handover in handovers],
+        }
+        await self._database.all(_TOLD, values)
+
+    async def refused(self, handover: Handover, error: str) -> None:
+        """Temporal does not take it: it is tried again after minutes, and counted until then."""
+        values = {"order_id": handover.order_id, "number": handover.number, "error": error[:500]}
+        await self._database.all(_REFUSED, values)
+
+    async def look(self, order_id: UUID) -> bool:
+        """Have Temporal look at the order's row, also where its run came to an end. False: there is no such order."""
+        return await self._database.one(_LOOK, {"order_id": order_id}) is not None
+
+    async def depth(self) -> HandoverDepth:
+        """How much waits."""
+        row = await self._database.one(_DEPTH, {})
+        if row is None:
+            raise AssertionError("an aggregate always has a row")
+        return HandoverDepth(**row)
+
+    async def of(self, order_id: UUID) -> PendingHandover | None:
+        """The order's; None: Temporal knows all."""
+        row = await self._database.one(_OF, {"order_id": order_id})
+        return PendingHandover(**row) if row else None
+
+    async def waiting(self, older_than: timedelta, limit: int) -> dict[UUID, datetime]:
+        """Orders of which Temporal has not been told for longer, and since when; the oldest first."""
+        rows = await self._database.all(_WAITING, {"older": older_than, "limit": limit})
+        return {row["order_id"]: row["written_at"] for row in rows}
