@@ -7,17 +7,22 @@ import asyncpg
 
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 #: An order's id and a command's.
 Key = tuple[UUID, str]
 
-_ENDED = Statement("""
+_ENDED = Statement(
+    "outcomes.ended",
+    "Reads what came of many commands, of those that are done or refused.",
+    """
     SELECT c.order_id, c.command_id, c.name, c.request_hash, c.version, c.refusal, e.status
     FROM unnest($order_ids::uuid[], $command_ids::text[]) AS wanted (order_id, command_id)
     JOIN commands c USING (order_id, command_id)
     LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version
-    WHERE c.version IS NOT NULL OR c.refusal IS NOT NULL""")
+    WHERE c.version IS NOT NULL OR c.refusal IS NOT NULL""",
+)
 
 
 class Ended:
