@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test lint format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
+.PHONY: help setup demo up down observe test lint generate verify format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+generate: setup ## Write again what is made from code: pages, statements.sql, dashboards, event schemas
+	@$(BIN)/python -m tools.generate
+
+verify: setup ## See that what is made from code is current, and breaks no released event schema
+	@$(BIN)/python -m tools.generate --check
 
 format: setup ## Let ruff format and fix
 	$(BIN)/ruff check --fix .

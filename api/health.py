@@ -8,10 +8,11 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from api.schemas import Dependency, Readiness
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 CHECK_SECONDS: Final = 2.0
-_PING: Final = Statement("SELECT 1")
+_PING: Final = Statement("health.ping", "Asks whether the database answers.", "SELECT 1")
 
 Check = Callable[[], Awaitable[None]]
 

@@ -1,11 +1,10 @@
-"""The event schemas and the AsyncAPI document, written from the models: ``python -m events.generate``.
+"""The event schemas and the AsyncAPI document, made from the models; ``make generate`` in the repository writes them.
 
     events/schemas/<TYPE>.<n>.json           the JSON Schema of a record's value
     events/schemas/released/<TYPE>.<n>.json  the same as it was at the last release: what a change is judged by
     events/asyncapi.yaml                     the topic and its messages, as an AsyncAPI 3 document
 
-``--check`` writes nothing, and fails when a file is not what would be written, or when a schema is not compatible with
-its released one. ``--release`` freezes the present schemas; what is not compatible is refused.
+``python -m events.generate --release`` freezes the present schemas; what is not compatible is refused.
 """
 
 import argparse
@@ -22,6 +21,8 @@ from orderflow_events.models import EVENTS, Event
 
 HERE = Path(__file__).parent
 RELEASED = HERE / "schemas" / "released"
+#: From the repository's root, as `make generate` wants it.
+SCHEMAS = Path("events/schemas")
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _UUID = {"type": "string", "format": "uuid"}
@@ -173,12 +174,12 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {f"{name}.{SCHEMA_VERSION}.json": value_schema(model) for name, model in EVENTS.items()}
 
 
-def generated() -> dict[Path, str]:
-    """Every file that is written from the models, and what has to stand in it."""
-    files = {HERE / "schemas" / name: _json(schema) for name, schema in schemas().items()}
-    header = "# Written by `python -m events.generate` from the event models.\n"
+def files() -> dict[Path, str]:
+    """Every text that is made from the models, by its path from the repository's root."""
+    texts = {SCHEMAS / name: _json(schema) for name, schema in schemas().items()}
+    header = "# Written by `make generate` from the event models.\n"
     document = yaml.safe_dump(asyncapi(), sort_keys=False, width=110, allow_unicode=True)
-    return files | {HERE / "asyncapi.yaml": header + document}
+    return texts | {SCHEMAS.parent / "asyncapi.yaml": header + document}
 
 
 def broken(current: dict[str, dict[str, Any]]) -> list[str]:
@@ -194,21 +195,15 @@ def broken(current: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    """Write, check or release; the exit code."""
+    """Release, or refuse to; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--release", action="store_true")
-    arguments = parser.parse_args()
-    problems = broken(schemas()) if arguments.check or arguments.release else []
-    for path, text in generated().items():
-        if arguments.check:
-            if not path.exists() or path.read_text() != text:
-                problems.append(f"{path.name} is not current: run `python -m events.generate`")
-        else:
-            _write(path, text)
-    if arguments.release and not problems:
+    parser.add_argument("--release", action="store_true", required=True, help="freeze the present schemas")
+    parser.parse_args()
+    problems = broken(schemas())
+    if not problems:
+        RELEASED.mkdir(parents=True, exist_ok=True)
         for name, schema in schemas().items():
-            _write(RELEASED / name, _json(schema))
+            (RELEASED / name).write_text(_json(schema))
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 
@@ -236,11 +231,6 @@ def _text(model: type[Event]) -> str:
 
 def _json(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import httpx
 
 from orderflow.databases import open_databases
 from orderflow.settings import Service, Settings
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 from orderflow.stream.reading import Seen, read_all
 
 COMMAND_SECONDS: Final = 60.0
@@ -23,25 +24,69 @@ COMMAND_SECONDS: Final = 60.0
 EventId = tuple[str, UUID, int]
 Row = Mapping[str, Any]
 
-_EVENTS = Statement("SELECT order_id, version, type, status, data, correlation_id, recorded_at FROM events")
-_PUBLICATIONS = Statement('SELECT order_id, version, partition, "offset" FROM publications')
-WAITING = Statement("""
-    SELECT (SELECT count(*) FROM outbox) AS waiting, (SELECT count(*) FROM parked_orders) AS parked""")
+_EVENTS = Statement(
+    "evidence.events",
+    "Reads all events.",
+    "SELECT order_id, version, type, status, data, correlation_id, recorded_at FROM events",
+)
+_PUBLICATIONS = Statement(
+    "evidence.publications",
+    "Reads where each event stands on Kafka.",
+    'SELECT order_id, version, partition, "offset" FROM publications',
+)
+WAITING = Statement(
+    "evidence.waiting",
+    "Counts the entries of the outbox and the parked orders.",
+    """
+    SELECT (SELECT count(*) FROM outbox) AS waiting, (SELECT count(*) FROM parked_orders) AS parked""",
+)
 ROWS: Final = {
-    "orders": Statement("SELECT order_id, status, version, reason, currency, total FROM orders"),
-    "payments": Statement("SELECT order_id, status, version, reason, currency, amount FROM payments"),
-    "inventory": Statement("SELECT order_id, status, version, reason FROM reservations"),
+    "orders": Statement(
+        "evidence.orders", "Reads all orders.", "SELECT order_id, status, version, reason, currency, total FROM orders"
+    ),
+    "payments": Statement(
+        "evidence.payments",
+        "Reads all payments.",
+        "SELECT order_id, status, version, reason, currency, amount FROM payments",
+    ),
+    "inventory": Statement(
+        "evidence.reservations", "Reads all reservations.", "SELECT order_id, status, version, reason FROM reservations"
+    ),
 }
-_TRACKED = Statement("""
+_TRACKED = Statement(
+    "evidence.tracked",
+    "Reads all orders as the stream told them.",
+    """
     SELECT order_id, order_status, order_version, reason, payment_status, payment_version, payment_reason,
-           inventory_status, inventory_version, inventory_reason FROM order_state_tracking""")
-_TRACKED_EVENTS = Statement("SELECT order_id, source, version FROM tracked_events")
-_CONSUMED = Statement("SELECT count(*) AS consumed FROM processed_messages WHERE consumer_group = $group")
-_STOCK = Statement("SELECT sku, on_hand, reserved FROM stock")
-_MOVED = Statement("SELECT sku, sum(delta) AS delta FROM stock_movements GROUP BY sku")
-_HELD = Statement("""
-    SELECT l.order_id, l.sku, l.quantity, r.status FROM reservation_lines l JOIN reservations r USING (order_id)""")
-_TAKEN = Statement("SELECT order_id, sku, delta FROM stock_movements WHERE kind = 'commit'")
+           inventory_status, inventory_version, inventory_reason FROM order_state_tracking""",
+)
+_TRACKED_EVENTS = Statement(
+    "evidence.tracked_events",
+    "Reads which events the stream brought.",
+    "SELECT order_id, source, version FROM tracked_events",
+)
+_CONSUMED = Statement(
+    "evidence.consumed",
+    "Counts the records that a consumer group applied.",
+    "SELECT count(*) AS consumed FROM processed_messages WHERE consumer_group = $group",
+)
+_STOCK = Statement("evidence.stock", "Reads all stock.", "SELECT sku, on_hand, reserved FROM stock")
+_MOVED = Statement(
+    "evidence.moved",
+    "Adds up the movements of each SKU.",
+    "SELECT sku, sum(delta) AS delta FROM stock_movements GROUP BY sku",
+)
+_HELD = Statement(
+    "evidence.held",
+    "Reads what reservations are about, with their status.",
+    """
+    SELECT l.order_id, l.sku, l.quantity, r.status FROM reservation_lines l JOIN reservations r USING (order_id)""",
+)
+_TAKEN = Statement(
+    "evidence.taken",
+    "Reads what left the warehouse for orders.",
+    "SELECT order_id, sku, delta FROM stock_movements WHERE kind = 'commit'",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Final
 
 from operations.demo.evidence import ROWS, WAITING, databases
 from orderflow.settings import Service, Settings
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 LOOK_EVERY_SECONDS: Final = 0.2
 NO_ROW: Final = None
@@ -25,10 +26,20 @@ PARTS: Final[Mapping[tuple[str, bool], tuple[frozenset[str | None], frozenset[st
     ("CANCELLED", True): (frozenset({"VOIDED", "DECLINED"}), frozenset({"RELEASED", "REJECTED"})),
 }
 
-_APPROVED = Statement("SELECT order_id FROM events WHERE status = 'APPROVED'")
-_PENDING = Statement("SELECT count(*) AS pending FROM commands WHERE version IS NULL AND refusal IS NULL")
-_COUNT_EVENTS = Statement("SELECT count(*) AS events FROM events")
-_COUNT_TRACKED = Statement("SELECT count(*) AS tracked FROM tracked_events")
+_APPROVED = Statement(
+    "rest.approved",
+    "Reads the orders that were ever approved.",
+    "SELECT order_id FROM events WHERE status = 'APPROVED'",
+)
+_PENDING = Statement(
+    "rest.pending",
+    "Counts the commands that are pending.",
+    "SELECT count(*) AS pending FROM commands WHERE version IS NULL AND refusal IS NULL",
+)
+_COUNT_EVENTS = Statement("rest.count_events", "Counts the events.", "SELECT count(*) AS events FROM events")
+_COUNT_TRACKED = Statement(
+    "rest.count_tracked", "Counts the tracked events.", "SELECT count(*) AS tracked FROM tracked_events"
+)
 
 
 def parts_fit(order: str, approved: bool, payment: str | None, reservation: str | None) -> bool:

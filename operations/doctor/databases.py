@@ -12,15 +12,22 @@ from operations.words import duration
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.outbox_status import Status, status
+from orderflow.store.statements import Statement
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18
 COMMAND_SECONDS: Final = 5.0
 
-_SERVER = Statement("SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at")
-_APPLIED = Statement("SELECT version FROM schema_migrations")
+_SERVER = Statement(
+    "databases.server",
+    "Reads the server's version and its clock.",
+    "SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at",
+)
+_APPLIED = Statement(
+    "databases.applied", "Reads which migrations were applied.", "SELECT version FROM schema_migrations"
+)
 
 
 def checks(settings: Settings) -> list[Check]:

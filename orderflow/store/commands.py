@@ -1,18 +1,15 @@
-"""The one rule for every write, used by orders, payments and reservations alike:
+"""The one rule for every write, of orders, payments and reservations alike.
 
     Lock one aggregate row, ask its LIFECYCLE, write the row and its event in one transaction,
     at most once per command id.
 
-One command is one SQL statement, a chain of CTEs in which each reads from the one before (nothing else orders them):
-``moved`` changes the row where its status is among the LIFECYCLE's ``from``, ``event`` appends what happened (a
-trigger puts it into the outbox), ``command`` records what came of the command. No row back means a replay, a refusal
-or a lost race; one look-up tells which. The row decides, nobody else does.
+One command is one SQL statement (``write_rule``). No row back means a replay, a refusal or a lost race; one look-up
+tells which. The row decides, nobody else does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -21,110 +18,30 @@ import asyncpg
 from orderflow.domain import judge
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem
-from orderflow.domain.lifecycle import Lifecycle, Transition
-from orderflow.store.database import Database, Statement
+from orderflow.domain.lifecycle import Transition
+from orderflow.store.database import Database
 from orderflow.store.errors import TRIES, always_lost, unless_lost
 from orderflow.store.measuring import count_transition
+from orderflow.store.statements import Statement
+from orderflow.store.write_rule import AggregateStatements
 from orderflow.telemetry import spans
 
-_NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)"
-_AS_EXPECTED = "($expected_version::int IS NULL OR version = $expected_version)"
-_IS_PENDING = (
-    "EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id"
-    " AND version IS NULL AND refusal IS NULL)"
-)
-_NOTHING_PENDING = (
-    "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)"
-)
-
-#: What each statement ends with. ``moved`` must give order_id, version, status, created_at, type and data, and
-#: ``measures`` (see ``measuring``).
-EVENT = """
-event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
-    RETURNING order_id, version
-)"""
-COMMAND = """
-command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
-)
-SELECT version, status, created_at, measures FROM moved"""
-SETTLED = """
-command AS (
-    UPDATE commands c SET version = event.version, recorded_at = clock_timestamp()
-    FROM event WHERE c.order_id = event.order_id AND c.command_id = $command_id
-)
-SELECT version, status, created_at, measures FROM moved"""
-
-_LOOK_UP = """
-    SELECT a.status AS row_status, a.version AS row_version, a.created_at,
-           c.command_id IS NOT NULL AS asked, c.name, c.request_hash, c.version, c.refusal, e.status,
-           EXISTS (SELECT FROM commands p
-                   WHERE p.order_id = k.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending
-    FROM (SELECT $order_id::uuid AS order_id) k
-    LEFT JOIN {table} a ON a.order_id = k.order_id
-    LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
-    LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version"""
-
-_REFUSE = Statement("""
+_REFUSE = Statement(
+    "commands.refuse",
+    "Records a refusal, unless something is recorded of the command already.",
+    """
     INSERT INTO commands (order_id, command_id, name, request_hash, refusal)
     VALUES ($order_id, $command_id, $name, $request_hash, $refusal)
-    ON CONFLICT DO NOTHING""")
+    ON CONFLICT DO NOTHING""",
+)
 
-_SETTLE_REFUSED = Statement("""
-    UPDATE commands SET refusal = $refusal, recorded_at = clock_timestamp()
-    WHERE order_id = $order_id AND command_id = $command_id AND version IS NULL AND refusal IS NULL""")
-
-
-def lock(table: str, *, settling: bool = False) -> str:
-    """CTE ``locked``: the row, locked, if the command may move it.
-
-    ``settling``: the command was judged before and is pending; it is not judged again.
+_SETTLE_REFUSED = Statement(
+    "commands.settle_refused",
+    "Ends a pending command with a refusal.",
     """
-    conditions = ["order_id = $order_id", "status = ANY($from_statuses)"]
-    if settling:
-        conditions.append(_IS_PENDING)
-    else:
-        conditions += [_AS_EXPECTED, _NOT_ASKED_BEFORE, _NOTHING_PENDING]
-    return f"locked AS (SELECT status, version, updated_at FROM {table} WHERE {' AND '.join(conditions)} FOR UPDATE)"
-
-
-def update(table: str, columns: tuple[str, ...]) -> str:
-    """CTE ``moved`` from ``locked``. Event data that has a ``from`` gets the status that the row really had."""
-    sets = "".join(f", {column} = ${column}" for column in columns)
-    return f"""
-moved AS (
-    UPDATE {table} t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(){sets}
-    FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
-              jsonb_build_object('from', locked.status,
-                                 'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
-              $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
-                                   ELSE '{{}}'::jsonb END AS data
-)"""
-
-
-@cache
-def _move(table: str, columns: tuple[str, ...], effects: str, name: str) -> Statement:
-    return Statement(f"WITH {lock(table)}, {update(table, columns)}, {effects}{EVENT}, {COMMAND}", name)
-
-
-@cache
-def _start(table: str, columns: tuple[str, ...], effects: str, types: tuple[str, ...], name: str) -> Statement:
-    names = "".join(f", {column}" for column in columns)
-    values = "".join(f", ${column}::{kind}" for column, kind in zip(columns, types, strict=True))
-    return Statement(
-        f"""WITH moved AS (
-    INSERT INTO {table} (order_id, status, version{names})
-    SELECT $order_id::uuid, $to_status::text, 1{values}
-    WHERE NOT EXISTS (SELECT FROM {table} WHERE order_id = $order_id) AND {_NOT_ASKED_BEFORE}
-    RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
-              jsonb_build_object() AS measures
-), {effects}{EVENT}, {COMMAND}""",
-        name,
-    )
+    UPDATE commands SET refusal = $refusal, recorded_at = clock_timestamp()
+    WHERE order_id = $order_id AND command_id = $command_id AND version IS NULL AND refusal IS NULL""",
+)
 
 
 Row = asyncpg.Record | None
@@ -134,15 +51,10 @@ Attempt = Callable[[str | None], Awaitable[Row]]
 class CommandLog:
     """Carries out commands on one kind of aggregate, each at most once per (order, command id)."""
 
-    def __init__(
-        self, database: Database, table: str, lifecycle: Lifecycle, column_types: Mapping[str, str] | None = None
-    ) -> None:
-        """``column_types``: SQL types of the columns that are not text."""
+    def __init__(self, database: Database, statements: AggregateStatements) -> None:
         self.database = database
-        self.table = table
-        self.lifecycle = lifecycle
-        self._column_types = column_types or {}
-        self._look_up = Statement(_LOOK_UP.format(table=table), f"{table}.look_up")
+        self.lifecycle = statements.lifecycle
+        self._statements = statements
 
     async def change(
         self,
@@ -152,32 +64,22 @@ class CommandLog:
         to: str | None = None,
         data: Mapping[str, Any] | None = None,
         columns: Mapping[str, Any] | None = None,
-        effects: str = "",
-        values: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """Make the row, or move it, as the LIFECYCLE says for ``command``.
 
-        ``to`` chooses where a command has several ends; ``data`` is the event's; ``columns`` are set beside status
-        and version; ``effects`` are further CTEs that read from ``moved``, each closed by a comma, with ``values``.
-        Raises Unavailable; a refusal is an Outcome.
+        ``to`` chooses where a command has several ends; ``data`` is the event's; ``columns`` are the values of
+        those that the aggregate's statement sets beside status and version. Raises Unavailable; a refusal is an
+        Outcome.
         """
         transition = self.lifecycle.transition(command.name, to)
-        columns = columns or {}
-        parameters = {
-            **self.parameters(order_id, command, transition, data or {}),
-            **columns,
-            **(values or {}),
-        }
-        names = tuple(columns)
-        types = tuple(self._column_types.get(name, "text") for name in names)
-        statement = f"{self.table}.{command.name}"
+        parameters = {**self.parameters(order_id, command, transition, data or {}), **(columns or {})}
 
         async def attempt(status: str | None) -> Row:
             # Until the row is seen, assume it is there if the command can move one.
             starting = transition.starts and (status is None or not transition.moves_from)
             if starting:
-                return await self.database.one(_start(self.table, names, effects, types, statement), parameters)
-            return await self.database.one(_move(self.table, names, effects, statement), parameters)
+                return await self.database.one(self._statements.start(transition), parameters)
+            return await self.database.one(self._statements.move(transition), parameters)
 
         # void and release: most orders have a row, so moving is tried first.
         first = transition.moves_from[0] if transition.moves_from else None
@@ -255,7 +157,7 @@ class CommandLog:
         return _recorded(await self._seen(order_id, command.id), command)
 
     async def _seen(self, order_id: UUID, command_id: str) -> asyncpg.Record:
-        row = await self.database.one(self._look_up, {"order_id": order_id, "command_id": command_id})
+        row = await self.database.one(self._statements.look_up, {"order_id": order_id, "command_id": command_id})
         if row is None:  # the statement always gives a row
             raise RuntimeError("the look-up of a command gave no row")
         return row

@@ -1,12 +1,10 @@
-"""One service's database: a pool, statements with named parameters, and a hint to those who wait."""
+"""One service's database: a pool that runs statements, and a hint to those who wait."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import re
-import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
@@ -16,6 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from orderflow.store.errors import database_errors
 from orderflow.store.measuring import measured
+from orderflow.store.statements import Statement
 from orderflow.telemetry import spans
 from orderflow.telemetry.meters import PoolState
 from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
@@ -25,39 +24,17 @@ CHANNEL = "orderflow"
 
 log = structlog.get_logger(__name__)
 
-_NAMED = re.compile(r"\$([a-z_]+)")
-
-
-class Statement:
-    """SQL with named parameters (``$order_id``), sent as Postgres wants them (``$1``).
-
-    ``name`` is what metrics call it. Without one it is that of the module's constant which holds it:
-    ``outbox.pending`` for ``_PENDING`` in ``outbox.py``.
-    """
-
-    def __init__(self, sql: str, name: str = "") -> None:
-        self._name = name
-        self._module = sys._getframe(1).f_globals
-        self.names = tuple(dict.fromkeys(_NAMED.findall(sql)))
-        position = {name: f"${number}" for number, name in enumerate(self.names, start=1)}
-        self.sql = _NAMED.sub(lambda match: position[match[1]], sql)
-
-    @property
-    def name(self) -> str:
-        """What metrics call it."""
-        if not self._name:
-            module = self._module["__name__"].rpartition(".")[2]
-            constant = next((name for name, value in self._module.items() if value is self), "other")
-            self._name = f"{module}.{constant.strip('_').lower()}"
-        return self._name
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order that Postgres expects. Raises KeyError for one that is missing."""
-        return [values[name] for name in self.names]
-
-
-#: What metrics call those few.
-_TRANSACTION = Statement("", name="database.transaction")
+#: What the few transactions of several statements are counted as.
+_TRANSACTION = Statement(
+    "database.transaction",
+    "Begins a transaction of several statements; they are counted together, as this one.",
+    "BEGIN",
+)
+_NOTIFY = Statement(
+    "database.notify",
+    "Tells the relay and the API's waiting requests that something was written.",
+    f"SELECT pg_notify('{CHANNEL}', '')",
+)
 
 
 async def _prepare(connection: asyncpg.Connection[Any]) -> None:
@@ -193,6 +170,3 @@ class Database:
                 await self.one(_NOTIFY, {})
             except Exception as error:
                 log.warning("notice_lost", database=self.name, detail=str(error))
-
-
-_NOTIFY = Statement(f"SELECT pg_notify('{CHANNEL}', '')")

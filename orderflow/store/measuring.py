@@ -6,12 +6,12 @@ A statement that moves a row says with it what only it knows, in the column ``me
 """
 
 import time
-from typing import Protocol
 
 import asyncpg
 
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.store.errors import LostRace
+from orderflow.store.statements import Statement
 from orderflow.telemetry.meters import is_on
 from orderflow.telemetry.metrics import (
     FULFILLING_SECONDS,
@@ -23,14 +23,6 @@ from orderflow.telemetry.metrics import (
     STOCK_REJECTIONS,
     TRANSITIONS,
 )
-
-
-class Named(Protocol):
-    """A statement, as far as metrics know it."""
-
-    @property
-    def name(self) -> str:
-        """From a closed list."""
 
 
 class Watch:
@@ -54,7 +46,7 @@ class Watch:
 class _Counting(Watch):
     __slots__ = ("_acquired_at", "_database", "_started_at", "_statement")
 
-    def __init__(self, database: str, statement: Named) -> None:
+    def __init__(self, database: str, statement: Statement) -> None:
         self._database = database
         self._statement = statement
         self._started_at = time.perf_counter()
@@ -80,7 +72,7 @@ class _Counting(Watch):
 _NOTHING = Watch()
 
 
-def measured(database: str, statement: Named) -> Watch:
+def measured(database: str, statement: Statement) -> Watch:
     """A watch on ``statement``; where nothing is counted, one that does nothing."""
     return _Counting(database, statement) if is_on() else _NOTHING
 

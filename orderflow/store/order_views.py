@@ -11,37 +11,55 @@ import asyncpg
 from orderflow.domain.commands import Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 #: A ship waits for its capture.
 _PENDING = """EXISTS (SELECT FROM commands p
-                 WHERE p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending"""
+               WHERE p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending"""
 _SUMMARY = f"""o.order_id, o.status, o.version, o.reason, o.customer_id, o.reference, o.currency, o.total,
-       o.created_at, o.updated_at, {_PENDING}"""
+       o.created_at, o.updated_at,
+       {_PENDING}"""
 
-_READ = Statement(f"""
-    SELECT {_SUMMARY},
-           (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
-            FROM order_lines l WHERE l.order_id = o.order_id) AS lines
-    FROM orders o WHERE o.order_id = $order_id""")
+_READ = Statement(
+    "order_views.read",
+    "Reads one order with its lines.",
+    f"""
+SELECT {_SUMMARY},
+       (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+        FROM order_lines l WHERE l.order_id = o.order_id) AS lines
+FROM orders o WHERE o.order_id = $order_id""",
+)
 
-_EVENTS = Statement("""
+_EVENTS = Statement(
+    "order_views.events",
+    "Reads an order's own history, the oldest event first.",
+    """
     SELECT version, type, status, data, correlation_id, recorded_at
-    FROM events WHERE order_id = $order_id ORDER BY version""")
+    FROM events WHERE order_id = $order_id ORDER BY version""",
+)
 
-_COMMAND = Statement("""
+_COMMAND = Statement(
+    "order_views.command",
+    "Reads what came of a command, and whether its order has a row.",
+    """
     SELECT o.order_id IS NOT NULL AS placed, c.name, c.version, c.refusal, e.status, c.recorded_at
     FROM (SELECT $order_id::uuid AS order_id) k
     LEFT JOIN orders o ON o.order_id = k.order_id
     LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
-    LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version""")
+    LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version""",
+)
 
 # Only of live orders, by the index on status: ended ones are too many to be counted again and again.
-_AGES = Statement("""
+_AGES = Statement(
+    "order_views.ages",
+    "Counts the live orders of each status, and says how long they have had it.",
+    """
     SELECT status, count(*) AS orders,
            extract(epoch FROM clock_timestamp() - min(updated_at))::float8 AS oldest_age,
            extract(epoch FROM avg(clock_timestamp() - updated_at))::float8 AS mean_age
-    FROM orders WHERE status = ANY($statuses::text[]) GROUP BY status""")
+    FROM orders WHERE status = ANY($statuses::text[]) GROUP BY status""",
+)
 
 _CONDITIONS = {
     "status": "o.status = $status",
@@ -51,6 +69,18 @@ _CONDITIONS = {
     "created_to": "o.created_at < $created_to",
 }
 _AFTER = "(o.created_at, o.order_id) < ($after_created_at, $after_order_id)"
+
+
+def _page(conditions: Sequence[str] = ()) -> Statement:
+    where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
+    return Statement(
+        "order_views.page",
+        "Reads a page of orders, the newest first; a filter, or a page before, adds its condition.",
+        f"SELECT {_SUMMARY}\nFROM orders o{where}\nORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit",
+    )
+
+
+_ANY_PAGE = _page()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +185,8 @@ class OrderViews:
         if after is not None:
             conditions.append(_AFTER)
             values |= {"after_created_at": after.created_at, "after_order_id": after.order_id}
-        return [OrderSummary(**row) for row in await self._database.all(_page(conditions), values)]
+        statement = _page(conditions) if conditions else _ANY_PAGE
+        return [OrderSummary(**row) for row in await self._database.all(statement, values)]
 
     async def events(self, order_id: UUID) -> list[EventView]:
         """The order's own history, oldest first."""
@@ -173,14 +204,6 @@ class OrderViews:
         if row is None:  # the statement always gives a row
             raise RuntimeError("the look-up of a command gave no row")
         return CommandView(row["placed"], row["name"], _outcome(row), row["recorded_at"])
-
-
-def _page(conditions: Sequence[str]) -> Statement:
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    return Statement(
-        f"SELECT {_SUMMARY} FROM orders o {where} ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit",
-        "order_views.page",
-    )
 
 
 def _outcome(row: asyncpg.Record) -> Outcome | None:

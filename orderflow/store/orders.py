@@ -6,34 +6,57 @@ from uuid import UUID
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, Order, OrderStatus
-from orderflow.store.commands import EVENT, SETTLED, CommandLog, Row, lock, update
-from orderflow.store.database import Database, Statement
+from orderflow.store.commands import CommandLog, Row
+from orderflow.store.database import Database
+from orderflow.store.statements import Cte, Statement, chain
+from orderflow.store.write_rule import ANSWER, EVENT, SETTLED, AggregateStatements, Write, lock, update
 from orderflow_events.models import OrderCreated, OrderLine, OrderStateChanged
 
 # Reads the lines from the event's data: one copy of them travels, not two.
-_LINES = """
-lines AS (
+_LINES = Cte(
+    "lines",
+    """
     INSERT INTO order_lines (order_id, line, sku, quantity, unit_price)
     SELECT moved.order_id, l.line, l.value->>'sku', (l.value->>'quantity')::int, (l.value->>'unit_price')::bigint
-    FROM moved, jsonb_array_elements(moved.data->'lines') WITH ORDINALITY AS l (value, line)
-), """
-
-_ACCEPT_SHIP = Statement(f"""
-WITH {lock("orders")}, accepted AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash)
-    SELECT $order_id::uuid, $command_id, $name, $request_hash FROM locked
+    FROM moved, jsonb_array_elements(moved.data->'lines') WITH ORDINALITY AS l (value, line)""",
 )
-SELECT version, status, NULL::timestamptz AS created_at FROM locked""")
 
-_RECORD_SHIP = Statement(f"""
-WITH {lock("orders", settling=True)}, {update("orders", ())}, {EVENT}, {SETTLED}""")
+_STATEMENTS = AggregateStatements(
+    "orders",
+    LIFECYCLE,
+    {
+        OrderStatus.DRAFT: Write(("customer_id", "reference", "currency", "total"), (_LINES,)),
+        OrderStatus.CANCELLED: Write(("reason",)),
+    },
+    types={"total": "bigint"},
+    apart=("ship",),
+)
+
+_ACCEPTED = Cte(
+    "accepted",
+    """
+    INSERT INTO commands (order_id, command_id, name, request_hash)
+    SELECT $order_id::uuid, $command_id, $name, $request_hash FROM locked""",
+)
+
+_ACCEPT_SHIP = Statement(
+    "orders.accept_ship",
+    "First half of a ship: leaves the command pending, if the order may be shipped.",
+    chain([lock("orders"), _ACCEPTED], "SELECT version, status, NULL::timestamptz AS created_at FROM locked"),
+)
+
+_RECORD_SHIP = Statement(
+    "orders.record_ship",
+    "Second half of a ship: moves the order to SHIPPED and settles the pending command.",
+    chain([lock("orders", settling=True), update("orders"), EVENT, SETTLED], ANSWER),
+)
 
 
 class Orders:
     """The orders that there are, and what may be done to them."""
 
     def __init__(self, database: Database) -> None:
-        self._log = CommandLog(database, "orders", LIFECYCLE, {"total": "bigint"})
+        self._log = CommandLog(database, _STATEMENTS)
 
     async def place(self, order: Order, command: Command) -> Outcome:
         """Make the order's row and lines, as a DRAFT."""
@@ -50,9 +73,7 @@ class Orders:
             "currency": order.currency,
             "total": order.total,
         }
-        return await self._log.change(
-            order.order_id, command, data=created.model_dump(mode="json"), columns=columns, effects=_LINES
-        )
+        return await self._log.change(order.order_id, command, data=created.model_dump(mode="json"), columns=columns)
 
     async def move(self, order_id: UUID, command: Command) -> Outcome:
         """approve, fulfil, complete, cancel, expire or fail. ``command.data`` goes into the event."""

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,30 @@ class Depth:
     parked_orders: int
 
 
-# Takes the lease, renews it, or leaves it to a holder whose time is not up. The database's clock decides: the
-# relays' clocks need not agree.
-_HOLD = Statement("""
+# The database's clock decides: the relays' clocks need not agree.
+_HOLD = Statement(
+    "outbox.hold",
+    "Takes the relay's lease, renews it, or leaves it to a holder whose time is not up.",
+    """
 INSERT INTO relay_lease AS lease (name, holder, expires_at)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
-RETURNING holder
-""")
+RETURNING holder""",
+)
 
-_RELEASE = Statement("DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING holder")
+_RELEASE = Statement(
+    "outbox.release",
+    "Gives the relay's lease back, where it is the holder's.",
+    "DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING holder",
+)
 
 # The limit comes before the look-up of the events, one by one: a plain join scans all of `events` while the planner
 # takes the tables for small.
-_PENDING = Statement("""
+_PENDING = Statement(
+    "outbox.pending",
+    "Reads the first pending entries with their events, without those of orders that are parked or wait.",
+    """
 SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
@@ -71,11 +81,14 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT * FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
 ) e
-ORDER BY o.position
-""")
+ORDER BY o.position""",
+)
 
 # Rows are locked in position order, so that two leaders (for a moment) do not deadlock; the second finds nothing left.
-_ACKNOWLEDGE = Statement("""
+_ACKNOWLEDGE = Statement(
+    "outbox.acknowledge",
+    "Moves entries that Kafka acknowledged from the outbox to the publications.",
+    """
 WITH acked AS (
     SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[])
         AS acked (position, partition, "offset")
@@ -88,25 +101,35 @@ WITH acked AS (
 INSERT INTO publications (order_id, version, partition, "offset")
 SELECT gone.order_id, gone.version, acked.partition, acked."offset" FROM gone JOIN acked USING (position)
 ON CONFLICT DO NOTHING
-RETURNING version
-""")
+RETURNING version""",
+)
 
-_PARK = Statement("""
+_PARK = Statement(
+    "outbox.park",
+    "Leaves an order out from now on, because Kafka refuses a record of it.",
+    """
 INSERT INTO parked_orders (order_id, version, error) VALUES ($order_id, $version, $error)
-ON CONFLICT DO NOTHING RETURNING order_id
-""")
+ON CONFLICT DO NOTHING RETURNING order_id""",
+)
 
-_UNPARK = Statement("DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id")
+_UNPARK = Statement(
+    "outbox.unpark",
+    "Lets a parked order be published again.",
+    "DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id",
+)
 
-_DEPTH = Statement("""
+_DEPTH = Statement(
+    "outbox.depth",
+    "Counts what waits to be published, and says how long the first entry has waited.",
+    """
 SELECT (SELECT count(*) FROM outbox) AS entries,
        (SELECT count(*) FROM parked_orders) AS parked_orders,
        coalesce((
            SELECT greatest(clock_timestamp() - e.recorded_at, interval '0')
            FROM (SELECT order_id, version FROM outbox ORDER BY position LIMIT 1) o
            JOIN events e USING (order_id, version)
-       ), interval '0') AS oldest_age
-""")
+       ), interval '0') AS oldest_age""",
+)
 
 
 async def hold_lease(database: Database, holder: str, seconds: float) -> bool:

@@ -5,8 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from orderflow.store import outbox, truncation
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.outbox import Depth
+from orderflow.store.statements import Statement
 from orderflow.store.truncation import Stop
 
 
@@ -40,16 +41,22 @@ class Status:
     stopped: list[Stop]
 
 
-_LEADER = Statement("""
+_LEADER = Statement(
+    "outbox_status.leader",
+    "Reads who holds the relay's lease, and for how long.",
+    """
 SELECT holder, extract(epoch FROM expires_at - clock_timestamp())::float AS seconds_left
-FROM relay_lease WHERE name = 'relay' AND expires_at > clock_timestamp()
-""")
+FROM relay_lease WHERE name = 'relay' AND expires_at > clock_timestamp()""",
+)
 
-_PARKED = Statement("""
+_PARKED = Statement(
+    "outbox_status.parked",
+    "Reads the parked orders with the number of their entries, the oldest first.",
+    """
 SELECT p.order_id, p.version, p.error, p.parked_at,
        (SELECT count(*) FROM outbox o WHERE o.order_id = p.order_id) AS entries
-FROM parked_orders p ORDER BY p.parked_at
-""")
+FROM parked_orders p ORDER BY p.parked_at""",
+)
 
 
 async def leader(database: Database) -> Leader | None:

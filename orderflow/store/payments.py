@@ -6,7 +6,9 @@ from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.payments import LIFECYCLE, PaymentStatus
 from orderflow.store.commands import CommandLog
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
+from orderflow.store.write_rule import AggregateStatements, Write
 from orderflow_events.models import (
     PaymentAuthorized,
     PaymentCaptured,
@@ -16,8 +18,28 @@ from orderflow_events.models import (
     Reason,
 )
 
-_REASON = Statement("SELECT reason FROM payments WHERE order_id = $order_id")
-_AMOUNT = Statement("SELECT amount, currency FROM payments WHERE order_id = $order_id")
+_STATEMENTS = AggregateStatements(
+    "payments",
+    LIFECYCLE,
+    {
+        PaymentStatus.AUTHORIZED: Write(("amount", "currency", "authorization_id")),
+        PaymentStatus.DECLINED: Write(("amount", "currency", "reason")),
+        PaymentStatus.CAPTURED: Write(("capture_id",)),
+        PaymentStatus.VOIDED: Write(("refunded",)),
+    },
+    types={"amount": "bigint", "refunded": "boolean"},
+)
+
+_REASON = Statement(
+    "payments.reason",
+    "Reads why a payment was declined.",
+    "SELECT reason FROM payments WHERE order_id = $order_id",
+)
+_AMOUNT = Statement(
+    "payments.amount",
+    "Reads how much a payment is about.",
+    "SELECT amount, currency FROM payments WHERE order_id = $order_id",
+)
 
 
 class Payments:
@@ -25,7 +47,7 @@ class Payments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._log = CommandLog(database, "payments", LIFECYCLE, {"amount": "bigint", "refunded": "boolean"})
+        self._log = CommandLog(database, _STATEMENTS)
 
     async def foresee(self, order_id: UUID, command: Command) -> Outcome | None:
         """What is known of ``command`` without carrying it out; None: go ahead. See CommandLog.foresee."""

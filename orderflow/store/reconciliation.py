@@ -13,31 +13,59 @@ from uuid import UUID
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import LIFECYCLE, Line, Order
 from orderflow.domain.payments import PaymentStatus
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 #: Ids in one look-up.
 _CHUNK: Final = 1000
 
-_NOW = Statement("SELECT clock_timestamp() AS now")
+_NOW = Statement(
+    "reconciliation.now",
+    "Reads the database's clock.",
+    "SELECT clock_timestamp() AS now",
+)
 
 _ORDER = """
 SELECT o.order_id, o.status, o.version, o.created_at, o.updated_at,
        p.command_id AS pending_ship, p.recorded_at AS pending_since
 FROM orders o
 LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL"""
-_LIVE_ORDERS = Statement(f"{_ORDER} WHERE o.status = ANY($statuses::text[])")
-_THESE_ORDERS = Statement(f"{_ORDER} WHERE o.order_id = ANY($order_ids::uuid[])")
+_LIVE_ORDERS = Statement(
+    "reconciliation.live_orders",
+    "Reads the orders to which something can still happen, each with its pending ship.",
+    f"{_ORDER}\nWHERE o.status = ANY($statuses::text[])",
+)
+_THESE_ORDERS = Statement(
+    "reconciliation.these_orders",
+    "Reads orders by their ids, each with its pending ship.",
+    f"{_ORDER}\nWHERE o.order_id = ANY($order_ids::uuid[])",
+)
 
 _PAYMENT = "SELECT order_id, status, version, created_at, updated_at FROM payments"
-_OPEN_PAYMENTS = Statement(f"""{_PAYMENT}
+_OPEN_PAYMENTS = Statement(
+    "reconciliation.open_payments",
+    "Reads the payments that are open, and those captured lately.",
+    f"""{_PAYMENT}
 WHERE status = ANY($open::text[])
-   OR status = '{PaymentStatus.CAPTURED}' AND updated_at > clock_timestamp() - $window::interval""")
-_THESE_PAYMENTS = Statement(f"{_PAYMENT} WHERE order_id = ANY($order_ids::uuid[])")
+   OR status = '{PaymentStatus.CAPTURED}' AND updated_at > clock_timestamp() - $window::interval""",
+)
+_THESE_PAYMENTS = Statement(
+    "reconciliation.these_payments",
+    "Reads payments by their orders' ids.",
+    f"{_PAYMENT}\nWHERE order_id = ANY($order_ids::uuid[])",
+)
 
-_RESERVED = Statement(f"""
-SELECT order_id, status, version, updated_at FROM reservations WHERE status = '{ReservationStatus.RESERVED}'""")
+_RESERVED = Statement(
+    "reconciliation.reserved",
+    "Reads the reservations that hold stock.",
+    f"""
+SELECT order_id, status, version, updated_at FROM reservations WHERE status = '{ReservationStatus.RESERVED}'""",
+)
 
-_STOCK = Statement(f"""
+_STOCK = Statement(
+    "reconciliation.stock",
+    "Reads the SKUs whose stock differs from their movements, or from what reservations hold.",
+    f"""
 SELECT s.sku, s.on_hand, coalesce(m.moved, 0)::bigint AS moved, s.reserved, coalesce(h.held, 0)::bigint AS held,
        s.updated_at
 FROM stock s
@@ -48,19 +76,31 @@ LEFT JOIN (
     WHERE r.status = '{ReservationStatus.RESERVED}' GROUP BY l.sku
 ) h USING (sku)
 WHERE s.on_hand <> coalesce(m.moved, 0) OR s.reserved <> coalesce(h.held, 0)
-ORDER BY s.sku""")
+ORDER BY s.sku""",
+)
 
 # The outbox is small; the look-up of its events goes one by one (a plain join may scan all of them).
-_WAITING = Statement("""
+_WAITING = Statement(
+    "reconciliation.waiting",
+    "Counts the entries that have waited too long for the relay, without those of parked orders.",
+    """
 SELECT count(*) AS entries, min(e.recorded_at) AS oldest_at
 FROM outbox o CROSS JOIN LATERAL (
     SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
 ) e
 WHERE e.recorded_at < clock_timestamp() - $older::interval
-  AND NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = o.order_id)""")
-_PARKED = Statement("SELECT order_id, version, error, parked_at FROM parked_orders ORDER BY parked_at")
+  AND NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = o.order_id)""",
+)
+_PARKED = Statement(
+    "reconciliation.parked",
+    "Reads the parked orders, the oldest first.",
+    "SELECT order_id, version, error, parked_at FROM parked_orders ORDER BY parked_at",
+)
 
-_PLACED = Statement("""
+_PLACED = Statement(
+    "reconciliation.placed",
+    "Reads all that the database knows of an order, for a workflow that takes it over.",
+    """
 SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference, o.currency,
        (SELECT jsonb_agg(jsonb_build_object('sku', l.sku, 'quantity', l.quantity, 'unit_price', l.unit_price)
                          ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.order_id) AS lines,
@@ -71,7 +111,8 @@ SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference
        p.command_id AS ship_id, p.request_hash AS ship_hash
 FROM orders o
 LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
-WHERE o.order_id = $order_id""")
+WHERE o.order_id = $order_id""",
+)
 
 
 @dataclass(frozen=True, slots=True)

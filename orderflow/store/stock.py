@@ -13,56 +13,96 @@ import asyncpg
 from orderflow.domain.commands import idempotency_conflict
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.inventory import MAX_STOCK
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.errors import TRIES, always_lost, unless_lost
+from orderflow.store.statements import Cte, Statement, chain
 
 _NEW_COMMAND = "NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)"
 
-_MOVEMENT = """
-movement AS (
+_MOVEMENT = Cte(
+    "movement",
+    """
     INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version)
     SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version FROM moved
-    RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at
+    RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at""",
 )
-SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement"""
+_ANSWER = "SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement"
 
 
-def _change(on_hand: str) -> Statement:
+def _change(on_hand: str) -> str:
     """Lock the row, see whether the new amount is possible, write it and the movement."""
-    return Statement(f"""
-WITH locked AS (
+    locked = Cte(
+        "locked",
+        f"""
     SELECT on_hand, {on_hand} AS wanted FROM stock
     WHERE sku = $sku AND ($expected_version::int IS NULL OR version = $expected_version)
-      AND {on_hand} BETWEEN reserved AND {MAX_STOCK} AND {_NEW_COMMAND}
-    FOR UPDATE
-), moved AS (
+      AND {on_hand} BETWEEN reserved AND {MAX_STOCK}
+      AND {_NEW_COMMAND}
+    FOR UPDATE""",
+    )
+    moved = Cte(
+        "moved",
+        """
     UPDATE stock s SET on_hand = locked.wanted::int, version = s.version + 1, updated_at = clock_timestamp()
     FROM locked WHERE s.sku = $sku
-    RETURNING s.sku, (s.on_hand - locked.on_hand) AS delta, s.on_hand, s.reserved, s.version
-), {_MOVEMENT}""")
+    RETURNING s.sku, (s.on_hand - locked.on_hand) AS delta, s.on_hand, s.reserved, s.version""",
+    )
+    return chain([locked, moved, _MOVEMENT], _ANSWER)
 
 
-_SET = _change("$amount::bigint")
-_ADJUST = _change("on_hand::bigint + $amount::bigint")
-_CREATE = Statement(f"""
-WITH moved AS (
+_SET = Statement(
+    "stock.set",
+    "Sets how many pieces of a SKU there are, to no fewer than orders hold.",
+    _change("$amount::bigint"),
+)
+_ADJUST = Statement(
+    "stock.adjust",
+    "Adds pieces of a SKU or takes them away, down to what orders hold.",
+    _change("on_hand::bigint + $amount::bigint"),
+)
+
+_FIRST = Cte(
+    "moved",
+    f"""
     INSERT INTO stock (sku, on_hand, version)
     SELECT $sku::text, $amount::bigint::int, 1
-    WHERE NOT EXISTS (SELECT FROM stock WHERE sku = $sku) AND {_NEW_COMMAND}
-    RETURNING sku, on_hand AS delta, on_hand, reserved, version
-), {_MOVEMENT}""")
+    WHERE NOT EXISTS (SELECT FROM stock WHERE sku = $sku)
+      AND {_NEW_COMMAND}
+    RETURNING sku, on_hand AS delta, on_hand, reserved, version""",
+)
+_CREATE = Statement(
+    "stock.create",
+    "Makes a SKU's stock, where there is none.",
+    chain([_FIRST, _MOVEMENT], _ANSWER),
+)
 
-_LOOK_UP = Statement("""
+_LOOK_UP = Statement(
+    "stock.look_up",
+    "Reads a SKU's stock as it stands, and the movement that a command made: why it changed nothing.",
+    """
     SELECT s.sku AS row_sku, s.on_hand AS row_on_hand, s.reserved AS row_reserved, s.version AS row_version,
            m.sku, m.kind, m.delta, m.request_hash, m.on_hand, m.reserved, m.version, m.recorded_at
     FROM (SELECT $sku::text AS sku) k
     LEFT JOIN stock s ON s.sku = k.sku
-    LEFT JOIN stock_movements m ON m.command_id = $command_id""")
+    LEFT JOIN stock_movements m ON m.command_id = $command_id""",
+)
 
 _COLUMNS = "sku, on_hand, reserved, version, updated_at"
-_READ = Statement(f"SELECT {_COLUMNS} FROM stock WHERE sku = $sku")
-_PAGE = Statement(f"SELECT {_COLUMNS} FROM stock ORDER BY sku LIMIT $limit")
-_NEXT_PAGE = Statement(f"SELECT {_COLUMNS} FROM stock WHERE sku > $after ORDER BY sku LIMIT $limit")
+_READ = Statement(
+    "stock.read",
+    "Reads one SKU's stock.",
+    f"SELECT {_COLUMNS} FROM stock WHERE sku = $sku",
+)
+_PAGE = Statement(
+    "stock.page",
+    "Reads the first SKUs with their stock.",
+    f"SELECT {_COLUMNS} FROM stock ORDER BY sku LIMIT $limit",
+)
+_NEXT_PAGE = Statement(
+    "stock.next_page",
+    "Reads the SKUs after one, with their stock.",
+    f"SELECT {_COLUMNS} FROM stock WHERE sku > $after ORDER BY sku LIMIT $limit",
+)
 
 
 @dataclass(frozen=True, slots=True)

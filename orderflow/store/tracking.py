@@ -12,8 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.measuring import measured
+from orderflow.store.statements import Statement
 
 ORDERS = "/orderflow/orders"
 PAYMENTS = "/orderflow/payments"
@@ -76,16 +77,22 @@ class TrackedOrder:
 def _later(prefix: str, *columns: str) -> str:
     """SET clauses that take a part's columns where the new version is higher."""
     newer = f"excluded.{prefix}_version > coalesce(t.{prefix}_version, 0)"
-    return ", ".join(f"{c} = CASE WHEN {newer} THEN excluded.{c} ELSE t.{c} END" for c in columns)
+    return ",\n    ".join(f"{c} = CASE WHEN {newer}\n        THEN excluded.{c} ELSE t.{c} END" for c in columns)
 
 
-def _pick(source: str, *columns: tuple[str, str]) -> str:
+def _pick(source: str, prefix: str, reason: str) -> str:
     """A part's columns out of the latest event of ``source``, of which there is one at most."""
-    return ", ".join(f"max({value}) FILTER (WHERE source = '{source}') AS {name}" for value, name in columns)
+    columns = {"status": f"{prefix}_status", "version": f"{prefix}_version", "reason": reason}
+    return ",\n       ".join(
+        f"max({value}) FILTER (WHERE source = '{source}') AS {name}" for value, name in columns.items()
+    )
 
 
 # Both inserts are sorted: transactions that overlap during a rebalance wait for each other in one direction.
-_TRACK = Statement(f"""
+_TRACK = Statement(
+    "tracking.track",
+    "Folds events of the stream into the tracking: each into the timeline, and the latest into its order's parts.",
+    f"""
 WITH came AS (
     SELECT * FROM unnest($order_ids::uuid[], $sources::text[], $versions::int[], $types::text[], $statuses::text[],
                          $reasons::text[], $times::timestamptz[])
@@ -104,11 +111,9 @@ INSERT INTO tracked_orders AS t (
     inventory_status, inventory_version, inventory_reason
 )
 SELECT order_id,
-       {_pick(ORDERS, ("status", "order_status"), ("version", "order_version"), ("reason", "reason"))},
-       {_pick(PAYMENTS, ("status", "payment_status"), ("version", "payment_version"), ("reason", "payment_reason"))},
-       {
-    _pick(INVENTORY, ("status", "inventory_status"), ("version", "inventory_version"), ("reason", "inventory_reason"))
-}
+       {_pick(ORDERS, "order", "reason")},
+       {_pick(PAYMENTS, "payment", "payment_reason")},
+       {_pick(INVENTORY, "inventory", "inventory_reason")}
 FROM latest GROUP BY order_id ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET
     {_later("order", "order_status", "reason", "order_version")},
@@ -117,26 +122,35 @@ ON CONFLICT (order_id) DO UPDATE SET
     tracked_at = clock_timestamp()
 WHERE excluded.order_version > coalesce(t.order_version, 0)
    OR excluded.payment_version > coalesce(t.payment_version, 0)
-   OR excluded.inventory_version > coalesce(t.inventory_version, 0)
-""")
+   OR excluded.inventory_version > coalesce(t.inventory_version, 0)""",
+)
 
-_READ = Statement("""
+_READ = Statement(
+    "tracking.read",
+    "Reads an order's three parts as the stream told them.",
+    """
 SELECT order_id, order_status, order_version, reason, payment_status, payment_version, payment_reason,
        inventory_status, inventory_version, inventory_reason, payment_authorized, inventory_reserved, tracked_at
-FROM order_state_tracking WHERE order_id = $order_id
-""")
+FROM order_state_tracking WHERE order_id = $order_id""",
+)
 
-_TIMELINE = Statement("""
+_TIMELINE = Statement(
+    "tracking.timeline",
+    "Reads the events of an order that the stream brought, by the time of their happening.",
+    """
 SELECT source, version, type, status, reason, recorded_at, tracked_at
-FROM tracked_events WHERE order_id = $order_id ORDER BY recorded_at, source, version
-""")
+FROM tracked_events WHERE order_id = $order_id ORDER BY recorded_at, source, version""",
+)
 
 
 # The consumer kit's table (events/orderflow_events/dead_letters.sql).
-_DEAD_LETTERS = Statement("""
+_DEAD_LETTERS = Statement(
+    "tracking.dead_letters",
+    "Counts a consumer group's dead letters by kind.",
+    """
 SELECT kind, (SELECT count(*) FROM dead_letters d WHERE d.consumer_group = $group AND d.kind = kinds.kind) AS letters
-FROM unnest(ARRAY['failed', 'undecodable', 'follows']) AS kinds (kind)
-""")
+FROM unnest(ARRAY['failed', 'undecodable', 'follows']) AS kinds (kind)""",
+)
 
 
 async def dead_letters(database: Database, group: str) -> dict[str, int]:

@@ -11,51 +11,82 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.reconciliation import OutboxFact, PaymentFact, ReservationFact
+from orderflow.store.statements import Statement
 
-_EVENTS = Statement("""
+_EVENTS = Statement(
+    "trail.events",
+    "Reads an order's events and where each stands on Kafka.",
+    """
 SELECT e.version, e.type, e.status, e.data, e.command_id, e.correlation_id, e.recorded_at,
        p.partition, p."offset", p.published_at,
        EXISTS (SELECT FROM outbox o WHERE o.order_id = e.order_id AND o.version = e.version) AS waits
 FROM events e LEFT JOIN publications p USING (order_id, version)
-WHERE e.order_id = $order_id ORDER BY e.version""")
+WHERE e.order_id = $order_id ORDER BY e.version""",
+)
 
-_REFUSED = Statement("""
+_REFUSED = Statement(
+    "trail.refused",
+    "Reads an order's commands that made no version: refused or pending.",
+    """
 SELECT command_id, name, refusal, recorded_at FROM commands
-WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""")
+WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at""",
+)
 
-_RELAY = Statement("""
+_RELAY = Statement(
+    "trail.relay",
+    "Reads whether the relay works, and whether it parked the order or lets it wait.",
+    """
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
        l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
 LEFT JOIN waiting_orders w USING (order_id)
 LEFT JOIN stopped_partitions s USING (partition)
-LEFT JOIN relay_lease l ON l.name = 'relay'""")
+LEFT JOIN relay_lease l ON l.name = 'relay'""",
+)
 
 _PAYMENT = Statement(
-    "SELECT order_id, status, version, created_at, updated_at FROM payments WHERE order_id = $order_id"
+    "trail.payment",
+    "Reads an order's payment.",
+    "SELECT order_id, status, version, created_at, updated_at FROM payments WHERE order_id = $order_id",
 )
-_RESERVATION = Statement("SELECT order_id, status, version, updated_at FROM reservations WHERE order_id = $order_id")
+_RESERVATION = Statement(
+    "trail.reservation",
+    "Reads an order's reservation, whatever its status.",
+    "SELECT order_id, status, version, updated_at FROM reservations WHERE order_id = $order_id",
+)
 
 # The limit stands before the look-up of the events, as in the relay's own read.
-_WAITING_ORDERS = Statement("""
+_WAITING_ORDERS = Statement(
+    "trail.waiting_orders",
+    "Reads the orders among the first entries of the outbox that have waited too long.",
+    """
 SELECT o.order_id, count(*) AS entries, min(e.recorded_at) AS oldest_at
 FROM (SELECT position, order_id, version FROM outbox ORDER BY position LIMIT $limit) o
 CROSS JOIN LATERAL (
     SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
 ) e
 WHERE e.recorded_at < clock_timestamp() - $older::interval
-GROUP BY o.order_id""")
+GROUP BY o.order_id""",
+)
 
-_SET_ASIDE = Statement("""
+_SET_ASIDE = Statement(
+    "trail.set_aside",
+    "Reads the first dead letter of an order.",
+    """
 SELECT kind, reason, dead_lettered_at FROM dead_letters
-WHERE consumer_group = $consumer_group AND subject = $subject ORDER BY dead_letter_id LIMIT 1""")
+WHERE consumer_group = $consumer_group AND subject = $subject ORDER BY dead_letter_id LIMIT 1""",
+)
 
-_HELD_ORDERS = Statement("""
+_HELD_ORDERS = Statement(
+    "trail.held_orders",
+    "Reads the orders that have a dead letter, the oldest first.",
+    """
 SELECT subject, min(dead_lettered_at) AS since FROM dead_letters
-WHERE consumer_group = $consumer_group AND subject IS NOT NULL GROUP BY subject ORDER BY since LIMIT $limit""")
+WHERE consumer_group = $consumer_group AND subject IS NOT NULL GROUP BY subject ORDER BY since LIMIT $limit""",
+)
 
 #: How many entries of an outbox are looked at for who waits.
 MOST_ENTRIES: Final = 20_000

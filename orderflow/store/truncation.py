@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ class Chosen:
 
 # From the index, one partition after the other (a plain DISTINCT ON reads the whole table). What is older than the
 # retention may be gone by right.
-_LAST = Statement("""
+_LAST = Statement(
+    "truncation.last",
+    "Reads the event with the highest offset in each partition, where it is young enough.",
+    """
 WITH RECURSIVE parts AS (
     (SELECT partition FROM publications ORDER BY partition LIMIT 1)
     UNION ALL
@@ -61,53 +65,84 @@ FROM parts CROSS JOIN LATERAL (
     SELECT * FROM publications p WHERE p.partition = parts.partition ORDER BY p."offset" DESC LIMIT 1
 ) last
 WHERE last.published_at > clock_timestamp() - $retention::interval
-ORDER BY last.partition
-""")
+ORDER BY last.partition""",
+)
 
-_IN_PARTITION = Statement("""
+_IN_PARTITION = Statement(
+    "truncation.in_partition",
+    "Reads the events published in a partition that are young enough, by offset.",
+    """
 SELECT order_id, version, partition, "offset" FROM publications
 WHERE partition = $partition AND published_at > clock_timestamp() - $retention::interval
 ORDER BY "offset"
-""")
+""",
+)
 
-_CHOSEN = Statement("""
+_CHOSEN = Statement(
+    "truncation.chosen",
+    "Reads the published events that an operator means, by order and version.",
+    """
 SELECT order_id, version, partition, "offset" FROM publications
 WHERE ($order_id::uuid IS NULL OR order_id = $order_id)
   AND ($since::timestamptz IS NULL OR published_at >= $since)
   AND ($partition::int IS NULL OR partition = $partition)
-ORDER BY order_id, version
-""")
+ORDER BY order_id, version""",
+)
 
-_STOP = Statement("""
+_STOP = Statement(
+    "truncation.stop",
+    "Stops a partition, unless it is stopped already.",
+    """
 INSERT INTO stopped_partitions (partition, "offset", order_id, version, found)
 VALUES ($partition, $offset, $order_id, $version, $found)
-ON CONFLICT DO NOTHING RETURNING partition
-""")
+ON CONFLICT DO NOTHING RETURNING partition""",
+)
 
-_STOPPED = Statement("SELECT partition FROM stopped_partitions")
+_STOPPED = Statement(
+    "truncation.stopped",
+    "Reads which partitions stand still.",
+    "SELECT partition FROM stopped_partitions",
+)
 
-_STOPS = Statement("""
+_STOPS = Statement(
+    "truncation.stops",
+    "Reads the stopped partitions with what was found in each, and how many orders wait for it.",
+    """
 SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.stopped_at,
        (SELECT count(*) FROM waiting_orders w WHERE w.partition = s.partition) AS waiting_orders
-FROM stopped_partitions s ORDER BY s.partition
-""")
+FROM stopped_partitions s ORDER BY s.partition""",
+)
 
 # Only where the partition still stands: it may go on at this very moment.
-_LET_WAIT = Statement("""
+_LET_WAIT = Statement(
+    "truncation.let_wait",
+    "Leaves orders out until their partition goes on.",
+    """
 INSERT INTO waiting_orders (order_id, partition)
 SELECT DISTINCT w.order_id, w.partition
 FROM unnest($order_ids::uuid[], $partitions::int[]) AS w (order_id, partition)
 JOIN stopped_partitions USING (partition)
-ON CONFLICT DO NOTHING RETURNING order_id
-""")
+ON CONFLICT DO NOTHING RETURNING order_id""",
+)
 
-_GO_ON = Statement("DELETE FROM stopped_partitions WHERE partition = $partition RETURNING partition")
+_GO_ON = Statement(
+    "truncation.go_on",
+    "Lets a partition be published to again.",
+    "DELETE FROM stopped_partitions WHERE partition = $partition RETURNING partition",
+)
 
 # Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
-_LOCK = "LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"
+_LOCK = Statement(
+    "truncation.lock",
+    "Keeps writers and acknowledgements off the outbox until the transaction ends.",
+    "LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE",
+)
 
 # What is pending of these orders goes behind what comes back.
-_MOVE_BACK = Statement("""
+_MOVE_BACK = Statement(
+    "truncation.move_back",
+    "Makes published events pending again, ahead of what is pending of the same orders.",
+    """
 WITH back AS (
     DELETE FROM publications p
     USING unnest($order_ids::uuid[], $versions::int[]) AS chosen (order_id, version)
@@ -121,8 +156,8 @@ WITH back AS (
     ORDER BY order_id, version
     RETURNING order_id
 )
-SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS entries
-""")
+SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS entries""",
+)
 
 
 async def last_acknowledged(database: Database, retention: timedelta) -> list[Place]:
@@ -180,7 +215,7 @@ async def move_back(database: Database, places: Collection[Place], *, at_once: i
     moved = 0
     for batch in _by_order(places, at_once):
         async with database.transaction() as connection:
-            await connection.execute(_LOCK)
+            await connection.execute(_LOCK.sql)
             values = {"order_ids": [p.order_id for p in batch], "versions": [p.version for p in batch]}
             moved += await connection.fetchval(_MOVE_BACK.sql, *_MOVE_BACK.arguments(values))
     database.wrote()

@@ -35,7 +35,7 @@ from support.named_metrics import SDK_AFTER_TROUBLE
 from support.shop import Basket, Shop
 from support.terminal import ROOT, Terminal
 from support.waiting import until
-from tools.grafana.__main__ import BOARDS
+from tools.grafana.dashboards import BOARDS
 
 pytestmark = [
     pytest.mark.timeout(240),

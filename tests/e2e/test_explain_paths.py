@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from orderflow.settings import Service
 from orderflow.stack.stack import LEDGER, EmbeddedStack
-from orderflow.store.database import Statement
+from orderflow.store.statements import Statement
 from orderflow.temporal.client import connect
 from support.explaining import (
     COLUMNS,
@@ -43,7 +43,9 @@ STORIES = Path(__file__).parent / "stories"
 BASKET: Basket = [("told-bread", 2, 150), ("told-milk", 1, 99)]
 EMPTY: Basket = [("told-empty", 1, 100)]
 UNKNOWN: Basket = [("told-nowhere", 1, 100)]
-_EVENT = Statement("SELECT version FROM events WHERE order_id = $order_id AND type = $type")
+_EVENT = Statement(
+    "test.event", "Reads an event's version.", "SELECT version FROM events WHERE order_id = $order_id AND type = $type"
+)
 
 
 @pytest_asyncio.fixture

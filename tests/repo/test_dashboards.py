@@ -1,4 +1,4 @@
-"""The Grafana dashboards: as fresh as the code they are made from, complete, and understood by Prometheus."""
+"""The Grafana dashboards: complete, and understood by Prometheus."""
 
 import json
 import re
@@ -11,11 +11,11 @@ import yaml
 
 from support.paths import ROOT
 from support.promql import named
-from tools.grafana import __main__ as generate
+from tools.grafana.dashboards import BOARDS
 from tools.grafana.panels import INSTANCES, PAGES, Board, Panel, dashboard, section
 
 FOLDER = ROOT / "deploy" / "grafana"
-PANELS = [(board, panel) for board in generate.BOARDS for panel in board.panels]
+PANELS = [(board, panel) for board in BOARDS for panel in board.panels]
 ALERTS = [
     rule["annotations"]["runbook_url"].partition("#")[2]
     for group in yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
@@ -28,22 +28,7 @@ def by_title(value: object) -> str:
     return value.title if isinstance(value, Panel) else value.name if isinstance(value, Board) else str(value)
 
 
-def test_the_dashboards_are_up_to_date() -> None:
-    assert generate.outdated() == [], "run: make generate"
-
-
-def test_the_check_finds_what_is_missing_changed_or_left_over(tmp_path: Path) -> None:
-    assert generate.main(["--check"], tmp_path) == 1
-    assert list(tmp_path.iterdir()) == []
-    assert generate.main([], tmp_path) == 0
-    (tmp_path / "orders.json").write_text("{}")
-    (tmp_path / "old.json").write_text("{}")
-    assert {path.name for path in generate.outdated(tmp_path)} == {"orders.json", "old.json"}
-    assert generate.main([], tmp_path) == 0
-    assert generate.main(["--check"], tmp_path) == 0
-
-
-@pytest.mark.parametrize("board", generate.BOARDS, ids=by_title)
+@pytest.mark.parametrize("board", BOARDS, ids=by_title)
 def test_a_dashboard_is_laid_out_without_gaps_or_overlaps(board: Board) -> None:
     made: dict[str, Any] = dashboard(board)
     taken: set[tuple[int, int]] = set()
@@ -105,12 +90,12 @@ def test_grafana_is_given_what_there_is() -> None:
     mounts = dict(mount.split(":")[:2] for mount in compose["grafana"]["volumes"])
     provider = yaml.safe_load((FOLDER / "provisioning/dashboards/orderflow.yml").read_text())["providers"][0]
     given = {Path(path).name for path, inside in mounts.items() if inside.startswith(provider["options"]["path"])}
-    assert given == {f"{board.name}.json" for board in generate.BOARDS}
+    assert given == {f"{board.name}.json" for board in BOARDS}
     home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home in mounts.values()
     [variable] = {
         made["query"]
-        for board in generate.BOARDS
+        for board in BOARDS
         for made in dashboard(board)["templating"]["list"]
         if made["name"] == "runbook"
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.mutants.patches import PAGE, ROOT, Mutant, PatchError, apply, function_of, load, page_with, read
+from tools.mutants.patches import ROOT, Mutant, PatchError, apply, function_of, load, read
 from tools.mutants.run import Case, Ran, judged
 
 # Read when the tests are collected: each patch is a test of its own name.
@@ -35,11 +35,6 @@ def test_there_are_enough_and_no_two_are_the_same() -> None:
     assert len(MUTANTS) >= 20
     diffs = [mutant.path.read_text(encoding="utf-8").partition("\n--- a/")[2] for mutant in MUTANTS]
     assert len(set(diffs)) == len(MUTANTS)
-
-
-def test_the_table_is_up_to_date() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert page_with(MUTANTS, page) == page, "run: PYTHONPATH=tests python -m mutants --table"
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,20 @@ from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
 from orderflow.gateways.protocol import GatewayLedger, MoneyFact
 from orderflow.settings import Settings
-from orderflow.store.database import Statement
 from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations
+from orderflow.store.statements import Statement
 from orderflow.temporal.runs import OrderRuns
 from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
 
-_REPAIRS = Statement("SELECT command_id, refusal FROM commands WHERE command_id LIKE 'r:%' AND refusal IS NOT NULL")
+_REPAIRS = Statement(
+    "test.repairs",
+    "Reads the repairs that were refused.",
+    "SELECT command_id, refusal FROM commands WHERE command_id LIKE 'r:%' AND refusal IS NOT NULL",
+)
 
 
 class ScriptedLedger(GatewayLedger):

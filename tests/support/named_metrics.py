@@ -11,7 +11,7 @@ from support.paths import ROOT
 from support.promql import named
 from support.scrapes import scrape
 from tools.generate.pages import SDK_METRICS
-from tools.grafana.__main__ import BOARDS
+from tools.grafana.dashboards import BOARDS
 from tools.grafana.panels import INSTANCES, PAGES
 
 RULES = [

@@ -11,7 +11,8 @@ from temporalio.worker import Worker
 
 from orderflow.domain.orders import Order
 from orderflow.settings import Settings
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import a_start, an_order
 from support.scripted_gateway import ScriptedGateway
@@ -23,12 +24,20 @@ from workers import payments as payments_worker
 from workflows.order_workflow import OrderWorkflow
 from workflows.steps import SignalledCommand
 
-_EVENTS = Statement("SELECT type, status, data, version FROM events WHERE order_id = $order_id ORDER BY version")
-_COMMANDS = Statement(
-    "SELECT command_id, name, version, refusal FROM commands WHERE order_id = $order_id ORDER BY recorded_at"
+_EVENTS = Statement(
+    "test.events",
+    "Reads an order's events.",
+    "SELECT type, status, data, version FROM events WHERE order_id = $order_id ORDER BY version",
 )
-_STOCK = Statement("SELECT on_hand, reserved FROM stock WHERE sku = $sku")
-_PUT = Statement("INSERT INTO stock (sku, on_hand, version) VALUES ($sku, $on_hand, 1)")
+_COMMANDS = Statement(
+    "test.commands",
+    "Reads an order's commands.",
+    "SELECT command_id, name, version, refusal FROM commands WHERE order_id = $order_id ORDER BY recorded_at",
+)
+_STOCK = Statement("test.stock", "Reads a SKU's stock.", "SELECT on_hand, reserved FROM stock WHERE sku = $sku")
+_PUT = Statement(
+    "test.put", "Makes a SKU's stock.", "INSERT INTO stock (sku, on_hand, version) VALUES ($sku, $on_hand, 1)"
+)
 
 Handle = WorkflowHandle[Any, Any]
 

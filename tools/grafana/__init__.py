@@ -1,1 +1,1 @@
-"""The Grafana dashboards as code: `python -m tools.grafana` writes deploy/grafana/dashboards."""
+"""The Grafana dashboards as code: `make generate` writes deploy/grafana/dashboards."""

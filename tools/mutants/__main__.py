@@ -1,7 +1,6 @@
 """``python -m mutants [slug ...]``: plant each bug in a scratch copy, and see that its test fails.
 
 First the same tests run without a bug: one that fails anyway catches nothing. Exit code 0: every bug was caught.
-``--table`` writes the list of the planted bugs into ``docs/guarantees.md`` instead.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tools.mutants.copies import NoCheckout, snapshot
-from tools.mutants.patches import PAGE, Mutant, PatchError, function_of, load, page_with
+from tools.mutants.patches import Mutant, PatchError, function_of, load
 from tools.mutants.run import Verdict, judge, run_tests
 
 #: For all the tests together, without a bug.
@@ -34,14 +33,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mutants", description="Plant bugs, and see that tests catch them.")
     parser.add_argument("slugs", nargs="*", metavar="slug", help="a patch in tools/mutants/patches (default: all)")
     parser.add_argument("--at-once", type=int, default=2, help="how many at a time, each in a copy of its own")
-    parser.add_argument("--table", action="store_true", help="write the table in docs/guarantees.md")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True)
     try:
         mutants = load(arguments.slugs)
-        if arguments.table:
-            PAGE.write_text(page_with(load(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-            return 0
         if not mutants:
             raise PatchError("there are no patches")
         return _in_a_folder(console, mutants, max(1, arguments.at_once))

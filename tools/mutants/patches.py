@@ -15,7 +15,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).resolve().parent / "patches"
 PAGE: Final = ROOT / "docs" / "guarantees.md"
-BEGIN: Final = "<!-- Planted bugs: written by `python -m mutants --table` from the heads of the patches. -->"
+BEGIN: Final = "<!-- Planted bugs: written by `make generate` from the heads of the patches. -->"
 END: Final = "<!-- End of the planted bugs. -->"
 #: What a patch may change; a planted bug is never in a test.
 PRODUCT: Final = (
@@ -113,3 +113,8 @@ def page_with(mutants: Iterable[Mutant], page: str) -> str:
     if not (begin and end):
         raise PatchError(f"the marks of the table are not in {PAGE.name}")
     return f"{before}{BEGIN}\n\n{table(mutants)}\n\n{END}{after}"
+
+
+def files() -> dict[Path, str]:
+    """The page with the table as it should be, by its path from the repository's root. Raises PatchError."""
+    return {PAGE.relative_to(ROOT): page_with(load(), PAGE.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""The generated schemas are current, say what the models accept, and break no released one."""
+"""The generated schemas say what the models accept, and break no released one."""
 
 import copy
 import json
@@ -17,18 +17,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from events.compatibility import incompatibilities
-from events.generate import HERE, RELEASED, asyncapi, broken, generated, schemas, value_schema
+from events.generate import HERE, RELEASED, asyncapi, broken, schemas, value_schema
 from orderflow_events.envelope import encode
 from orderflow_events.models import EVENTS, Event, OrderStateChanged, PaymentFailed, Reason
 
 Schemas = dict[str, dict[str, Any]]
-
-
-def test_the_generated_files_are_current() -> None:
-    for path, text in generated().items():
-        assert path.read_text() == text, f"{path.name}: run `python -m events.generate`"
-    written = {path.name for path in (HERE / "schemas").glob("*.json")}
-    assert written == set(schemas()), "a schema without an event type"
 
 
 def test_no_released_schema_is_broken() -> None:
@@ -141,14 +134,14 @@ def test_a_changed_model_is_judged_by_its_schema() -> None:
     assert incompatibilities(released, value_schema(Wider)) == []
 
 
-def test_the_check_fails_in_a_copy_with_a_planted_change_and_release_refuses_it(tmp_path: Path) -> None:
+def test_a_release_of_a_planted_change_is_refused(tmp_path: Path) -> None:
     events = tmp_path / "events"
     subprocess.run(["cp", "-r", str(HERE), str(events)], check=True)
     models = events / "orderflow_events" / "models.py"
 
-    def generate(*arguments: str) -> tuple[int, str]:
+    def release() -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "events.generate", *arguments],
+            [sys.executable, "-m", "events.generate", "--release"],
             cwd=tmp_path,
             env={"PYTHONPATH": f"{tmp_path}:{events}"},
             capture_output=True,
@@ -157,13 +150,11 @@ def test_the_check_fails_in_a_copy_with_a_planted_change_and_release_refuses_it(
         )
         return done.returncode, done.stderr
 
-    assert generate("--check") == (0, "")
+    assert release() == (0, "")
     models.write_text(models.read_text().replace("capture_id: str", "capture: str"))
-    code, said = generate("--check")
+    code, said = release()
     assert code == 1
     assert "PAYMENT_CAPTURED.1.json: data has lost capture_id" in said
-    assert "PAYMENT_CAPTURED.1.json is not current" in said
-    assert generate("--release")[0] == 1
     assert "capture_id" in (events / "schemas" / "released" / "PAYMENT_CAPTURED.1.json").read_text()
 
 

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from orderflow.store.database import Statement
+from orderflow.store.statements import Statement
 from support.api import order_body
 from support.waiting import until
 from support.world import World
@@ -242,7 +242,11 @@ async def test_the_payment_token_is_in_no_answer(world: World, api: httpx.AsyncC
         assert "secret_7" not in text
 
 
-_TABLES = Statement("SELECT relname FROM pg_stat_user_tables WHERE has_table_privilege(relid, 'SELECT')")
+_TABLES = Statement(
+    "test.tables",
+    "Reads which tables may be read.",
+    "SELECT relname FROM pg_stat_user_tables WHERE has_table_privilege(relid, 'SELECT')",
+)
 
 
 async def test_the_payment_token_is_in_no_row_and_no_memo(world: World, api: httpx.AsyncClient) -> None:
@@ -251,7 +255,9 @@ async def test_the_payment_token_is_in_no_row_and_no_memo(world: World, api: htt
     rows = ""
     for database in (world.orders, world.payments, world.inventory):
         for table in await database.all(_TABLES, {}):
-            found = await database.all(Statement(f"SELECT t::text AS row FROM {table['relname']} t"), {})
+            found = await database.all(
+                Statement("test.rows", "Reads a table.", f"SELECT t::text AS row FROM {table['relname']} t"), {}
+            )
             rows += "".join(row["row"] for row in found)
     assert order_id in rows
     assert "canary" not in rows

@@ -11,9 +11,10 @@ import pytest_asyncio
 
 from api import waiting
 from api.waiting import OutcomeWaiter
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.orders import Orders
 from orderflow.store.outcomes import Key, Outcomes
+from orderflow.store.statements import Statement
 from support.orders import an_order, command
 from support.stack import Databases
 from support.waiting import until
@@ -165,7 +166,7 @@ async def _last(asked: list[int]) -> int:
 
 async def _works(database: Database) -> bool:
     try:
-        await database.one(Statement("SELECT 1"), {})
+        await database.one(Statement("test.ping", "Asks whether it answers.", "SELECT 1"), {})
     except Exception:
         return False
     return True

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from orderflow.domain.errors import Rejection, Unavailable
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.orders import Orders
 from orderflow.store.reservations import Reservations
+from orderflow.store.statements import Statement
 from orderflow.telemetry import meters
 from support.orders import an_order, command
 from support.scrapes import counted
@@ -113,7 +114,7 @@ async def test_a_statement_that_fails_is_counted_by_what_it_failed_of(orders_db:
         labels = {"database": "orders", "statement": "test.divide", "failure": failure}
         return counted("orderflow_statement_failures_total", **labels)
 
-    divide = Statement("SELECT 1 / $divisor::int", "test.divide")
+    divide = Statement("test.divide", "Divides.", "SELECT 1 / $divisor::int")
     before = failures("rejected")
     with pytest.raises(Rejection):
         await orders_db.one(divide, {"divisor": 0})
@@ -136,5 +137,5 @@ async def test_an_exhausted_pool_shows(inventory_db: Database) -> None:
             }
             assert states == {"in_use": 1, "idle": 0, "max": 1}
             with pytest.raises(Unavailable):
-                await database.one(Statement("SELECT 1", "test.one"), {})
+                await database.one(Statement("test.one", "Gives a row.", "SELECT 1"), {})
     assert counted("orderflow_pool_timeouts_total", database="exhausted") == 1

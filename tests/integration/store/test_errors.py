@@ -3,12 +3,13 @@
 import pytest
 
 from orderflow.domain.errors import Rejection, Unavailable
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.errors import LostRace
+from orderflow.store.statements import Statement
 
 
 async def _run(database: Database, sql: str, **values: object) -> None:
-    await database.all(Statement(sql), values)
+    await database.all(Statement("test.failing", "Fails.", sql), values)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,22 @@ import pytest
 
 from orderflow.domain.commands import Outcome
 from orderflow.domain.errors import Problem, Unavailable
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.orders import Orders
+from orderflow.store.statements import Statement
 from support.orders import an_order, command
 from support.stack import Databases
 
 EVENTS = Statement(
-    "SELECT version, type, status, data, command_id FROM events WHERE order_id = $order_id ORDER BY version"
+    "test.events",
+    "Reads an order's events.",
+    "SELECT version, type, status, data, command_id FROM events WHERE order_id = $order_id ORDER BY version",
 )
 COUNTS = Statement(
+    "test.counts",
+    "Counts what was written.",
     "SELECT (SELECT count(*) FROM events) AS events, (SELECT count(*) FROM outbox) AS outbox,"
-    " (SELECT count(*) FROM commands) AS commands"
+    " (SELECT count(*) FROM commands) AS commands",
 )
 
 
@@ -191,7 +196,11 @@ async def _eventually(cancel: "asyncio.Task[Outcome]") -> Outcome:
 
 
 async def _until_a_lock_is_awaited(database: Database) -> None:
-    waiting = Statement("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = current_user")
+    waiting = Statement(
+        "test.waiting",
+        "Reads who waits for a lock.",
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = current_user",
+    )
     async with asyncio.timeout(10):
         while not await database.all(waiting, {}):
             pass

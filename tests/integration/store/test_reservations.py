@@ -6,12 +6,15 @@ import random
 import pytest
 
 from orderflow.domain.orders import Order
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
 from orderflow.store.reservations import Reservations
+from orderflow.store.statements import Statement
 from support.orders import an_order, command
 
-STOCK = Statement("SELECT sku, on_hand, reserved, version FROM stock ORDER BY sku")
-MOVED = Statement("SELECT sku, sum(delta)::int AS moved FROM stock_movements GROUP BY sku")
+STOCK = Statement("test.stock", "Reads all stock.", "SELECT sku, on_hand, reserved, version FROM stock ORDER BY sku")
+MOVED = Statement(
+    "test.moved", "Adds up the movements.", "SELECT sku, sum(delta)::int AS moved FROM stock_movements GROUP BY sku"
+)
 
 
 @pytest.fixture
@@ -66,7 +69,10 @@ async def test_all_lines_or_none(reservations: Reservations, inventory_db: Datab
     assert await reservations.reason(order.order_id) == "out_of_stock"
     assert await _stock(inventory_db) == {"bread": (5, 0), "milk": (1, 0)}
     event = await inventory_db.one(
-        Statement("SELECT type, data FROM events WHERE order_id = $order_id"), {"order_id": order.order_id}
+        Statement(
+            "test.events", "Reads an order's events.", "SELECT type, data FROM events WHERE order_id = $order_id"
+        ),
+        {"order_id": order.order_id},
     )
     assert event is not None
     assert event["type"] == "INVENTORY_FAILED"

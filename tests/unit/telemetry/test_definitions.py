@@ -1,18 +1,14 @@
 """The names: by Prometheus' conventions, documented, and from closed lists."""
 
-import importlib
-import pkgutil
 import re
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
 
-import orderflow.store
-from orderflow.store.database import Statement
 from orderflow.telemetry import metrics
 from orderflow.telemetry.meters import DEFINITIONS, PREFIX, Definition, Pools
+from tools.generate.statements import statements
 
 #: What a gauge or a histogram is counted in; a thing that is counted is its own unit.
 UNITS = (
@@ -53,25 +49,11 @@ def test_every_metric_stands_in_the_one_file() -> None:
     assert len({definition.name for definition in DEFINITIONS}) == len(DEFINITIONS)
 
 
-def _store_modules() -> list[ModuleType]:
-    return [
-        importlib.import_module(f"orderflow.store.{found.name}")
-        for found in pkgutil.iter_modules(orderflow.store.__path__)
-    ]
-
-
-def test_every_statement_of_the_store_has_a_name_of_its_own() -> None:
-    statements = {
-        id(value): value
-        for module in _store_modules()
-        for value in vars(module).values()
-        if isinstance(value, Statement)
-    }
-    names = [statement.name for statement in statements.values()]
-    assert len(names) > 40
-    assert len(set(names)) == len(names)
-    assert not [name for name in names if name.endswith(".other")]
-    assert "outbox.pending" in names
+def test_no_two_statements_of_the_store_have_the_same_name_and_the_same_sentence() -> None:
+    found = [statement for own in statements().values() for statement in own]
+    assert len(found) > 80
+    assert len({(statement.name, statement.about) for statement in found}) == len(found)
+    assert "outbox.pending" in {statement.name for statement in found}
 
 
 def test_nothing_is_counted_until_it_is_switched_on() -> None:

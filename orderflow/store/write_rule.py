@@ -1,0 +1,171 @@
+"""The SQL of the write rule (see ``commands``): the CTEs that its statements are chained from, and an aggregate's all.
+
+``moved`` changes the row where its status is among the LIFECYCLE's ``from``, or makes it; ``event`` appends what
+happened (a trigger puts it into the outbox); ``command`` records what came of the command. Each reads from the one
+before: nothing else orders them.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from orderflow.domain.lifecycle import Lifecycle, Transition
+from orderflow.store.statements import Cte, Statement, chain
+
+_NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)"
+_AS_EXPECTED = "($expected_version::int IS NULL OR version = $expected_version)"
+_IS_PENDING = """EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id
+              AND version IS NULL AND refusal IS NULL)"""
+_NOTHING_PENDING = (
+    "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)"
+)
+
+#: Reads from ``moved``, which must give order_id, version, status, created_at, type and data, and ``measures`` (see
+#: ``measuring``).
+EVENT: Final = Cte(
+    "event",
+    """
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    RETURNING order_id, version""",
+)
+#: A command that is done at once.
+COMMAND: Final = Cte(
+    "command",
+    """
+    INSERT INTO commands (order_id, command_id, name, request_hash, version)
+    SELECT order_id, $command_id, $name, $request_hash, version FROM event""",
+)
+#: A command that was pending until now.
+SETTLED: Final = Cte(
+    "command",
+    """
+    UPDATE commands c SET version = event.version, recorded_at = clock_timestamp()
+    FROM event WHERE c.order_id = event.order_id AND c.command_id = $command_id""",
+)
+#: What each of these statements gives back.
+ANSWER: Final = "SELECT version, status, created_at, measures FROM moved"
+
+
+def lock(table: str, *, settling: bool = False) -> Cte:
+    """``locked``: the row, locked, if the command may move it.
+
+    ``settling``: the command was judged before and is pending; it is not judged again.
+    """
+    conditions = ["order_id = $order_id", "status = ANY($from_statuses)"]
+    if settling:
+        conditions.append(_IS_PENDING)
+    else:
+        conditions += [_AS_EXPECTED, _NOT_ASKED_BEFORE, _NOTHING_PENDING]
+    where = "\n  AND ".join(conditions)
+    return Cte("locked", f"SELECT status, version, updated_at FROM {table}\nWHERE {where}\nFOR UPDATE")
+
+
+def update(table: str, columns: tuple[str, ...] = ()) -> Cte:
+    """``moved`` from ``locked``. Event data that has a ``from`` gets the status that the row really had."""
+    sets = "".join(f",\n        {column} = ${column}" for column in columns)
+    return Cte(
+        "moved",
+        f"""
+    UPDATE {table} t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(){sets}
+    FROM locked WHERE t.order_id = $order_id
+    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+              jsonb_build_object('from', locked.status,
+                                 'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
+              $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
+                                   ELSE '{{}}'::jsonb END AS data""",
+    )
+
+
+def insert(table: str, columns: tuple[str, ...], types: Mapping[str, str]) -> Cte:
+    """``moved``, a row that was not there. ``types``: SQL types of the columns that are not text."""
+    names = "".join(f", {column}" for column in columns)
+    values = "".join(f", ${column}::{types.get(column, 'text')}" for column in columns)
+    return Cte(
+        "moved",
+        f"""
+    INSERT INTO {table} (order_id, status, version{names})
+    SELECT $order_id::uuid, $to_status::text, 1{values}
+    WHERE NOT EXISTS (SELECT FROM {table} WHERE order_id = $order_id)
+      AND {_NOT_ASKED_BEFORE}
+    RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
+              jsonb_build_object() AS measures""",
+    )
+
+
+def _look_up(table: str) -> str:
+    return f"""
+SELECT a.status AS row_status, a.version AS row_version, a.created_at,
+       c.command_id IS NOT NULL AS asked, c.name, c.request_hash, c.version, c.refusal, e.status,
+       EXISTS (SELECT FROM commands p
+               WHERE p.order_id = k.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending
+FROM (SELECT $order_id::uuid AS order_id) k
+LEFT JOIN {table} a ON a.order_id = k.order_id
+LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version"""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What is written beside a row's status and version: further ``columns``, and CTEs that read from ``moved``."""
+
+    columns: tuple[str, ...] = ()
+    effects: tuple[Cte, ...] = ()
+
+
+_NOTHING_ELSE: Final = Write()
+
+
+class AggregateStatements:
+    """The statements that make and move the rows of one kind of aggregate, as its LIFECYCLE says."""
+
+    def __init__(
+        self,
+        table: str,
+        lifecycle: Lifecycle,
+        writes: Mapping[str, Write] = MappingProxyType({}),
+        *,
+        types: Mapping[str, str] = MappingProxyType({}),
+        apart: Collection[str] = (),
+    ) -> None:
+        """``writes``: by the status that the row gets. ``types``: SQL types of the columns that are not text.
+
+        ``apart``: commands that have statements of their own.
+        """
+        self.lifecycle = lifecycle
+        self.look_up = Statement(
+            f"{table}.look_up",
+            "Reads the row as it stands and what is recorded of a command: why the command moved nothing.",
+            _look_up(table),
+        )
+        self._starts: dict[Transition, Statement] = {}
+        self._moves: dict[Transition, Statement] = {}
+        for transition in lifecycle.transitions:
+            if transition.command in apart:
+                continue
+            write = writes.get(transition.to, _NOTHING_ELSE)
+            name, end = f"{table}.{transition.command}", f"{transition.to}, with {transition.event.type}"
+            if transition.starts:
+                making = insert(table, write.columns, types)
+                ctes = [making, *write.effects, EVENT, COMMAND]
+                about = f"Makes the row of the {lifecycle.aggregate}, {end}, where there is none."
+                self._starts[transition] = Statement(name, about, chain(ctes, ANSWER))
+            if transition.moves_from:
+                ctes = [lock(table), update(table, write.columns), *write.effects, EVENT, COMMAND]
+                about = f"Moves the {lifecycle.aggregate} from {' or '.join(transition.moves_from)} to {end}."
+                self._moves[transition] = Statement(name, about, chain(ctes, ANSWER))
+
+    def start(self, transition: Transition) -> Statement:
+        """The statement that makes the row. Raises KeyError where ``transition`` needs one."""
+        return self._starts[transition]
+
+    def move(self, transition: Transition) -> Statement:
+        """The statement that moves the row. Raises KeyError where ``transition`` cannot."""
+        return self._moves[transition]
+
+    def __iter__(self) -> Iterator[Statement]:
+        """All of them, in the LIFECYCLE's order; two of one name where a command may make the row and move it."""
+        for transition in self.lifecycle.transitions:
+            yield from (s[transition] for s in (self._starts, self._moves) if transition in s)
+        yield self.look_up
