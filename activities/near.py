@@ -67,17 +67,17 @@ class NearPayments(PaymentSteps):
     @activity.defn
     async def authorize_payment(self, request: AuthorizePayment) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.authorize_payment, request)
+        return await self._way.take(self._steps.authorize_payment if self._steps else None, request)
 
     @activity.defn
     async def capture_payment(self, request: CapturePayment) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.capture_payment, request)
+        return await self._way.take(self._steps.capture_payment if self._steps else None, request)
 
     @activity.defn
     async def void_payment(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.void_payment, request)
+        return await self._way.take(self._steps.void_payment if self._steps else None, request)
 
 
 class NearInventory(InventorySteps):
@@ -90,14 +90,14 @@ class NearInventory(InventorySteps):
     @activity.defn
     async def reserve_inventory(self, request: ReserveInventory) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.reserve_inventory, request)
+        return await self._way.take(self._steps.reserve_inventory if self._steps else None, request)
 
     @activity.defn
     async def commit_inventory(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.commit_inventory, request)
+        return await self._way.take(self._steps.commit_inventory if self._steps else None, request)
 
     @activity.defn
     async def release_inventory(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps and self._steps.release_inventory, request)
+        return await self._way.take(self._steps.release_inventory if self._steps else None, request)

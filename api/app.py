@@ -29,9 +29,9 @@ from orderflow import process
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
-from orderflow.store.handovers import Handovers
 from orderflow.store.stock import StockKeeper
 from orderflow.telemetry import spans
 from orderflow.telemetry.scrape import MetricsPage

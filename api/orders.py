@@ -11,7 +11,6 @@ from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands
 from api.documents import OrderDocuments
 from api.headers import Trace, Wait, expected_version, idempotency_key, seen_version, trace, wait
-from api.waiting import Waiter
 from api.schemas import (
     ORDER_ID,
     AcceptedDocument,
@@ -29,6 +28,7 @@ from api.schemas import (
     PlaceOrder,
     Ship,
 )
+from api.waiting import Waiter
 from orderflow.domain.commands import Command, client_command_id, not_found, request_hash
 from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model

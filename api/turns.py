@@ -1,4 +1,4 @@
-"""Turns: of one order, a few statements at once, so that a flood of commands to it costs no other order a connection."""
+"""Turns: of one order, a few statements at once: a flood of commands to it costs no other order a connection."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
 """Commands and what came of them.
 
-A command is carried out at most once per id. Ids: ``c:<Idempotency-Key>`` from a client, ``s:<n>`` counted by the
-workflow for a raw signal, ``w:<word>`` for the workflow's own.
+A command is carried out at most once per id. Ids: ``c:<Idempotency-Key>`` from a client, ``w:<word>`` for the
+workflow's own, ``r:<word>…`` for what an operator or reconciliation did.
 """
 
 import hashlib

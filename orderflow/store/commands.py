@@ -51,7 +51,12 @@ Attempt = Callable[[str | None], Awaitable[Row]]
 class CommandLog:
     """Carries out commands on one kind of aggregate, each at most once per (order, command id)."""
 
-    def __init__(self, database: Database, statements: AggregateStatements) -> None:
+    def __init__(self, database: Database, statements: AggregateStatements, *, keeps_refusals: bool = True) -> None:
+        """``keeps_refusals``: whether a command that the row forbids is recorded: then that stays its answer.
+
+        Without it nothing is written, and the same command is judged anew when it comes again.
+        """
+        self._keeps_refusals = keeps_refusals
         self.database = database
         self.lifecycle = statements.lifecycle
         self._statements = statements
@@ -71,6 +76,18 @@ class CommandLog:
         those that the aggregate's statement sets beside status and version. Raises Unavailable; a refusal is an
         Outcome.
         """
+        return (await self.changed(order_id, command, to=to, data=data, columns=columns))[0]
+
+    async def changed(
+        self,
+        order_id: UUID,
+        command: Command,
+        *,
+        to: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> tuple[Outcome, Row]:
+        """The same, and the row that the statement gave; None where it moved nothing."""
         transition = self.lifecycle.transition(command.name, to)
         parameters = {**self.parameters(order_id, command, transition, data or {}), **(columns or {})}
 
@@ -83,7 +100,7 @@ class CommandLog:
 
         # void and release: most orders have a row, so moving is tried first.
         first = transition.moves_from[0] if transition.moves_from else None
-        return await self.carry_out(order_id, command, attempt, first)
+        return await self.carried_out(order_id, command, attempt, first)
 
     def parameters(
         self, order_id: UUID, command: Command, transition: Transition, data: Mapping[str, Any]
@@ -111,20 +128,38 @@ class CommandLog:
 
         Raises Unavailable when it loses its race again and again, or the database is away.
         """
+        return (await self.carried_out(order_id, command, attempt, status, state))[0]
+
+    async def carried_out(
+        self,
+        order_id: UUID,
+        command: Command,
+        attempt: Attempt,
+        status: str | None = None,
+        state: str = "done",
+        *,
+        same_request: bool = False,
+    ) -> tuple[Outcome, Row]:
+        """The same, and the row that ``attempt`` gave; None where it moved nothing.
+
+        ``same_request``: the caller has the command's id and not its hash, and means the one that is recorded.
+        """
         for _ in range(TRIES):
             row = await unless_lost(attempt(status))
             if row is not None:
                 self.database.wrote()
                 if state == "done":
                     count_transition(self.lifecycle.aggregate, command.name, row)
-                return _made(row, state)
+                return _made(row, state), row
             seen = await self._seen(order_id, command.id)
             if seen["asked"]:
-                return _recorded(seen, command)
+                return _recorded(seen, command, same_request=same_request), None
             status = seen["row_status"]
             problem = judge.refusal(self.lifecycle, command, status, seen["row_version"], pending=seen["pending"])
+            if problem is not None and self._keeps_refusals:
+                return await self.refuse(order_id, command, problem), None
             if problem is not None:
-                return await self.refuse(order_id, command, problem)
+                return Outcome(state="refused", refusal=problem, **_beside(seen)), None
         raise always_lost(self.database.name, f"{command.name} of order {order_id}")
 
     async def foresee(self, order_id: UUID, command: Command) -> Outcome | None:
@@ -154,7 +189,7 @@ class CommandLog:
         """End a pending command with a refusal; repeated, it changes nothing."""
         await self.database.all(_SETTLE_REFUSED, {**_identity(order_id, command), "refusal": problem.to_data()})
         self.database.wrote()
-        return _recorded(await self._seen(order_id, command.id), command)
+        return _recorded(await self._seen(order_id, command.id), command, same_request=True)
 
     async def _seen(self, order_id: UUID, command_id: str) -> asyncpg.Record:
         row = await self.database.one(self._statements.look_up, {"order_id": order_id, "command_id": command_id})
@@ -186,9 +221,9 @@ def _made(row: asyncpg.Record, state: str) -> Outcome:
     )
 
 
-def _recorded(seen: asyncpg.Record, command: Command) -> Outcome:
+def _recorded(seen: asyncpg.Record, command: Command, *, same_request: bool = False) -> Outcome:
     beside = _beside(seen)
-    if (seen["name"], seen["request_hash"]) != (command.name, command.request_hash):
+    if not same_request and (seen["name"], seen["request_hash"]) != (command.name, command.request_hash):
         return Outcome(state="refused", refusal=idempotency_conflict(command.id), **beside)
     if seen["refusal"] is not None:
         refusal = Problem.model_validate(seen["refusal"])

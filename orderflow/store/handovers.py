@@ -10,7 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from orderflow.domain.handovers import LOOK, Handover
-from orderflow.store.database import Database, Statement
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 
 #: The longest pause between two attempts.
 MOST_SECONDS: Final = 30
@@ -18,7 +19,10 @@ MOST_SECONDS: Final = 30
 REFUSED_SECONDS: Final = 300
 
 # The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
-_CLAIM = Statement(f"""
+_CLAIM = Statement(
+    "handovers.claim",
+    "Takes handovers that are due, the oldest first, and puts their next attempt off.",
+    f"""
 WITH due AS (
     SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
@@ -28,11 +32,15 @@ SET attempts = h.attempts + 1,
     next_at = clock_timestamp() + make_interval(secs => least({MOST_SECONDS}, 2 ^ least(h.attempts + 1, 8)))
 FROM due WHERE h.order_id = due.order_id
 RETURNING h.order_id, h.number, h.name, h.again, h.attempts
-""")
+""",
+)
 
 # Only what was sent: a newer write raised the number, and its handover stays. Sorted, so that two of these never wait
 # for each other.
-_TOLD = Statement("""
+_TOLD = Statement(
+    "handovers.told",
+    "Deletes handovers that Temporal was told of, where nothing newer was written.",
+    """
 WITH sent AS (
     SELECT h.order_id FROM handovers h
     JOIN unnest($order_ids::uuid[], $numbers::bigint[]) AS s (order_id, number) USING (order_id, number)
@@ -40,32 +48,53 @@ WITH sent AS (
 )
 DELETE FROM handovers h USING sent WHERE h.order_id = sent.order_id
 RETURNING h.order_id
-""")
+""",
+)
 
-_REFUSED = Statement(f"""
+_REFUSED = Statement(
+    "handovers.refused",
+    "Sets a handover aside that Temporal does not take.",
+    f"""
 UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '{REFUSED_SECONDS} seconds'
 WHERE order_id = $order_id AND number = $number RETURNING order_id
-""")
+""",
+)
 
-_LOOK = Statement(f"""
+_LOOK = Statement(
+    "handovers.look",
+    "Has Temporal look at an order again, whatever it was told before.",
+    f"""
 INSERT INTO handovers (order_id, name, again, next_at)
 SELECT order_id, '{LOOK}', true, clock_timestamp() FROM orders WHERE order_id = $order_id
 ON CONFLICT (order_id) DO UPDATE
     SET number = nextval('handover_numbers'), again = true, next_at = clock_timestamp(), attempts = 0, refused = NULL
 RETURNING order_id
-""")
+""",
+)
 
-_DEPTH = Statement("""
+_DEPTH = Statement(
+    "handovers.depth",
+    "Counts the handovers, and says how old the oldest is.",
+    """
 SELECT count(*) AS pending, count(refused) AS refused,
        coalesce(clock_timestamp() - min(written_at), interval '0') AS oldest_age
 FROM handovers
-""")
+""",
+)
 
-_OF = Statement("SELECT name, written_at, attempts, refused FROM handovers WHERE order_id = $order_id")
-_WAITING = Statement("""
+_OF = Statement(
+    "handovers.of",
+    "Reads the handover of one order.",
+    "SELECT name, written_at, attempts, refused FROM handovers WHERE order_id = $order_id",
+)
+_WAITING = Statement(
+    "handovers.waiting",
+    "Lists the orders of which Temporal has not been told for long.",
+    """
 SELECT order_id, written_at FROM handovers
 WHERE written_at < clock_timestamp() - $older::interval ORDER BY written_at LIMIT $limit
-""")
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)

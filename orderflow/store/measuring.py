@@ -6,6 +6,7 @@ A statement that moves a row says with it what only it knows, in the column ``me
 """
 
 import time
+from collections.abc import Iterable
 
 import asyncpg
 
@@ -83,6 +84,12 @@ def _failure(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return "unavailable"
     return "rejected" if isinstance(error, Rejection) else "error"
+
+
+def count_transitions(aggregate: str, command: str, rows: Iterable[asyncpg.Record]) -> None:
+    """``rows`` were moved just now, by one statement."""
+    for row in rows:
+        count_transition(aggregate, command, row)
 
 
 def count_transition(aggregate: str, command: str, row: asyncpg.Record) -> None:

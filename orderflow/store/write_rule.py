@@ -62,15 +62,16 @@ def lock(table: str, *, settling: bool = False) -> Cte:
     return Cte("locked", f"SELECT status, version, updated_at FROM {table}\nWHERE {where}\nFOR UPDATE")
 
 
-def update(table: str, columns: tuple[str, ...] = ()) -> Cte:
+def update(table: str, columns: tuple[str, ...] = (), shown: tuple[str, ...] = ()) -> Cte:
     """``moved`` from ``locked``. Event data that has a ``from`` gets the status that the row really had."""
     sets = "".join(f",\n        {column} = ${column}" for column in columns)
+    more = "".join(f", t.{column}" for column in shown)
     return Cte(
         "moved",
         f"""
     UPDATE {table} t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(){sets}
     FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+    RETURNING t.order_id, t.version, t.status, t.created_at{more}, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
@@ -108,10 +109,15 @@ LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version"""
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What is written beside a row's status and version: further ``columns``, and CTEs that read from ``moved``."""
+    """What is written beside a row's status and version: further ``columns``, and CTEs that read from ``moved``.
+
+    ``shown``: further columns that a moved row gives to the ``answer``.
+    """
 
     columns: tuple[str, ...] = ()
     effects: tuple[Cte, ...] = ()
+    shown: tuple[str, ...] = ()
+    answer: str = ANSWER
 
 
 _NOTHING_ELSE: Final = Write()
@@ -129,9 +135,9 @@ class AggregateStatements:
         types: Mapping[str, str] = MappingProxyType({}),
         apart: Collection[str] = (),
     ) -> None:
-        """``writes``: by the status that the row gets. ``types``: SQL types of the columns that are not text.
+        """``writes``: by the command, or by the status that the row gets.
 
-        ``apart``: commands that have statements of their own.
+        ``types``: SQL types of the columns that are not text. ``apart``: commands that have statements of their own.
         """
         self.lifecycle = lifecycle
         self.look_up = Statement(
@@ -144,17 +150,17 @@ class AggregateStatements:
         for transition in lifecycle.transitions:
             if transition.command in apart:
                 continue
-            write = writes.get(transition.to, _NOTHING_ELSE)
+            write = writes.get(transition.command, writes.get(transition.to, _NOTHING_ELSE))
             name, end = f"{table}.{transition.command}", f"{transition.to}, with {transition.event.type}"
             if transition.starts:
                 making = insert(table, write.columns, types)
                 ctes = [making, *write.effects, EVENT, COMMAND]
                 about = f"Makes the row of the {lifecycle.aggregate}, {end}, where there is none."
-                self._starts[transition] = Statement(name, about, chain(ctes, ANSWER))
+                self._starts[transition] = Statement(name, about, chain(ctes, write.answer))
             if transition.moves_from:
-                ctes = [lock(table), update(table, write.columns), *write.effects, EVENT, COMMAND]
+                ctes = [lock(table), update(table, write.columns, write.shown), *write.effects, EVENT, COMMAND]
                 about = f"Moves the {lifecycle.aggregate} from {' or '.join(transition.moves_from)} to {end}."
-                self._moves[transition] = Statement(name, about, chain(ctes, ANSWER))
+                self._moves[transition] = Statement(name, about, chain(ctes, write.answer))
 
     def start(self, transition: Transition) -> Statement:
         """The statement that makes the row. Raises KeyError where ``transition`` needs one."""

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from orderflow.store.outcomes import Key, Outcomes
 
 from api import waiting
 from api.waiting import OutcomeWaiter
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
-from orderflow.store.outcomes import Key, Outcomes
 from orderflow.store.statements import Statement
 from support.orders import an_order, command
 from support.stack import Databases
