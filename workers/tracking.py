@@ -6,13 +6,13 @@ from collections.abc import Callable
 import structlog
 
 from orderflow.databases import open_database
+from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.stream.gauges import TrackingGauges
 from orderflow.stream.topic import check_topic
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
-from orderflow_events.pauses import Backoff, pause
 
 PART = "tracking"
 

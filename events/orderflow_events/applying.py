@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, causes_since, held, set_aside
 from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
 from orderflow_events.inbox import Connection, Gap, applied, claim
-from orderflow_events.pauses import Backoff, pause
 
 #: What a batch of new events does, inside the transaction that the connection is in.
 Effect: TypeAlias = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]

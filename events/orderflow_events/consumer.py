@@ -30,12 +30,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.applying import Applier, Connect, Effect, each
 from orderflow_events.dead_letter_topic import DeadLetterTopic
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
-from orderflow_events.pauses import Backoff, pause
 from orderflow_events.positions import Positions
 
 __all__ = [

@@ -25,9 +25,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import sentence
-from orderflow_events.pauses import Backoff, pause
 
 _CONNECTION = ("bootstrap_servers", "client_id", "security_protocol", "ssl_context")
 

@@ -14,13 +14,13 @@ from uuid import uuid4
 import structlog
 
 from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff, pause
 from orderflow.store import outbox, truncation
 from orderflow.store.database import CHANNEL, Database
 from orderflow.store.outbox import Entry, Published
 from orderflow.stream.publisher import Publisher
 from orderflow.telemetry.metrics import RELAY_FAILURES
 from orderflow.telemetry.origin import about_order
-from orderflow_events.pauses import Backoff, pause
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 0.5

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health
 from orderflow.temporal.client import connect
@@ -65,15 +66,12 @@ async def serve_queue(
 
 
 async def _connected(settings: Settings, stopping: asyncio.Event, health: Health, part: str) -> Client | None:
-    delay = 0.2
+    backoff = Backoff(0.2)
     while not stopping.is_set():
         try:
             return await connect(settings)
         except Unavailable as error:
             health.set(part, f"Temporal: {error.detail}")
             log.warning("temporal_unreachable", worker=part, address=settings.temporal_address, error=error.detail)
-            try:
-                await asyncio.wait_for(stopping.wait(), delay)
-            except TimeoutError:
-                delay = min(delay * 2, 5.0)
+            await pause(backoff.next(), stopping)
     return None
