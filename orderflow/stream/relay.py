@@ -16,7 +16,7 @@ import structlog
 from orderflow.domain.errors import Unavailable
 from orderflow.pauses import Backoff, pause
 from orderflow.store import outbox, truncation
-from orderflow.store.database import CHANNEL, Database
+from orderflow.store.database import Database
 from orderflow.store.outbox import Entry, Published
 from orderflow.stream.publisher import Publisher
 from orderflow.telemetry.metrics import RELAY_FAILURES
@@ -75,7 +75,7 @@ class Relay:
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until ``stopping`` is set; then finish the round, give the lease back and close the producer."""
         rounds = asyncio.create_task(self._publish(stopping))
-        others = [asyncio.create_task(self._lead()), asyncio.create_task(self._listen())]
+        others = [asyncio.create_task(self._lead()), asyncio.create_task(self._database.listening(self._wake.set))]
         try:
             await stopping.wait()
             self._wake.set()
@@ -112,25 +112,6 @@ class Relay:
                     self._log.warning("lease_lost")
                 self._leads_until = asked_at + self._lease_seconds if held else 0.0
             await asyncio.sleep(self._lease_seconds / 5)
-
-    async def _listen(self) -> None:
-        """Wake up when something was written. On a connection of its own."""
-        backoff = Backoff()
-        while True:
-            try:
-                connection = await self._database.listen()
-                try:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-                    self._wake.set()  # what was said before we listened
-                    backoff.reset()
-                    await lost.wait()
-                finally:
-                    connection.terminate()
-            except Exception as error:
-                self._log.info("not_listening", error=repr(error))  # polling goes on
-            await asyncio.sleep(backoff.next())
 
     async def _publish(self, stopping: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
