@@ -14,6 +14,7 @@ from orderflow.stream.topic import check_topic
 from orderflow.stream.truncation import Watch
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
+from orderflow.telemetry.readiness import STARTING, PartState
 
 
 def make_watch(service: str, database: Database, settings: Settings) -> Watch:
@@ -27,7 +28,9 @@ def make_watch(service: str, database: Database, settings: Settings) -> Watch:
     )
 
 
-def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
+def make_relay(
+    service: str, dsn: str, settings: Settings, report: Callable[[PartState], None]
+) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
     database = Database(
         f"{NAME_PREFIX}{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds
@@ -55,10 +58,10 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
     """Run the relays of the three databases until ``stopping`` is set."""
 
     async def relay_one(service: str, dsn: str) -> None:
-        def report(state: str) -> None:
+        def report(state: PartState) -> None:
             health.set(f"relay:{service}", state)
 
-        report("starting")
+        report(STARTING)
         relay, database = make_relay(service, dsn, settings, report)
         gauges = RelayGauges(service, database, lambda: relay.leads)
         try:

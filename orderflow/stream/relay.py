@@ -21,13 +21,12 @@ from orderflow.store.outbox import Entry, Published
 from orderflow.stream.publisher import Publisher
 from orderflow.telemetry.metrics import RELAY_FAILURES
 from orderflow.telemetry.origin import about_order
+from orderflow.telemetry.readiness import OK, PartKind, PartState
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 0.5
 #: How soon a partition goes on after its repair.
 SEE_STOPS_SECONDS = 1.0
-#: How the report of a relay begins that leads and has stopped partitions.
-STOPPED = "stopped partitions:"
 #: A relay's database is called by it and the service.
 NAME_PREFIX = "relay-"
 #: How long a round under way may go on after a stop.
@@ -39,7 +38,7 @@ class Relay:
 
     ``lease_seconds``: another relay takes over when this one is silent for so long; it renews five times as often.
     ``pacing_seconds``: the least time between two rounds. The first event goes at once, and under load a round grows.
-    ``report`` is told ``"ok"`` (leading or standing by, and able to) or what is wrong.
+    ``report`` is told how it stands: OK is leading or standing by, and able to; STOPPED has stopped partitions.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Relay:
         lease_seconds: float,
         pacing_seconds: float,
         batch_size: int,
-        report: Callable[[str], None],
+        report: Callable[[PartState], None],
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -139,7 +138,7 @@ class Relay:
         if not self.leads:
             await self._publisher.open()  # ready to take over, or it says why not
             if self._lease_answered:
-                self._report("ok")
+                self._report(OK)
             return 0
         entries = await outbox.pending(self._database, self._batch_size)
         if not entries:
@@ -173,12 +172,13 @@ class Relay:
         if waiting:
             self._publisher.stopped = await truncation.let_wait(self._database, waiting)
 
-    def _state(self) -> str:
-        """What the leader says of itself."""
+    def _state(self) -> PartState:
+        """How the leader stands."""
         if not self._publisher.stopped:
-            return "ok"
+            return OK
         numbers = ", ".join(map(str, sorted(self._publisher.stopped)))
-        return f"{STOPPED} {numbers}. Kafka lost what it had acknowledged there; `orderflow outbox republish`"
+        lost = "Kafka lost what it had acknowledged there; `orderflow outbox republish`"
+        return PartState(PartKind.STOPPED, f"stopped partitions: {numbers}. {lost}")
 
     async def _record(self) -> None:
         """Move what Kafka has acknowledged to the publications; kept, while the database is away."""
@@ -188,5 +188,5 @@ class Relay:
 
     def _failed(self, what: str, error: Exception) -> None:
         RELAY_FAILURES.add(self._service, what)
-        self._report(f"{what}: {type(error).__name__}: {error}")
+        self._report(PartState(PartKind.WAITING, f"{what}: {type(error).__name__}: {error}"))
         self._log.warning("relay_tries_again", what=what, error=repr(error))

@@ -23,10 +23,10 @@ from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.truncation import Chosen, Place
 from orderflow.stream.clients import make_reader
-from orderflow.stream.relay import STOPPED
 from orderflow.stream.republishing import go_on, missing, move_back
 from orderflow.stream.topic import ensure_topic
 from orderflow.stream.truncation import open_topic
+from orderflow.telemetry.readiness import PartKind
 from support.kafka_proxy import KafkaProxy
 from support.relays import RunningRelay, running_relay, settings_for
 from support.stack import Databases
@@ -127,7 +127,7 @@ async def a_broker(folder: Path) -> tuple[Supervisor, NoidaBroker, Process]:
 
 
 async def stands(running: RunningRelay) -> bool:
-    return bool(running.states) and running.states[-1].startswith(STOPPED)
+    return bool(running.states) and running.states[-1].kind is PartKind.STOPPED
 
 
 @pytest.mark.timeout(240)
@@ -157,7 +157,7 @@ async def test_a_broker_that_lost_records_is_noticed_before_anything_is_sent_and
             stopped = await truncation.stopped(running.database)
             assert stopped == lost
             assert stopped <= set(HOT)
-            assert running.states[-1].startswith(f"{STOPPED} {min(stopped)}")
+            assert f"stopped partitions: {min(stopped)}" in running.states[-1].detail
 
             for order in cold:
                 await insert_event(orders, order, 2)
