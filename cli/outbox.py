@@ -182,7 +182,7 @@ async def _republish(
 
     from orderflow.databases import open_databases
     from orderflow.store import truncation
-    from orderflow.store.truncation import Chosen, Place
+    from orderflow.store.truncation import Chosen, Position
     from orderflow.stream.clients import make_reader
     from orderflow.stream.republishing import go_on, missing, move_back
     from orderflow.stream.truncation import Topic, open_topic
@@ -197,19 +197,19 @@ async def _republish(
         topic: Topic | None = None
         if partition is not None or any(stopped.values()):
             topic = await stack.enter_async_context(open_topic(lambda: make_reader(settings), settings.kafka_topic))
-        places: dict[Service, list[Place]] = {}
+        positions: dict[Service, list[Position]] = {}
         for service, database in databases.items():
             if not lacking:
-                places[service] = await truncation.published(database, Chosen(order, since, partition))
+                positions[service] = await truncation.published(database, Chosen(order, since, partition))
                 continue
-            places[service] = []
+            positions[service] = []
             for number in sorted(stopped[service]) if partition is None else [partition]:
                 if topic is not None:
-                    places[service] += await missing(database, topic, f"/orderflow/{service}", number, retention)
-        _confirm(sum(map(len, places.values())), yes=yes, ask=not as_json)
+                    positions[service] += await missing(database, topic, f"/orderflow/{service}", number, retention)
+        _confirm(sum(map(len, positions.values())), yes=yes, ask=not as_json)
         services = []
         for service, database in databases.items():
-            moved = await move_back(database, places[service])
+            moved = await move_back(database, positions[service])
             lifted: list[int] = []
             still: list[int] = []
             if topic is not None and stopped[service]:
@@ -218,7 +218,7 @@ async def _republish(
                 {
                     "service": service,
                     "republished": moved,
-                    "orders": len({place.order_id for place in places[service]}),
+                    "orders": len({position.order_id for position in positions[service]}),
                     "going_on": lifted,
                     "still_stopped": still,
                 }

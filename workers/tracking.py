@@ -8,7 +8,7 @@ import structlog
 from orderflow.databases import open_database
 from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
-from orderflow.stream.gauges import TrackingGauges
+from orderflow.stream.gauges import ConsumerLagGauges, DeadLetterGauges, OrderGauges
 from orderflow.stream.topic import check_topic
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
@@ -30,12 +30,13 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
     await _topic_as_it_should_be(settings, stopping, report)
     database = open_database(settings, "orders", name=PART, pool_size=2)
     consumer = make_consumer(settings, database, report)
-    gauges = TrackingGauges(settings.tracking_group, consumer, database)
+    group = settings.tracking_group
     try:
         with (
-            sampled("consumer_lag", gauges.lag, gauges.forget_lag),
-            sampled("dead_letters", gauges.dead_letters, gauges.forget_dead_letters),
-            sampled("orders", gauges.orders, gauges.forget_orders),
+            sampled("consumer_lag", ConsumerLagGauges(group, consumer)),
+            sampled("dead_letters", DeadLetterGauges(group, database)),
+            # The orders are shown here too: this process has their database, and is one of few.
+            sampled("orders", OrderGauges(database)),
         ):
             await consumer.run(stopping)
     finally:

@@ -153,12 +153,12 @@ class Database:
     async def _connection(self, statement: Statement) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
-        with self._span(statement), measured(self.name, statement) as watch, database_errors(self.name):
+        with self._span(statement), measured(self.name, statement) as timer, database_errors(self.name):
             async with pool.acquire(timeout=self._command_timeout) as connection:
-                watch.acquired()
+                timer.acquired()
                 try:
                     yield connection
-                    watch.answered()
+                    timer.answered()
                 except asyncpg.InternalClientError:
                     connection.terminate()  # its state is unknown: nobody shall get it again
                     raise

@@ -40,7 +40,7 @@ _PAYMENT = Statement(
 _RESERVATION = Statement("SELECT order_id, status, version, updated_at FROM reservations WHERE order_id = $order_id")
 
 # The limit stands before the look-up of the events, as in the relay's own read.
-_WAITING_ORDERS = Statement("""
+_OLD_ENTRIES = Statement("""
 SELECT o.order_id, count(*) AS entries, min(e.recorded_at) AS oldest_at
 FROM (SELECT position, order_id, version FROM outbox ORDER BY position LIMIT $limit) o
 CROSS JOIN LATERAL (
@@ -164,7 +164,7 @@ async def held_orders(database: Database, consumer_group: str, limit: int = MOST
     return found
 
 
-async def waiting_orders(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:
+async def orders_with_old_entries(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:
     """Orders with an entry that has waited longer for Kafka, parked ones included, among the first MOST_ENTRIES."""
-    rows = await database.all(_WAITING_ORDERS, {"older": older_than, "limit": MOST_ENTRIES})
+    rows = await database.all(_OLD_ENTRIES, {"older": older_than, "limit": MOST_ENTRIES})
     return {row["order_id"]: OutboxFact(database.name, row["entries"], row["oldest_at"]) for row in rows}

@@ -10,33 +10,35 @@ from typing import Final
 
 from orderflow.store import truncation
 from orderflow.store.database import Database
-from orderflow.store.truncation import Place
+from orderflow.store.truncation import Position
 from orderflow.stream.truncation import Topic
 
 #: As long as no writer gives up: they wait for each batch.
 BATCH: Final = 1000
 
 
-async def missing(database: Database, topic: Topic, source: str, partition: int, retention: timedelta) -> list[Place]:
+async def missing(
+    database: Database, topic: Topic, source: str, partition: int, retention: timedelta
+) -> list[Position]:
     """The events of ``source`` that were published to ``partition`` and are not there, by order and version.
 
     A log loses its end, so the first that is missing is looked for by halving, and all behind it are missing too.
     Raises KafkaError or OSError when the brokers do not answer.
     """
-    places = await truncation.in_partition(database, partition, retention)
-    low, high = 0, len(places)
+    positions = await truncation.in_partition(database, partition, retention)
+    low, high = 0, len(positions)
     while low < high:
         middle = (low + high) // 2
-        if await topic.instead(source, [places[middle]]):
+        if await topic.mismatches(source, [positions[middle]]):
             high = middle
         else:
             low = middle + 1
-    return sorted(places[low:], key=lambda place: (place.order_id, place.version))
+    return sorted(positions[low:], key=lambda position: (position.order_id, position.version))
 
 
-async def move_back(database: Database, places: Sequence[Place]) -> int:
-    """Have ``places`` (by order and version) sent again; how many were not pending already."""
-    return await truncation.move_back(database, places, at_once=BATCH)
+async def move_back(database: Database, positions: Sequence[Position]) -> int:
+    """Have ``positions`` (by order and version) sent again; how many were not pending already."""
+    return await truncation.move_back(database, positions, at_once=BATCH)
 
 
 async def go_on(database: Database, topic: Topic, source: str, retention: timedelta) -> tuple[list[int], list[int]]:
@@ -44,10 +46,10 @@ async def go_on(database: Database, topic: Topic, source: str, retention: timede
 
     The partitions that go on, and those that still stand. Raises KafkaError or OSError when no broker answers.
     """
-    last = {place.partition: place for place in await truncation.last_acknowledged(database, retention)}
+    last = {position.partition: position for position in await truncation.last_acknowledged(database, retention)}
     stopped = await truncation.stopped(database)
-    found = await topic.instead(source, [last[number] for number in stopped if number in last])
-    still = sorted(place.partition for place in found)
+    found = await topic.mismatches(source, [last[number] for number in stopped if number in last])
+    still = sorted(position.partition for position in found)
     lifted = sorted(stopped.difference(still))
     for number in lifted:
         await truncation.go_on(database, number)

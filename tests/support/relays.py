@@ -17,7 +17,7 @@ from orderflow.stream.relay import Relay
 from orderflow.stream.topic import check_topic
 from orderflow.telemetry.readiness import OK, PartState
 from support.stack import Databases
-from workers.relay import make_watch
+from workers.relay import make_comparison
 
 
 def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:
@@ -56,7 +56,7 @@ async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIt
     options: dict[str, Any] = {
         "make_producer": lambda: make_producer(settings),
         "check_topic": lambda: check_topic(settings),
-        "check_acknowledged": make_watch("orders", database, settings).check,
+        "check_acknowledged": make_comparison("orders", database, settings).check,
         "partitions": settings.kafka_partitions,
     }
     publisher = Publisher("/orderflow/orders", settings.kafka_topic, **(options | publisher_options))
