@@ -22,13 +22,17 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.domain.errors import Unavailable
+from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
+from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
-SEARCH_ATTRIBUTES: Final = ("CustomerId", "OrderStatus")
+SEARCH_ATTRIBUTES: Final = (ORDER_STATUS,)
+#: The task queue of orders before 0.1.0.
+OLDER_QUEUE: Final = "orders"
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
 SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600
@@ -57,7 +61,7 @@ Report = Callable[[Step], None]
 
 
 async def setup(settings: Settings, report: Report) -> None:
-    """Prepare all three: databases, topic, search attributes. Raises SetupError."""
+    """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError."""
     for service in SERVICES:
         await setup_database(
             service,
@@ -68,6 +72,8 @@ async def setup(settings: Settings, report: Report) -> None:
         )
     await setup_topic(settings, report)
     await setup_search_attributes(settings, report)
+    await refuse_older_runs(settings)
+    setup_token_keys(settings, report)
 
 
 def admin_url(settings: Settings, service: Service) -> str:
@@ -250,3 +256,29 @@ async def setup_search_attributes(settings: Settings, report: Report) -> None:
     except Unavailable as error:
         raise SetupError(f"Temporal: {error.detail}", unanswered=True) from error
     report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))
+
+
+async def refuse_older_runs(settings: Settings) -> None:
+    """Raises SetupError while orders run whose workflow has the shape from before 0.1.0: no worker takes them."""
+    query = f"WorkflowType = '{ORDER_WORKFLOW}' AND TaskQueue = '{OLDER_QUEUE}' AND ExecutionStatus = 'Running'"
+    try:
+        older = (await (await connect(settings)).count_workflows(query)).count
+    except RPCError as error:
+        raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
+    except Unavailable as error:
+        raise SetupError(f"Temporal: {error.detail}", unanswered=True) from error
+    if older:
+        raise SetupError(
+            f"{older} orders run with the workflow from before 0.1.0, on the task queue {OLDER_QUEUE}: let the workers "
+            "of that version finish them, or start with empty servers (`orderflow up --fresh`)"
+        )
+
+
+def setup_token_keys(settings: Settings, report: Report) -> None:
+    """Make the pair of keys for payment tokens where there is none. Raises SetupError."""
+    private, public = settings.token_private_key, settings.token_public_key
+    try:
+        made = make_keys(private, public)
+    except KeyFileError as error:
+        raise SetupError(str(error)) from error
+    report(Step("keys for payment tokens", f"made, {private} for the payments role alone" if made else "there already"))

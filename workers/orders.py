@@ -56,7 +56,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, sha
         handovers = Handovers(database)
         runs = OrderRuns(lambda: connect(settings, answer_within=within), within)
         gauges = HandoverGauges(handovers.depth)
-        with sampled("handovers", gauges.take, gauges.forget):
+        with sampled("handovers", gauges):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(Dispatcher(handovers, runs).run(stopping))
                 tasks.create_task(

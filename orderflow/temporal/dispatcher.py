@@ -62,7 +62,7 @@ class HandoverGauges:
     def __init__(self, depth: Callable[[], Awaitable[Depth]]) -> None:
         self._depth = depth
 
-    async def take(self) -> None:
+    async def sample(self) -> None:
         """Read it. Raises Unavailable."""
         depth = await self._depth()
         HANDOVERS.set(depth.pending, _ORDERS)
