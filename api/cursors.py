@@ -12,17 +12,17 @@ from pydantic import TypeAdapter, ValidationError
 from api.problems import invalid
 from orderflow.domain.errors import FieldProblem, Rejection
 from orderflow.domain.orders import Sku
-from orderflow.store.order_views import Position
+from orderflow.store.order_views import PageEnd
 
 _SKU = TypeAdapter(Sku)
 
 
-def of_position(position: Position) -> str:
+def of_page_end(end: PageEnd) -> str:
     """A page of orders ended here."""
-    return _encode([position.created_at.isoformat(), str(position.order_id)])
+    return _encode([end.created_at.isoformat(), str(end.order_id)])
 
 
-def to_position(cursor: str) -> Position:
+def to_page_end(cursor: str) -> PageEnd:
     """Raises Rejection."""
     try:
         created_at, order_id = _decode(cursor, 2)
@@ -31,7 +31,7 @@ def to_position(cursor: str) -> Position:
             raise ValueError("a cursor of ours is in UTC")
         if moment.tzinfo is None:
             raise ValueError("a cursor of ours has an offset")
-        return Position(moment, UUID(order_id))
+        return PageEnd(moment, UUID(order_id))
     except ValueError:
         raise _invalid() from None
 

@@ -34,7 +34,7 @@ from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
 from orderflow.store import tracking
 from orderflow.store.database import Database
-from orderflow.store.order_views import Filters, OrderViews, Position
+from orderflow.store.order_views import Filters, OrderViews, PageEnd
 
 #: An Idempotency-Key of POST /orders and this make the order's id: the same key, the same order.
 ORDER_IDS: Final = UUID("5d1f3a52-2c36-4e0b-8d0e-6f0d6b1f7a11")
@@ -168,7 +168,7 @@ class OrderRoutes:
         )
         async def list_orders(_: Traced, query: Annotated[OrderQuery, Query()]) -> Response:
             """Orders that have been carried out at least to DRAFT; a PLACING order is found by its id only."""
-            after = cursors.to_position(query.cursor) if query.cursor is not None else None
+            after = cursors.to_page_end(query.cursor) if query.cursor is not None else None
             filters = Filters(
                 status=query.status,
                 customer_id=query.customer_id,
@@ -182,7 +182,7 @@ class OrderRoutes:
             return _json(
                 OrderPage(
                     orders=tuple(self.documents.summary(order) for order in page),
-                    next_cursor=cursors.of_position(Position(last[0].created_at, last[0].order_id)) if more else None,
+                    next_cursor=cursors.of_page_end(PageEnd(last[0].created_at, last[0].order_id)) if more else None,
                 )
             )
 

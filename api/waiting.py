@@ -8,16 +8,15 @@ faster. Register before the command is sent, or its outcome could come before an
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from orderflow.domain.errors import Unavailable
-from orderflow.store.database import CHANNEL, Database
+from orderflow.store.database import Database
 from orderflow.store.outcomes import Ended, Key, Outcomes
 
 POLL_SECONDS: Final = 0.1
-RECONNECT_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -91,28 +90,9 @@ class OutcomeWaiter:
                     future.set_result(ended)
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                await self._listen_once()
-            except Unavailable as error:
-                log.info("not_listening", detail=str(error))
-            except Exception:
-                log.exception("unexpected_error", where="listening for outcomes")
-            await asyncio.sleep(RECONNECT_SECONDS)
+        await self._database.listening(self._noticed, on_connect=self._look.set)
 
-    async def _listen_once(self) -> None:
-        """Listen until the connection is lost. Without it, polling goes on."""
-        lost = asyncio.Event()
-        connection = await self._database.listen()
-        try:
-            connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(CHANNEL, self._noticed)
-            self._look.set()  # what was said while nobody listened
-            await lost.wait()
-        finally:
-            connection.terminate()
-
-    def _noticed(self, *_: Any) -> None:
+    def _noticed(self) -> None:
         if self._waiting:
             self._look.set()
 

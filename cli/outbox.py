@@ -3,7 +3,6 @@
 ``status`` shows, ``republish`` sends published events again, ``unpark`` lets an order go on that Kafka had refused.
 """
 
-import asyncio
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,9 +16,15 @@ from cli.terminal import err, fail, out, running_settings
 from operations.words import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from orderflow.domain.errors import Unavailable
     from orderflow.settings import Service, Settings
-    from orderflow.store.database import Database
     from orderflow.store.outbox_status import Status
+    from orderflow.store.truncation import Chosen
+    from orderflow.stream.republishing import Republished
+    from orderflow.stream.truncation import Topic
 
 app = typer.Typer(help="What is not on Kafka yet: look, send again, unpark.", no_args_is_help=True)
 
@@ -36,33 +41,24 @@ def status(as_json: AsJson = False) -> None:
         print_json([_document(service, one) for service, one in found.items()])
     else:
         _print(found)
-    statuses = [one for one in found.values() if not isinstance(one, str)]
+    statuses = [one for one in found.values() if not isinstance(one, Exception)]
     if len(statuses) < len(found):
         raise typer.Exit(UNREACHABLE)
     if any(one.parked or one.stopped for one in statuses):
         raise typer.Exit(REFUSED)
 
 
-async def _statuses(settings: "Settings") -> "dict[Service, Status | str]":
-    """Of each service; a sentence where its database does not answer."""
+async def _statuses(settings: "Settings") -> "dict[Service, Status | Unavailable]":
     from orderflow.databases import open_databases
-    from orderflow.domain.errors import Unavailable
-    from orderflow.store.outbox_status import status
-
-    async def one(database: "Database") -> "Status | str":
-        try:
-            return await status(database)
-        except Unavailable as error:
-            return f"its database does not answer: {error.detail}"
+    from orderflow.stream.outboxes import statuses
 
     async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
-        found = await asyncio.gather(*(one(database) for database in databases.values()))
-        return dict(zip(databases, found, strict=True))
+        return await statuses(databases)
 
 
-def _document(service: str, one: "Status | str") -> dict[str, Any]:
-    if isinstance(one, str):
-        return {"service": service, "error": one}
+def _document(service: str, one: "Status | Unavailable") -> dict[str, Any]:
+    if isinstance(one, Exception):
+        return {"service": service, "error": _away(one)}
     return {
         "service": service,
         "entries": one.depth.entries,
@@ -73,6 +69,10 @@ def _document(service: str, one: "Status | str") -> dict[str, Any]:
     }
 
 
+def _away(error: "Unavailable") -> str:
+    return f"its database does not answer: {error.detail}"
+
+
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
@@ -80,7 +80,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print(found: "dict[Service, Status | str]") -> None:
+def _print(found: "dict[Service, Status | Unavailable]") -> None:
     from rich import box
     from rich.table import Column, Table
 
@@ -88,7 +88,7 @@ def _print(found: "dict[Service, Status | str]") -> None:
         "service", Column("waiting", justify="right"), "oldest", "leader", "parked", "stopped", box=box.SIMPLE
     )
     for service, one in found.items():
-        if isinstance(one, str):
+        if isinstance(one, Exception):
             table.add_row(service, "?", "?", "?", "?", "?")
             continue
         age = duration(one.depth.oldest_age) if one.depth.entries else "-"
@@ -97,8 +97,8 @@ def _print(found: "dict[Service, Status | str]") -> None:
         table.add_row(service, f"{one.depth.entries}", age, leads, f"{parked or '-'}", stopped or "-")
     out.print(table)
     for service, one in found.items():
-        if isinstance(one, str):
-            err.print(f"{service}: {one}", markup=False)
+        if isinstance(one, Exception):
+            err.print(f"{service}: {_away(one)}", markup=False)
         else:
             _print_troubles(service, one)
 
@@ -153,77 +153,51 @@ def republish(
     as_json: AsJson = False,
 ) -> None:
     """Send published events again: same ids, in version order. Stopped partitions that are whole again go on."""
+    from orderflow.store.truncation import Chosen
+
     if all_stopped == (order is not None or since is not None or partition is not None):
         fail("say what: --order ID, --since TIME, --partition N, or --stopped alone", USAGE)
     settings = running_settings()
     if partition is not None and partition >= settings.kafka_partitions:
         fail(f"the topic has {settings.kafka_partitions} partitions, counted from 0", USAGE)
-    done = run(_republish(settings, order, since, partition, yes, as_json))
+    done = run(_republish(settings, Chosen(order, since, partition), yes=yes, ask=not as_json))
     if as_json:
-        print_json(done)
+        print_json({"republished": sum(one.republished for one in done), "services": [asdict(one) for one in done]})
     else:
-        for one in done["services"]:
-            went_on = "".join(f", partition {number} goes on" for number in one["going_on"])
-            sent = f"{one['republished']} events of {one['orders']} orders to be sent again"
-            out.print(f"{one['service']}: {sent}{went_on}", soft_wrap=True)
-        for one in done["services"]:
-            for number in one["still_stopped"]:
-                remedy = f"`orderflow outbox republish --partition {number}`"
-                err.print(f"{one['service']}: partition {number} still stands: {remedy}", markup=False)
-    if any(number == partition or partition is None for one in done["services"] for number in one["still_stopped"]):
+        _print_republished(done)
+    if any(number == partition or partition is None for one in done for number in one.still_stopped):
         raise typer.Exit(REFUSED)
 
 
-async def _republish(
-    settings: "Settings", order: UUID | None, since: datetime | None, partition: int | None, yes: bool, as_json: bool
-) -> dict[str, Any]:
-    from contextlib import AsyncExitStack
+async def _republish(settings: "Settings", chosen: "Chosen", *, yes: bool, ask: bool) -> "list[Republished]":
     from datetime import timedelta
 
     from orderflow.databases import open_databases
-    from orderflow.store import truncation
-    from orderflow.store.truncation import Chosen, Place
     from orderflow.stream.clients import make_reader
-    from orderflow.stream.republishing import go_on, missing, move_back
-    from orderflow.stream.truncation import Topic, open_topic
+    from orderflow.stream.republishing import planned
+    from orderflow.stream.truncation import open_topic
+
+    def topic() -> "AbstractAsyncContextManager[Topic]":
+        return open_topic(lambda: make_reader(settings), settings.kafka_topic)
 
     retention = timedelta(hours=settings.kafka_retention_hours)
-    lacking = order is None and since is None
-    async with AsyncExitStack() as stack:
-        databases = await stack.enter_async_context(
-            open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS)
-        )
-        stopped = {service: await truncation.stopped(database) for service, database in databases.items()}
-        topic: Topic | None = None
-        if partition is not None or any(stopped.values()):
-            topic = await stack.enter_async_context(open_topic(lambda: make_reader(settings), settings.kafka_topic))
-        places: dict[Service, list[Place]] = {}
-        for service, database in databases.items():
-            if not lacking:
-                places[service] = await truncation.published(database, Chosen(order, since, partition))
-                continue
-            places[service] = []
-            for number in sorted(stopped[service]) if partition is None else [partition]:
-                if topic is not None:
-                    places[service] += await missing(database, topic, f"/orderflow/{service}", number, retention)
-        _confirm(sum(map(len, places.values())), yes=yes, ask=not as_json)
-        services = []
-        for service, database in databases.items():
-            moved = await move_back(database, places[service])
-            lifted: list[int] = []
-            still: list[int] = []
-            if topic is not None and stopped[service]:
-                lifted, still = await go_on(database, topic, f"/orderflow/{service}", retention)
-            services.append(
-                {
-                    "service": service,
-                    "republished": moved,
-                    "orders": len({place.order_id for place in places[service]}),
-                    "going_on": lifted,
-                    "still_stopped": still,
-                }
-            )
-        return {"republished": sum(one["republished"] for one in services), "services": services}
+    async with (
+        open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS) as databases,
+        planned(databases, topic, chosen, retention) as republication,
+    ):
+        _confirm(republication.events, yes=yes, ask=ask)
+        return await republication.carry_out()
+
+
+def _print_republished(done: "Sequence[Republished]") -> None:
+    for one in done:
+        went_on = "".join(f", partition {number} goes on" for number in one.going_on)
+        sent = f"{one.republished} events of {one.orders} orders to be sent again"
+        out.print(f"{one.service}: {sent}{went_on}", soft_wrap=True)
+    for one in done:
+        for number in one.still_stopped:
+            remedy = f"`orderflow outbox republish --partition {number}`"
+            err.print(f"{one.service}: partition {number} still stands: {remedy}", markup=False)
 
 
 def _confirm(count: int, *, yes: bool, ask: bool) -> None:
@@ -255,7 +229,7 @@ def unpark(
 
 async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
     from orderflow.databases import open_databases
-    from orderflow.store.outbox import unpark
+    from orderflow.stream.outboxes import unpark
 
     async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
-        return [service for service, database in databases.items() if await unpark(database, order)]
+        return await unpark(databases, order)

@@ -16,6 +16,8 @@ from uuid import uuid4
 
 import httpx
 
+from orderflow.pauses import Backoff
+
 #: Beyond what the API itself is asked to wait.
 ANSWER_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
@@ -142,8 +144,9 @@ class ApiClient:
         self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any
     ) -> Reply:
         deadline = time.monotonic() + self._patience_seconds
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
+            pause = backoff.next()
             try:
                 return await self._once(method, path, headers, timeout_seconds, **rest)
             except Refused as error:
@@ -153,7 +156,6 @@ class ApiClient:
                 if not self._answered or time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _once(
         self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any

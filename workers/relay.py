@@ -7,18 +7,19 @@ from datetime import timedelta
 from orderflow.settings import SERVICES, Settings
 from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader
-from orderflow.stream.gauges import RelayGauges
+from orderflow.stream.gauges import LeadGauge, OutboxGauges
 from orderflow.stream.publisher import Publisher
 from orderflow.stream.relay import NAME_PREFIX, Relay
 from orderflow.stream.topic import check_topic
-from orderflow.stream.truncation import Watch
+from orderflow.stream.truncation import TopicComparison
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
+from orderflow.telemetry.readiness import STARTING, PartState
 
 
-def make_watch(service: str, database: Database, settings: Settings) -> Watch:
+def make_comparison(service: str, database: Database, settings: Settings) -> TopicComparison:
     """What compares the publications of ``service`` with the topic."""
-    return Watch(
+    return TopicComparison(
         database,
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -27,7 +28,9 @@ def make_watch(service: str, database: Database, settings: Settings) -> Watch:
     )
 
 
-def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str], None]) -> tuple[Relay, Database]:
+def make_relay(
+    service: str, dsn: str, settings: Settings, report: Callable[[PartState], None]
+) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
     database = Database(
         f"{NAME_PREFIX}{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds
@@ -37,7 +40,7 @@ def make_relay(service: str, dsn: str, settings: Settings, report: Callable[[str
         settings.kafka_topic,
         make_producer=lambda: make_producer(settings),
         check_topic=lambda: check_topic(settings),
-        check_acknowledged=make_watch(service, database, settings).check,
+        check_acknowledged=make_comparison(service, database, settings).check,
         partitions=settings.kafka_partitions,
     )
     relay = Relay(
@@ -55,16 +58,15 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
     """Run the relays of the three databases until ``stopping`` is set."""
 
     async def relay_one(service: str, dsn: str) -> None:
-        def report(state: str) -> None:
+        def report(state: PartState) -> None:
             health.set(f"relay:{service}", state)
 
-        report("starting")
+        report(STARTING)
         relay, database = make_relay(service, dsn, settings, report)
-        gauges = RelayGauges(service, database, lambda: relay.leads)
         try:
             with (
-                sampled(f"outbox_{service}", gauges.outbox, gauges.forget_outbox),
-                sampled(f"lead_{service}", gauges.lead, gauges.forget_lead),
+                sampled(f"outbox_{service}", OutboxGauges(service, database)),
+                sampled(f"lead_{service}", LeadGauge(service, lambda: relay.leads)),
             ):
                 await relay.run(stopping)
         finally:

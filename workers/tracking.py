@@ -6,13 +6,14 @@ from collections.abc import Callable
 import structlog
 
 from orderflow.databases import open_database
+from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
-from orderflow.stream.gauges import TrackingGauges
+from orderflow.stream.gauges import ConsumerLagGauges, DeadLetterGauges, OrderGauges
 from orderflow.stream.topic import check_topic
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
-from orderflow_events.pauses import Backoff, pause
+from orderflow.telemetry.readiness import STARTING, PartKind, PartState
 
 PART = "tracking"
 
@@ -22,26 +23,29 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
     """Track until ``stopping`` is set."""
 
-    def report(state: str) -> None:
+    def report(state: PartState) -> None:
         health.set(PART, state)
 
-    report("starting")
+    report(STARTING)
     await _topic_as_it_should_be(settings, stopping, report)
     database = open_database(settings, "orders", name=PART, pool_size=2)
     consumer = make_consumer(settings, database, report)
-    gauges = TrackingGauges(settings.tracking_group, consumer, database)
+    group = settings.tracking_group
     try:
         with (
-            sampled("consumer_lag", gauges.lag, gauges.forget_lag),
-            sampled("dead_letters", gauges.dead_letters, gauges.forget_dead_letters),
-            sampled("orders", gauges.orders, gauges.forget_orders),
+            sampled("consumer_lag", ConsumerLagGauges(group, consumer)),
+            sampled("dead_letters", DeadLetterGauges(group, database)),
+            # The orders are shown here too: this process has their database, and is one of few.
+            sampled("orders", OrderGauges(database)),
         ):
             await consumer.run(stopping)
     finally:
         await database.close()
 
 
-async def _topic_as_it_should_be(settings: Settings, stopping: asyncio.Event, report: Callable[[str], None]) -> None:
+async def _topic_as_it_should_be(
+    settings: Settings, stopping: asyncio.Event, report: Callable[[PartState], None]
+) -> None:
     # Subscribing to a topic that is not there can create it, with the broker's defaults.
     backoff = Backoff()
     while not stopping.is_set():
@@ -52,6 +56,6 @@ async def _topic_as_it_should_be(settings: Settings, stopping: asyncio.Event, re
             problem = " ".join(differences)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-        report(f"topic {settings.kafka_topic}: {problem}")
+        report(PartState(PartKind.WAITING, f"topic {settings.kafka_topic}: {problem}"))
         log.warning("topic_not_ready", topic=settings.kafka_topic, problem=problem)
         await pause(backoff.next(), stopping)

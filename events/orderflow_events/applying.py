@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, causes_since, held, set_aside
 from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
 from orderflow_events.inbox import Connection, Gap, applied, claim
-from orderflow_events.pauses import Backoff, pause
+from orderflow_events.states import OK, ConsumerState, StateKind
 
 #: What a batch of new events does, inside the transaction that the connection is in.
 Effect: TypeAlias = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]
@@ -72,7 +73,7 @@ class Applier:
         transient: Transient,
         on_gap: Callable[[Gap], None],
         on_dead_letter: Callable[[DeadLetter], None],
-        on_state: Callable[[str], None],
+        on_state: Callable[[ConsumerState], None],
     ) -> None:
         self._group = group
         self._connect = connect
@@ -103,7 +104,7 @@ class Applier:
                 log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=error)
                 break
             else:
-                self._on_state("ok")
+                self._on_state(OK)
                 return letters
         letters = []
         for arrival in arrivals:
@@ -111,7 +112,7 @@ class Applier:
             if done is None:
                 return None
             letters += done
-        self._on_state("ok")
+        self._on_state(OK)
         return letters
 
     async def _together(self, arrivals: Sequence[Arrival]) -> list[DeadLetter]:
@@ -192,6 +193,9 @@ class Applier:
         return letter
 
     def _say(self, error: Exception) -> None:
-        state = str(error) if isinstance(error, Stopped) else f"cannot apply: {sentence(error)}"
+        if isinstance(error, Stopped):
+            state = ConsumerState(StateKind.STOPPED, str(error))
+        else:
+            state = ConsumerState(StateKind.FAILING, f"cannot apply: {sentence(error)}")
         self._on_state(state)
-        log.warning("%s", state, exc_info=None if isinstance(error, Stopped) else error)
+        log.warning("%s", state.detail, exc_info=None if isinstance(error, Stopped) else error)

@@ -30,23 +30,26 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.applying import Applier, Connect, Effect, each
 from orderflow_events.dead_letter_topic import DeadLetterTopic
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
-from orderflow_events.pauses import Backoff, pause
 from orderflow_events.positions import Positions
+from orderflow_events.states import OK, STARTING, ConsumerState, StateKind
 
 __all__ = [
     "Connect",
     "Connection",
+    "ConsumerState",
     "DeadLetter",
     "Effect",
     "Gap",
     "IdempotentConsumer",
     "Pruning",
     "Retries",
+    "StateKind",
     "each",
     "is_transient",
 ]
@@ -67,7 +70,7 @@ def ignore_dead_letter(letter: DeadLetter) -> None:
     """The default ``on_dead_letter``: the kit has logged it."""
 
 
-def ignore_state(state: str) -> None:
+def ignore_state(state: ConsumerState) -> None:
     """The default ``on_state``."""
 
 
@@ -85,7 +88,7 @@ class IdempotentConsumer:
     ``transient`` tells errors of the effect that say nothing about the event. ``pruning`` says how long the inbox
     remembers; None: for ever.
 
-    ``on_state`` is told ``"ok"`` once the group has given this member its partitions, else what is wrong.
+    ``on_state`` is told a ``ConsumerState``: OK once the group has given this member partitions, else what is wrong.
     The hooks ``on_gap`` and ``on_dead_letter`` (not called for those that only follow) run after the commit, at most
     once each.
     ``on_batch`` is told of each batch that is done with how many records it had and how many seconds they took:
@@ -109,7 +112,7 @@ class IdempotentConsumer:
         pruning: Pruning | None = None,
         on_gap: Callable[[Gap], None] = log_gap,
         on_dead_letter: Callable[[DeadLetter], None] = ignore_dead_letter,
-        on_state: Callable[[str], None] = ignore_state,
+        on_state: Callable[[ConsumerState], None] = ignore_state,
         on_batch: Callable[[int, float], None] = ignore_batch,
     ) -> None:
         self._kafka = dict(kafka)
@@ -153,7 +156,7 @@ class IdempotentConsumer:
                     await self._consume(consumer, stopping, backoff)
                 except Exception as error:
                     # Kafka away, not authorized, a bug: a new consumer starts from what is committed.
-                    self._on_state(sentence(error))
+                    self._on_state(ConsumerState(StateKind.FAILING, sentence(error)))
                     log.warning("consumer of %s starts again", self._topic, exc_info=error)
                 finally:
                     self._positions.of(None)
@@ -168,7 +171,7 @@ class IdempotentConsumer:
         return await self._positions.lag()
 
     def _make(self) -> AIOKafkaConsumer:
-        self._on_state("waiting for an assignment")
+        self._on_state(STARTING)
         return AIOKafkaConsumer(
             **self._kafka,
             group_id=self._group,
@@ -258,7 +261,7 @@ class IdempotentConsumer:
 
     def assigned(self) -> None:
         """The group has given this member its partitions (none is an answer, too)."""
-        self._on_state("ok")
+        self._on_state(OK)
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -25,9 +25,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from orderflow_events._pauses import Backoff, pause
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import sentence
-from orderflow_events.pauses import Backoff, pause
+from orderflow_events.states import OK, ConsumerState, StateKind
 
 _CONNECTION = ("bootstrap_servers", "client_id", "security_protocol", "ssl_context")
 
@@ -59,7 +60,9 @@ def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
 class DeadLetterTopic:
     """Where one member sends its dead letters. Connects when there is a first one."""
 
-    def __init__(self, kafka: Mapping[str, Any], topic: str, group: str, on_state: Callable[[str], None]) -> None:
+    def __init__(
+        self, kafka: Mapping[str, Any], topic: str, group: str, on_state: Callable[[ConsumerState], None]
+    ) -> None:
         self._kafka = {n: v for n, v in kafka.items() if n in _CONNECTION or n.startswith("sasl_")}
         self._source = topic
         self._topic = dead_letter_topic(topic, group)
@@ -76,7 +79,8 @@ class DeadLetterTopic:
                     await self._send(letters)
             except Exception as error:
                 failed = True
-                self._on_state(f"cannot send to {self._topic}: {sentence(error)}")
+                problem = f"cannot send to {self._topic}: {sentence(error)}"
+                self._on_state(ConsumerState(StateKind.FAILING, problem))
                 log.warning("%d dead letters are sent to %s again", len(letters), self._topic, exc_info=error)
                 await self.aclose()  # after an error an idempotent producer may have burnt a sequence number
                 if await pause(backoff.next(), stopping):
@@ -84,7 +88,7 @@ class DeadLetterTopic:
             else:
                 break
         if failed:
-            self._on_state("ok")
+            self._on_state(OK)
         return True
 
     async def aclose(self) -> None:

@@ -99,7 +99,7 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
     live = await _listed("orders", unread, lambda: reconciliation.live_orders(sources.databases["orders"])) or {}
     waiting: set[UUID] = set()
     for service in SERVICES:
-        ask = partial(trail.waiting_orders, sources.databases[service], older_than)
+        ask = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
         waiting |= (await _listed(service, unread, ask) or {}).keys()
     held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
     waiting |= set(await _listed("orders", unread, held) or ())

@@ -22,9 +22,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from operations.reconciliation.findings import Reconcile
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE, ReconcileWorkflow
 from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
-from orderflow_events.pauses import Backoff, pause
 
 SCHEDULE: Final = "orderflow-reconcile"
 

@@ -17,6 +17,7 @@ from typing import Literal
 
 import psutil
 
+from orderflow.pauses import Backoff
 from orderflow.stack.errors import StackError
 from orderflow.stack.records import Identity
 
@@ -274,7 +275,7 @@ class Process:
         return child
 
     async def _watch(self, child: asyncio.subprocess.Process) -> None:
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff = Backoff(FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS)
         while True:
             launched = time.monotonic()
             code = await child.wait()
@@ -283,10 +284,9 @@ class Process:
             end_group(child.pid)
             self._say("crashed", describe_exit(code))
             if time.monotonic() - launched > SOUND_SECONDS:
-                backoff = FIRST_BACKOFF_SECONDS
+                backoff.reset()
             while True:
-                await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+                await asyncio.sleep(backoff.next())
                 try:
                     child = await self._relaunch()
                     break

@@ -27,7 +27,7 @@ from orderflow.stack.errors import StackError
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import LOOPBACK, MovedPort, choose_ports
 from orderflow.stack.postgres import Postgres
-from orderflow.stack.probes import child_environment, http_answers
+from orderflow.stack.probes import child_environment, http_answers, parts_work
 from orderflow.stack.processes import Event, Process, Spec
 from orderflow.stack.records import Identity, Record, exclusive, stop_left, write_private
 from orderflow.stack.supervisor import Supervisor
@@ -37,8 +37,6 @@ RECORD = "stack.json"
 CREDENTIALS = "credentials.json"
 LEDGER = "gateway-ledger"
 SETUP_SECONDS = 120.0
-#: What the relay's readiness says where Kafka has lost records (``orderflow/stream/relay.py``).
-STOPPED_PARTITIONS = "stopped partitions:"
 
 
 class EmbeddedStack:
@@ -265,8 +263,7 @@ class EmbeddedStack:
             name,
             "cli.main",
             *("worker", *roles),
-            # A relay that waits for a repair works otherwise, and the repair needs a stack that runs.
-            ready=http_answers(port, "/health/ready", or_says=STOPPED_PARTITIONS),
+            ready=parts_work(port),
             stop_grace_seconds=self.settings.worker_graceful_shutdown_seconds + 10,
             health_port=port,
         )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
 import asyncpg
 import structlog
 from opentelemetry.trace import SpanKind
 
+from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff
 from orderflow.store.errors import database_errors
 from orderflow.store.measuring import measured
 from orderflow.store.statements import Statement
@@ -128,12 +130,12 @@ class Database:
     async def _connection(self, statement: Statement) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
-        with self._span(statement), measured(self.name, statement) as watch, database_errors(self.name):
+        with self._span(statement), measured(self.name, statement) as timer, database_errors(self.name):
             async with pool.acquire(timeout=self._command_timeout) as connection:
-                watch.acquired()
+                timer.acquired()
                 try:
                     yield connection
-                    watch.answered()
+                    timer.answered()
                 except asyncpg.InternalClientError:
                     connection.terminate()  # its state is unknown: nobody shall get it again
                     raise
@@ -149,12 +151,40 @@ class Database:
             return PoolState(self.name, 0, 0, 0)
         return PoolState(self.name, pool.get_size(), pool.get_idle_size(), self._pool_size)
 
-    async def listen(self) -> asyncpg.Connection[Any]:
-        """A connection of its own for LISTEN (directly to the server: a pooler would lose the notices)."""
+    async def listening(self, on_notice: Callable[[], None], *, on_connect: Callable[[], None] | None = None) -> None:
+        """Call ``on_notice`` for each notice that something was written, until cancelled. Raises nothing.
+
+        ``on_connect`` (without one: ``on_notice``) is called whenever listening begins, for what was written while
+        nobody listened. A lost connection is made again, with growing pauses; notices only make it faster, so whoever
+        listens polls as well.
+        """
+        backoff = Backoff()
+
+        def connected() -> None:
+            backoff.reset()
+            (on_connect or on_notice)()
+
+        while True:
+            try:
+                await self._listen(on_notice, connected)
+            except Unavailable as error:
+                log.info("not_listening", database=self.name, detail=error.detail)
+            except Exception:
+                log.exception("unexpected_error", where="listening", database=self.name)
+            await asyncio.sleep(backoff.next())
+
+    async def _listen(self, on_notice: Callable[[], None], on_connect: Callable[[], None]) -> None:
+        """Listen until the connection is lost, on one of its own, directly to the server: poolers lose notices."""
+        lost = asyncio.Event()
         with database_errors(self.name):
             connection = await asyncpg.connect(self._dsn, timeout=self._command_timeout)
-            await _prepare(connection)
-            return connection
+            try:
+                connection.add_termination_listener(lambda _: lost.set())
+                await connection.add_listener(CHANNEL, lambda *_: on_notice())
+                on_connect()
+                await lost.wait()
+            finally:
+                connection.terminate()
 
     def wrote(self) -> None:
         """Say that something was committed. Cheap: the notices of a burst become one."""

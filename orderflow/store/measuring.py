@@ -25,12 +25,12 @@ from orderflow.telemetry.metrics import (
 )
 
 
-class Watch:
+class StatementTimer:
     """Around one statement. Does nothing."""
 
     __slots__ = ()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "StatementTimer":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -43,7 +43,7 @@ class Watch:
         """It has its rows."""
 
 
-class _Counting(Watch):
+class _CountingTimer(StatementTimer):
     __slots__ = ("_acquired_at", "_database", "_started_at", "_statement")
 
     def __init__(self, database: str, statement: Statement) -> None:
@@ -69,12 +69,12 @@ class _Counting(Watch):
         STATEMENT_SECONDS.observe(took, self._database, self._statement.name)
 
 
-_NOTHING = Watch()
+_NOTHING = StatementTimer()
 
 
-def measured(database: str, statement: Statement) -> Watch:
-    """A watch on ``statement``; where nothing is counted, one that does nothing."""
-    return _Counting(database, statement) if is_on() else _NOTHING
+def measured(database: str, statement: Statement) -> StatementTimer:
+    """A timer of ``statement``; where nothing is counted, one that does nothing."""
+    return _CountingTimer(database, statement) if is_on() else _NOTHING
 
 
 def _failure(error: Exception) -> str:

@@ -129,7 +129,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PageEnd:
     """The last order of a page: the next page starts after it."""
 
     created_at: datetime
@@ -177,7 +177,7 @@ class OrderViews:
         lines = tuple((sku, quantity, unit_price) for sku, quantity, unit_price in row["lines"])
         return OrderView(**{**dict(row), "lines": lines})
 
-    async def page(self, filters: Filters, after: Position | None, limit: int) -> list[OrderSummary]:
+    async def page(self, filters: Filters, after: PageEnd | None, limit: int) -> list[OrderSummary]:
         """At most ``limit`` orders, newest first, from after ``after`` on."""
         wanted = {name: value for name in _CONDITIONS if (value := getattr(filters, name)) is not None}
         values: dict[str, Any] = {**wanted, "limit": limit}

@@ -59,8 +59,8 @@ _RESERVATION = Statement(
 )
 
 # The limit stands before the look-up of the events, as in the relay's own read.
-_WAITING_ORDERS = Statement(
-    "trail.waiting_orders",
+_OLD_ENTRIES = Statement(
+    "trail.old_entries",
     "Reads the orders among the first entries of the outbox that have waited too long.",
     """
 SELECT o.order_id, count(*) AS entries, min(e.recorded_at) AS oldest_at
@@ -195,7 +195,7 @@ async def held_orders(database: Database, consumer_group: str, limit: int = MOST
     return found
 
 
-async def waiting_orders(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:
+async def orders_with_old_entries(database: Database, older_than: timedelta) -> dict[UUID, OutboxFact]:
     """Orders with an entry that has waited longer for Kafka, parked ones included, among the first MOST_ENTRIES."""
-    rows = await database.all(_WAITING_ORDERS, {"older": older_than, "limit": MOST_ENTRIES})
+    rows = await database.all(_OLD_ENTRIES, {"older": older_than, "limit": MOST_ENTRIES})
     return {row["order_id"]: OutboxFact(database.name, row["entries"], row["oldest_at"]) for row in rows}

@@ -16,8 +16,8 @@ from orderflow.store.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A published event, and where it stands, or stood."""
+class Position:
+    """A published event, and the partition and offset where it stands on Kafka, or stood."""
 
     order_id: UUID
     version: int
@@ -160,24 +160,24 @@ SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS ent
 )
 
 
-async def last_acknowledged(database: Database, retention: timedelta) -> list[Place]:
+async def last_acknowledged(database: Database, retention: timedelta) -> list[Position]:
     """The event with the highest offset in each partition, where it is younger than ``retention``."""
-    return [Place(**row) for row in await database.all(_LAST, {"retention": retention})]
+    return [Position(**row) for row in await database.all(_LAST, {"retention": retention})]
 
 
-async def in_partition(database: Database, partition: int, retention: timedelta) -> list[Place]:
+async def in_partition(database: Database, partition: int, retention: timedelta) -> list[Position]:
     """The events published in ``partition`` that are younger than ``retention``, by offset."""
     values = {"partition": partition, "retention": retention}
-    return [Place(**row) for row in await database.all(_IN_PARTITION, values)]
+    return [Position(**row) for row in await database.all(_IN_PARTITION, values)]
 
 
-async def published(database: Database, chosen: Chosen) -> list[Place]:
+async def published(database: Database, chosen: Chosen) -> list[Position]:
     """The published events that are meant, by order and version."""
     values = {name: getattr(chosen, name) for name in Chosen.__dataclass_fields__}
-    return [Place(**row) for row in await database.all(_CHOSEN, values)]
+    return [Position(**row) for row in await database.all(_CHOSEN, values)]
 
 
-async def stop(database: Database, last: Place, found: str) -> bool:
+async def stop(database: Database, last: Position, found: str) -> bool:
     """Stop the partition of ``last``, the event that ``found`` stands in place of. False: it is stopped already."""
     values = {"partition": last.partition, "offset": last.offset, "order_id": last.order_id, "version": last.version}
     return await database.one(_STOP, {**values, "found": found}) is not None
@@ -207,13 +207,13 @@ async def go_on(database: Database, partition: int) -> bool:
     return found
 
 
-async def move_back(database: Database, places: Collection[Place], *, at_once: int = 1000) -> int:
+async def move_back(database: Database, positions: Collection[Position], *, at_once: int = 1000) -> int:
     """Make published events pending again; how many there were. Again: those that are pending are left alone.
 
-    ``places`` by order and version. An order's events move in one transaction; writers wait for each.
+    ``positions`` by order and version. An order's events move in one transaction; writers wait for each.
     """
     moved = 0
-    for batch in _by_order(places, at_once):
+    for batch in _by_order(positions, at_once):
         async with database.transaction() as connection:
             await connection.execute(_LOCK.sql)
             values = {"order_ids": [p.order_id for p in batch], "versions": [p.version for p in batch]}
@@ -222,11 +222,11 @@ async def move_back(database: Database, places: Collection[Place], *, at_once: i
     return moved
 
 
-def _by_order(places: Collection[Place], at_once: int) -> list[Sequence[Place]]:
+def _by_order(positions: Collection[Position], at_once: int) -> list[Sequence[Position]]:
     """Batches of about ``at_once`` that cut no order in two."""
-    batches: list[list[Place]] = []
-    for place in places:
-        if not batches or (len(batches[-1]) >= at_once and batches[-1][-1].order_id != place.order_id):
+    batches: list[list[Position]] = []
+    for position in positions:
+        if not batches or (len(batches[-1]) >= at_once and batches[-1][-1].order_id != position.order_id):
             batches.append([])
-        batches[-1].append(place)
+        batches[-1].append(position)
     return [tuple(batch) for batch in batches]

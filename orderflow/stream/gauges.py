@@ -23,57 +23,70 @@ from orderflow.telemetry.metrics import (
 from orderflow_events.consumer import IdempotentConsumer
 
 
-class TrackingGauges:
-    """Of the tracking's process. The orders are there too: it has their database, and is one of few."""
+class ConsumerLagGauges:
+    """How many records of each partition that this member has are still to be done."""
 
-    def __init__(self, group: str, consumer: IdempotentConsumer, database: Database) -> None:
+    def __init__(self, group: str, consumer: IdempotentConsumer) -> None:
         self._group = group
         self._consumer = consumer
-        self._database = database
 
-    async def lag(self) -> None:
+    async def sample(self) -> None:
         """Ask Kafka. Partitions that went to another member are not shown here any more."""
         lag = await self._consumer.lag()
         CONSUMER_LAG.forget(self._group)
         for partition, records in lag.items():
             CONSUMER_LAG.set(records, self._group, str(partition))
 
-    def forget_lag(self) -> None:
-        """It is not known."""
+    def forget(self) -> None:
+        """Take the lag of every partition away."""
         CONSUMER_LAG.forget(self._group)
 
-    async def dead_letters(self) -> None:
-        """Count those that wait."""
+
+class DeadLetterGauges:
+    """How many dead letters of a consumer group wait, by kind."""
+
+    def __init__(self, group: str, database: Database) -> None:
+        self._group = group
+        self._database = database
+
+    async def sample(self) -> None:
+        """Count them. Raises Unavailable."""
         for kind, letters in (await tracking.dead_letters(self._database, self._group)).items():
             DEAD_LETTERS_WAITING.set(letters, self._group, kind)
 
-    def forget_dead_letters(self) -> None:
-        """They are not known."""
+    def forget(self) -> None:
+        """Take the group's counts away."""
         DEAD_LETTERS_WAITING.forget(self._group)
 
-    async def orders(self) -> None:
-        """Count the live orders, and see how old they are."""
+
+class OrderGauges:
+    """How many live orders there are in each status, and for how many seconds they have been in it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def sample(self) -> None:
+        """Count them in the orders database. Raises Unavailable."""
         for ages in await OrderViews(self._database).ages():
             ORDERS.set(ages.orders, ages.status)
             ORDER_OLDEST_AGE.set(ages.oldest_age, ages.status)
             ORDER_MEAN_AGE.set(ages.mean_age, ages.status)
 
-    def forget_orders(self) -> None:
-        """They are not known."""
+    def forget(self) -> None:
+        """Take the counts and ages of every status away."""
         for gauge in (ORDERS, ORDER_OLDEST_AGE, ORDER_MEAN_AGE):
             gauge.forget()
 
 
-class RelayGauges:
-    """Of one relay."""
+class OutboxGauges:
+    """How many entries of a service's outbox wait and for how many seconds, parked orders, stopped partitions."""
 
-    def __init__(self, service: str, database: Database, leads: Callable[[], bool]) -> None:
+    def __init__(self, service: str, database: Database) -> None:
         self._service = service
         self._database = database
-        self._leads = leads
 
-    async def outbox(self) -> None:
-        """How much waits, and what stands still."""
+    async def sample(self) -> None:
+        """Ask the database. Raises Unavailable."""
         depth = await outbox.depth(self._database)
         stopped = await truncation.stopped(self._database)
         OUTBOX_ENTRIES.set(depth.entries, self._service)
@@ -81,15 +94,23 @@ class RelayGauges:
         PARKED_ORDERS.set(depth.parked_orders, self._service)
         STOPPED_PARTITIONS.set(len(stopped), self._service)
 
-    def forget_outbox(self) -> None:
-        """It is not known."""
+    def forget(self) -> None:
+        """Take all four of this service away."""
         for gauge in (OUTBOX_ENTRIES, OUTBOX_OLDEST_AGE, PARKED_ORDERS, STOPPED_PARTITIONS):
             gauge.forget(self._service)
 
-    async def lead(self) -> None:
-        """Whether it leads."""
+
+class LeadGauge:
+    """Whether a relay leads its service's database: 1 or 0."""
+
+    def __init__(self, service: str, leads: Callable[[], bool]) -> None:
+        self._service = service
+        self._leads = leads
+
+    async def sample(self) -> None:
+        """Ask the relay."""
         RELAY_LEADS.set(int(self._leads()), self._service)
 
-    def forget_lead(self) -> None:
-        """It is no more."""
+    def forget(self) -> None:
+        """Take it away: this process has no relay any more."""
         RELAY_LEADS.forget(self._service)

@@ -25,15 +25,13 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 from aiokafka.partitioner import DefaultPartitioner
-from opentelemetry.trace import SpanKind
 
 from orderflow.domain.errors import Unavailable
 from orderflow.store.outbox import Entry, Published
-from orderflow.stream.connections import Connections
+from orderflow.stream.connections import Connections, close_producer
 from orderflow.stream.topic import TopicDiffers
-from orderflow.telemetry import spans
+from orderflow.stream.traced import send_traced
 from orderflow.telemetry.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
-from orderflow.telemetry.spans import OpenSpan
 from orderflow_events.envelope import EnvelopeError, Record, encode
 
 #: What says no to a record; everything else says no to the topic or the producer, or says nothing.
@@ -44,11 +42,19 @@ CHECK_TOPIC_SECONDS = 30.0
 
 #: An entry and the record that it becomes.
 _Sendable = tuple[Entry, Record]
-_Headers = list[tuple[str, bytes]]
+_Refused = tuple[_Sendable, Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A record that the producer was given. ``answer``: Kafka's, or with what the producer itself refused it."""
+
+    sendable: _Sendable
+    answer: asyncio.Future[Any] | Exception
 
 
 @dataclass(slots=True)
-class Outcome:
+class RoundOutcome:
     """What came of a round. Entries that are in neither list were not acknowledged: they are still pending."""
 
     published: list[Published] = field(default_factory=list)
@@ -120,7 +126,7 @@ class Publisher:
             self.stopped = await self._check_acknowledged(unrecorded)
         except BaseException:
             self._producer = None
-            await _close(producer)
+            await close_producer(producer)
             raise
         self._producer = producer
         self._check_again_at = clock() + CHECK_TOPIC_SECONDS
@@ -130,15 +136,15 @@ class Publisher:
         """Give the producer up, in seconds at most. What it had not sent is still pending."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await _close(producer)
+            await close_producer(producer)
 
-    async def publish(self, entries: Sequence[Entry]) -> Outcome:
-        """Send ``entries`` (an order's in version order) and wait for Kafka. No failure is raised: see ``Outcome``.
+    async def publish(self, entries: Sequence[Entry]) -> RoundOutcome:
+        """Send ``entries`` (an order's in version order) and wait for Kafka. Raises nothing: see ``RoundOutcome``.
 
         An order's next record is sent when the one before it is acknowledged, so what Kafka has of an order never has
         a hole. Where a record is refused, each that was in a refused batch is sent alone, to find which it was.
         """
-        outcome, started_at = Outcome(), time.perf_counter()
+        outcome, started_at = RoundOutcome(), time.perf_counter()
         orders = self._orders(entries, outcome)
         suspects: list[_Sendable] = []
         while outcome.error is None and not suspects:
@@ -156,7 +162,7 @@ class Publisher:
             PUBLISHED.add(self._service, amount=len(outcome.published))
         return outcome
 
-    def _orders(self, entries: Iterable[Entry], outcome: Outcome) -> dict[UUID, deque[_Sendable]]:
+    def _orders(self, entries: Iterable[Entry], outcome: RoundOutcome) -> dict[UUID, deque[_Sendable]]:
         orders: dict[UUID, deque[_Sendable]] = {}
         unwritable: set[UUID] = set()
         for entry in entries:
@@ -181,85 +187,53 @@ class Publisher:
             data=entry.data,
         )
 
-    async def _send(self, wave: Iterable[_Sendable], outcome: Outcome) -> list[tuple[_Sendable, Exception]]:
+    async def _send(self, wave: Iterable[_Sendable], outcome: RoundOutcome) -> list[_Refused]:
         """Send records of different orders; what is acknowledged goes to ``outcome``, what is refused comes back."""
-        refused: list[tuple[_Sendable, Exception]] = []
-        sent: list[tuple[_Sendable, asyncio.Future[Any]]] = []
+        attempts: list[_Attempt] = []
         try:
             async with asyncio.timeout(self._delivery_timeout):
-                producer = await self.open(outcome.published)
-                outcome.left_out |= self.stopped
-                # What a partition that stands still had acknowledged is in doubt: it stays pending.
-                outcome.published = [one for one in outcome.published if one.partition not in outcome.left_out]
-                for entry, record in wave:
-                    if outcome.left_out and self.partition_of(entry.order_id) in outcome.left_out:
-                        continue
-                    span, headers = self._traced(entry, record)
-                    try:
-                        future = await producer.send(self._topic, record.value, key=record.key, headers=headers)
-                    except REFUSALS as error:  # larger than the producer's own limit: it never left
-                        refused.append(((entry, record), error))
-                        if span:
-                            span.end(error=str(error))
-                        continue
-                    except BaseException as error:
-                        if span:
-                            span.end(error=str(error) or type(error).__name__)
-                        raise
-                    future.add_done_callback(_seen)
-                    if span:
-                        future.add_done_callback(partial(_ended, span))
-                    sent.append(((entry, record), future))
-                if sent:
-                    await self._acknowledged([future for _, future in sent])
+                await self._deliver(wave, outcome, attempts)
         except TimeoutError:
             outcome.error = TimeoutError(f"no acknowledgement from Kafka in {self._delivery_timeout} s")
         except (KafkaError, OSError, TopicDiffers, Unavailable) as error:
             outcome.error = error
-        failed = outcome.error is not None
-        for sendable, future in sent:
-            if not future.done() or future.cancelled():
-                continue  # the time is up
-            cause = future.exception()
-            if cause is None:
-                where = future.result()
-                outcome.published.append(Published(sendable[0], where.partition, where.offset))
-                continue
-            failed = True
-            if isinstance(cause, REFUSALS):
-                refused.append((sendable, cause))
-            elif isinstance(cause, Exception):
-                outcome.error = cause
-        if failed and self._producer is not None:
+        refused, batch_failed = _classify(attempts, outcome)
+        if (batch_failed or outcome.error is not None) and self._producer is not None:
             self._log.warning("producer_replaced", refused=len(refused), error=repr(outcome.error))
             await self.close()
         return refused
 
-    def _traced(self, entry: Entry, record: Record) -> tuple[OpenSpan | None, _Headers]:
-        """A span under the step that made the event, until Kafka has it; the record's ``traceparent`` names it.
+    async def _deliver(self, wave: Iterable[_Sendable], outcome: RoundOutcome, attempts: list[_Attempt]) -> None:
+        """Give the producer what goes to partitions that do not stand still, and wait until Kafka has answered all.
 
-        ``ce_traceparent`` stays the event's, as CloudEvents' distributed tracing extension wants it.
+        ``attempts`` gets each record that was given, also where this ends early. Raises what ``open`` raises, what the
+        producer raises of itself and not of a record, and KafkaConnectionError.
         """
-        headers = list(record.headers)
-        if not spans.are_on():
-            return None, headers
-        span = spans.open_span(
-            f"send {self._topic}",
-            SpanKind.PRODUCER,
-            entry.traceparent,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": self._topic,
-                "messaging.message.id": f"{self._service}/{entry.order_id}/{entry.version}",
-                "messaging.kafka.message.key": str(entry.order_id),
-                "orderflow.event.type": entry.type,
-            },
+        producer = await self.open(outcome.published)
+        outcome.left_out |= self.stopped
+        # What a partition that stands still had acknowledged is in doubt: it stays pending.
+        outcome.published = [one for one in outcome.published if one.partition not in outcome.left_out]
+        send = partial(self._give, producer)
+        answers: list[asyncio.Future[Any]] = []
+        for entry, record in wave:
+            if outcome.left_out and self.partition_of(entry.order_id) in outcome.left_out:
+                continue
+            try:
+                answer = await send_traced(send, entry, record, service=self._service, topic=self._topic)
+            except REFUSALS as error:
+                attempts.append(_Attempt((entry, record), error))
+            else:
+                attempts.append(_Attempt((entry, record), answer))
+                answers.append(answer)
+        if answers:
+            await self._acknowledged(answers)
+
+    async def _give(self, producer: AIOKafkaProducer, record: Record) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = await producer.send(
+            self._topic, record.value, key=record.key, headers=list(record.headers)
         )
-        if span is not None:
-            headers = [(name, value) for name, value in headers if name != "traceparent"]
-            headers.append(("traceparent", span.traceparent.encode()))
-        return span, headers
+        answer.add_done_callback(_seen)
+        return answer
 
     async def _acknowledged(self, futures: list[asyncio.Future[Any]]) -> None:
         """Wait for all of ``futures``. Raises KafkaConnectionError as soon as a connection has ended."""
@@ -276,42 +250,33 @@ class Publisher:
             answers.cancel()
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
+def _classify(attempts: Iterable[_Attempt], outcome: RoundOutcome) -> tuple[list[_Refused], bool]:
+    """Acknowledged records go to ``outcome``, and so does an error that is none of a record's. The refused come back.
+
+    Second: whether Kafka failed a batch. Its sequence numbers may be spent, so its producer must send nothing more.
+    """
+    refused: list[_Refused] = []
+    batch_failed = False
+    for attempt in attempts:
+        if isinstance(attempt.answer, Exception):  # it never left: no sequence number was spent on it
+            refused.append((attempt.sendable, attempt.answer))
+            continue
+        if not attempt.answer.done() or attempt.answer.cancelled():
+            continue  # the time is up: it stays pending
+        cause = attempt.answer.exception()
+        if cause is None:
+            where = attempt.answer.result()
+            outcome.published.append(Published(attempt.sendable[0], where.partition, where.offset))
+            continue
+        batch_failed = True
+        if isinstance(cause, REFUSALS):
+            refused.append((attempt.sendable, cause))
+        elif isinstance(cause, Exception):
+            outcome.error = cause
+    return refused, batch_failed
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
     """Keeps asyncio from reporting an error that nobody waits for any more."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _ended(span: OpenSpan, future: asyncio.Future[Any]) -> None:
-    """Kafka has the record, or will not have it."""
-    if future.cancelled():
-        span.end(error="given up")
-    elif (cause := future.exception()) is not None:
-        span.end(error=str(cause) or type(cause).__name__)
-    else:
-        where = future.result()
-        span.end(
-            {
-                "messaging.destination.partition.id": str(where.partition),
-                "messaging.kafka.message.offset": where.offset,
-            }
-        )
-
-
-async def _close(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(1):
-            await producer.stop()
-    except Exception:
-        # stop() waits for deliveries, for ever while Kafka is away, and aiokafka has no other way to end a producer.
-        producer._message_accumulator.fail_all(KafkaError("given up"))
-        sender = producer._sender.sender_task
-        if sender is not None:
-            sender.remove_done_callback(
-                producer._sender._fail_all
-            )  # done above; here it would trip over no transaction
-            sender.add_done_callback(_seen)
-            sender.cancel()
-        await producer.client.close()
-        if sender is not None:
-            await asyncio.wait([sender], timeout=1)
+    if not answer.cancelled():
+        answer.exception()

@@ -14,20 +14,19 @@ from uuid import uuid4
 import structlog
 
 from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff, pause
 from orderflow.store import outbox, truncation
-from orderflow.store.database import CHANNEL, Database
+from orderflow.store.database import Database
 from orderflow.store.outbox import Entry, Published
 from orderflow.stream.publisher import Publisher
 from orderflow.telemetry.metrics import RELAY_FAILURES
 from orderflow.telemetry.origin import about_order
-from orderflow_events.pauses import Backoff, pause
+from orderflow.telemetry.readiness import OK, PartKind, PartState
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 0.5
 #: How soon a partition goes on after its repair.
 SEE_STOPS_SECONDS = 1.0
-#: How the report of a relay begins that leads and has stopped partitions.
-STOPPED = "stopped partitions:"
 #: A relay's database is called by it and the service.
 NAME_PREFIX = "relay-"
 #: How long a round under way may go on after a stop.
@@ -39,7 +38,7 @@ class Relay:
 
     ``lease_seconds``: another relay takes over when this one is silent for so long; it renews five times as often.
     ``pacing_seconds``: the least time between two rounds. The first event goes at once, and under load a round grows.
-    ``report`` is told ``"ok"`` (leading or standing by, and able to) or what is wrong.
+    ``report`` is told how it stands: OK is leading or standing by, and able to; STOPPED has stopped partitions.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Relay:
         lease_seconds: float,
         pacing_seconds: float,
         batch_size: int,
-        report: Callable[[str], None],
+        report: Callable[[PartState], None],
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -75,7 +74,7 @@ class Relay:
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until ``stopping`` is set; then finish the round, give the lease back and close the producer."""
         rounds = asyncio.create_task(self._publish(stopping))
-        others = [asyncio.create_task(self._lead()), asyncio.create_task(self._listen())]
+        others = [asyncio.create_task(self._lead()), asyncio.create_task(self._database.listening(self._wake.set))]
         try:
             await stopping.wait()
             self._wake.set()
@@ -113,25 +112,6 @@ class Relay:
                 self._leads_until = asked_at + self._lease_seconds if held else 0.0
             await asyncio.sleep(self._lease_seconds / 5)
 
-    async def _listen(self) -> None:
-        """Wake up when something was written. On a connection of its own."""
-        backoff = Backoff()
-        while True:
-            try:
-                connection = await self._database.listen()
-                try:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-                    self._wake.set()  # what was said before we listened
-                    backoff.reset()
-                    await lost.wait()
-                finally:
-                    connection.terminate()
-            except Exception as error:
-                self._log.info("not_listening", error=repr(error))  # polling goes on
-            await asyncio.sleep(backoff.next())
-
     async def _publish(self, stopping: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
         backoff = Backoff()
@@ -158,7 +138,7 @@ class Relay:
         if not self.leads:
             await self._publisher.open()  # ready to take over, or it says why not
             if self._lease_answered:
-                self._report("ok")
+                self._report(OK)
             return 0
         entries = await outbox.pending(self._database, self._batch_size)
         if not entries:
@@ -192,12 +172,13 @@ class Relay:
         if waiting:
             self._publisher.stopped = await truncation.let_wait(self._database, waiting)
 
-    def _state(self) -> str:
-        """What the leader says of itself."""
+    def _state(self) -> PartState:
+        """How the leader stands."""
         if not self._publisher.stopped:
-            return "ok"
+            return OK
         numbers = ", ".join(map(str, sorted(self._publisher.stopped)))
-        return f"{STOPPED} {numbers}. Kafka lost what it had acknowledged there; `orderflow outbox republish`"
+        lost = "Kafka lost what it had acknowledged there; `orderflow outbox republish`"
+        return PartState(PartKind.STOPPED, f"stopped partitions: {numbers}. {lost}")
 
     async def _record(self) -> None:
         """Move what Kafka has acknowledged to the publications; kept, while the database is away."""
@@ -207,5 +188,5 @@ class Relay:
 
     def _failed(self, what: str, error: Exception) -> None:
         RELAY_FAILURES.add(self._service, what)
-        self._report(f"{what}: {type(error).__name__}: {error}")
+        self._report(PartState(PartKind.WAITING, f"{what}: {type(error).__name__}: {error}"))
         self._log.warning("relay_tries_again", what=what, error=repr(error))

@@ -7,6 +7,7 @@ dead letters: ``python -m orderflow_events redrive --group order-tracking --effe
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from opentelemetry.trace import SpanKind
@@ -18,8 +19,9 @@ from orderflow.stream.clients import connection_options
 from orderflow.telemetry import spans
 from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
 from orderflow.telemetry.origin import about_order
+from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.spans import OpenSpan
-from orderflow_events.consumer import DeadLetter, IdempotentConsumer, Pruning
+from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Pruning, StateKind
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 
@@ -94,7 +96,20 @@ def log_dead_letter(letter: DeadLetter) -> None:
     )
 
 
-def make_consumer(settings: Settings, database: Database, report: Callable[[str], None]) -> IdempotentConsumer:
+_KINDS: Final = {
+    StateKind.OK: PartKind.OK,
+    StateKind.STARTING: PartKind.STARTING,
+    StateKind.FAILING: PartKind.WAITING,
+    StateKind.STOPPED: PartKind.STOPPED,
+}
+
+
+def readiness(state: ConsumerState) -> PartState:
+    """The kit's word for how the consumer stands as our processes'."""
+    return PartState(_KINDS[state.kind], state.detail)
+
+
+def make_consumer(settings: Settings, database: Database, report: Callable[[PartState], None]) -> IdempotentConsumer:
     """A member of the tracking group that writes to ``database``."""
 
     @asynccontextmanager
@@ -124,6 +139,6 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[str]
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
         on_gap=log_gap,
         on_dead_letter=count_dead_letter,
-        on_state=report,
+        on_state=lambda state: report(readiness(state)),
         on_batch=count_batch,
     )

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaTimeoutError
 from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.outbox import Published
-from orderflow.store.truncation import Place
+from orderflow.store.truncation import Position
 from orderflow.telemetry.origin import about_order
 
 #: For the records of a look.
@@ -34,38 +34,38 @@ class Topic:
         self._consumer = consumer
         self._topic = topic
 
-    async def instead(self, source: str, places: Iterable[Place]) -> dict[Place, str]:
-        """Those of ``places`` (at most one a partition) where the event of ``source`` is not, and what is there.
+    async def mismatches(self, source: str, positions: Iterable[Position]) -> dict[Position, str]:
+        """Those of ``positions`` (at most one a partition) where the event of ``source`` is not, and what is there.
 
         Raises KafkaError or OSError when the brokers do not answer.
         """
-        by_partition = {TopicPartition(self._topic, place.partition): place for place in places}
+        by_partition = {TopicPartition(self._topic, position.partition): position for position in positions}
         if not by_partition:
             return {}
         self._consumer.assign(list(by_partition))
         starts = await self._consumer.beginning_offsets(list(by_partition))
         ends = await self._consumer.end_offsets(list(by_partition))
-        found: dict[Place, str] = {}
+        found: dict[Position, str] = {}
         there: list[TopicPartition] = []
-        for partition, place in by_partition.items():
-            if place.offset >= ends[partition]:
-                found[place] = f"nothing: the log ends at offset {ends[partition]}"
-            elif place.offset >= starts[partition]:
+        for partition, position in by_partition.items():
+            if position.offset >= ends[partition]:
+                found[position] = f"nothing: the log ends at offset {ends[partition]}"
+            elif position.offset >= starts[partition]:
                 there.append(partition)
         records = await self._read({partition: by_partition[partition].offset for partition in there})
         for partition in there:
-            place, record = by_partition[partition], records[partition]
-            if record.offset > place.offset:
+            position, record = by_partition[partition], records[partition]
+            if record.offset > position.offset:
                 starts = await self._consumer.beginning_offsets([partition])
-                if starts[partition] <= place.offset:
-                    found[place] = f"nothing: the next record is at offset {record.offset}"
-            elif record.offset < place.offset:
-                found[place] = "nothing: the log has become shorter"
+                if starts[partition] <= position.offset:
+                    found[position] = f"nothing: the next record is at offset {record.offset}"
+            elif record.offset < position.offset:
+                found[position] = "nothing: the log has become shorter"
             elif (identity := _identity(record)) != (
                 source,
-                f"{source.rpartition('/')[2]}/{place.order_id}/{place.version}",
+                f"{source.rpartition('/')[2]}/{position.order_id}/{position.version}",
             ):
-                found[place] = " ".join(identity)
+                found[position] = " ".join(identity)
         return found
 
     async def _read(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
@@ -97,7 +97,7 @@ async def open_topic(make_reader: Callable[[], AIOKafkaConsumer], topic: str) ->
         await consumer.stop()
 
 
-class Watch:
+class TopicComparison:
     """Compares what a database has recorded as published with the topic, and stops partitions that lost data."""
 
     def __init__(
@@ -122,29 +122,32 @@ class Watch:
         ``unrecorded``: acknowledged, and not in the database yet. Raises KafkaError, OSError or Unavailable.
         """
         stopped = await truncation.stopped(self._database)
-        last = {place.partition: place for place in await truncation.last_acknowledged(self._database, self._retention)}
+        last = {
+            position.partition: position
+            for position in await truncation.last_acknowledged(self._database, self._retention)
+        }
         for one in unrecorded:
-            place = Place(one.entry.order_id, one.entry.version, one.partition, one.offset)
-            if place.partition not in last or last[place.partition].offset < place.offset:
-                last[place.partition] = place
-        places = [place for partition, place in last.items() if partition not in stopped]
-        if not places:
+            position = Position(one.entry.order_id, one.entry.version, one.partition, one.offset)
+            if position.partition not in last or last[position.partition].offset < position.offset:
+                last[position.partition] = position
+        positions = [position for partition, position in last.items() if partition not in stopped]
+        if not positions:
             return stopped
         async with open_topic(self._make_reader, self._topic) as topic:
-            found = await topic.instead(self._source, places)
+            found = await topic.mismatches(self._source, positions)
             if found:
                 await asyncio.sleep(CONFIRM_SECONDS)
-                found = await topic.instead(self._source, found)
-        for place, there in found.items():
-            await truncation.stop(self._database, place, there)
+                found = await topic.mismatches(self._source, found)
+        for position, there in found.items():
+            await truncation.stop(self._database, position, there)
             self._log.error(
                 "partition_stopped",
-                partition=place.partition,
-                offset=place.offset,
-                **about_order(place.order_id),
-                version=place.version,
+                partition=position.partition,
+                offset=position.offset,
+                **about_order(position.order_id),
+                version=position.version,
                 found=there,
-                remedy=f"orderflow outbox republish --partition {place.partition}",
+                remedy=f"orderflow outbox republish --partition {position.partition}",
             )
         return await truncation.stopped(self._database) if found else stopped
 

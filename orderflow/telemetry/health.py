@@ -9,41 +9,46 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.scrape import MetricsPage
 
 
 class Health:
-    """The state of a process's named parts: ``"ok"``, or what is wrong."""
+    """How the named parts of a process stand."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, str] = {}
+        self._parts: dict[str, PartState] = {}
 
-    def set(self, part: str, state: str) -> None:
-        """``part`` is ready (``"ok"``), or ``state`` says what is wrong."""
+    def set(self, part: str, state: PartState) -> None:
+        """``part`` is in ``state`` from now on."""
         self._parts[part] = state
 
     @property
-    def parts(self) -> dict[str, str]:
-        """Each part's state."""
+    def parts(self) -> dict[str, PartState]:
+        """Each part's state by its name."""
         return dict(self._parts)
 
     @property
     def is_ready(self) -> bool:
         """Whether there are parts and all are ok."""
-        return bool(self._parts) and all(state == "ok" for state in self._parts.values())
+        return bool(self._parts) and all(state.kind is PartKind.OK for state in self._parts.values())
 
 
 async def serve_health(
     health: Health, host: str, port: int, stopping: asyncio.Event, page: MetricsPage | None = None
 ) -> None:
-    """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set."""
+    """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set.
+
+    /health/ready is 200 when every part is ok, else 503; ``parts`` has each one's ``state`` and ``detail`` by its name.
+    """
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     async def ready(_: Request) -> JSONResponse:
         status = "ok" if health.is_ready else "unavailable"
-        return JSONResponse({"status": status, "parts": health.parts}, status_code=200 if health.is_ready else 503)
+        parts = {name: state.document() for name, state in health.parts.items()}
+        return JSONResponse({"status": status, "parts": parts}, status_code=200 if health.is_ready else 503)
 
     routes = [Route("/health/live", live), Route("/health/ready", ready)]
     if page is not None:

@@ -8,18 +8,16 @@ Label values come from closed lists (statuses, steps, statements, route template
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import prometheus_client as client
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
-#: Reads something and sets gauges. Raises what stands in its way.
-Sample: TypeAlias = Callable[[], Awaitable[None]]
 
 PREFIX: Final = "orderflow_"
 #: A scrape waits no longer for a sample, and a sample is taken again no sooner.
@@ -120,7 +118,7 @@ class Gauge:
         self._known: set[tuple[str, ...]] = set()
 
     def set(self, value: float, *labels: str) -> None:
-        """It is ``value`` now."""
+        """Show ``value`` for ``labels`` from now on."""
         if _Switch.on:
             self._known.add(labels)
             self._family.labels(*labels).set(value)
@@ -151,11 +149,11 @@ class Pools(Collector):
         REGISTRY.register(self)
 
     def add(self, owner: object, look: Callable[[], PoolState]) -> None:
-        """Show ``owner``'s pool."""
+        """Show ``owner``'s pool from the next scrape on."""
         self._looks[id(owner)] = look
 
     def remove(self, owner: object) -> None:
-        """Show it no more."""
+        """Leave ``owner``'s pool out from the next scrape on."""
         self._looks.pop(id(owner), None)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
@@ -171,11 +169,20 @@ class Pools(Collector):
         return [family]
 
 
+class Sampled(Protocol):
+    """Gauges that are read together from somewhere else, when they are asked for."""
+
+    async def sample(self) -> None:
+        """Read what they show and set them. Raises what stands in its way."""
+
+    def forget(self) -> None:
+        """Take their series out of the scrape, as their values are no longer known."""
+
+
 class _Sampler:
-    def __init__(self, name: str, sample: Sample, forget: Callable[[], None]) -> None:
+    def __init__(self, name: str, gauges: Sampled) -> None:
         self.name = name
-        self._sample = sample
-        self._forget = forget
+        self._gauges = gauges
         self._next_at = 0.0
 
     async def take(self, failed: Counter) -> None:
@@ -184,9 +191,9 @@ class _Sampler:
         self._next_at = time.monotonic() + SAMPLE_EVERY_SECONDS
         try:
             async with asyncio.timeout(SAMPLE_SECONDS):
-                await self._sample()
+                await self._gauges.sample()
         except Exception:  # whatever it is: an old value would be a lie, and the scrape goes on
-            self._forget()
+            self._gauges.forget()
             failed.add(self.name)
 
 
@@ -194,15 +201,18 @@ _SAMPLERS: Final[list[_Sampler]] = []
 
 
 @contextmanager
-def sampled(name: str, sample: Sample, forget: Callable[[], None]) -> Iterator[None]:
-    """Inside, ``sample`` is called at scrapes, at most every few seconds; ``forget`` where it fails, and after."""
-    sampler = _Sampler(name, sample, forget)
+def sampled(name: str, gauges: Sampled) -> Iterator[None]:
+    """Inside, ``gauges`` are sampled at scrapes, at most every few seconds, and forgotten where that fails, and after.
+
+    ``name``: the sample's, where failures are counted.
+    """
+    sampler = _Sampler(name, gauges)
     _SAMPLERS.append(sampler)
     try:
         yield
     finally:
         _SAMPLERS.remove(sampler)
-        forget()
+        gauges.forget()
 
 
 async def exposition(failed: Counter) -> bytes:

@@ -10,8 +10,10 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from orderflow.domain.errors import Unavailable
+from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health
+from orderflow.telemetry.readiness import OK, STARTING, STOPPING, PartKind, PartState
 from orderflow.temporal.client import connect
 from orderflow.temporal.interceptor import StepInterceptor
 
@@ -52,28 +54,25 @@ async def serve_queue(
     make: Callable[[Client], Worker],
 ) -> None:
     """Connect, however long Temporal is away, and work until ``stopping`` is set; then finish what runs."""
-    health.set(part, "starting")
+    health.set(part, STARTING)
     client = await _connected(settings, stopping, health, part)
     if client is None:
         return
     async with make(client):
-        health.set(part, "ok")
+        health.set(part, OK)
         log.info("worker_started", worker=part)
         await stopping.wait()
-        health.set(part, "stopping")
+        health.set(part, STOPPING)
     log.info("worker_stopped", worker=part)
 
 
 async def _connected(settings: Settings, stopping: asyncio.Event, health: Health, part: str) -> Client | None:
-    delay = 0.2
+    backoff = Backoff(0.2)
     while not stopping.is_set():
         try:
             return await connect(settings)
         except Unavailable as error:
-            health.set(part, f"Temporal: {error.detail}")
+            health.set(part, PartState(PartKind.WAITING, f"Temporal: {error.detail}"))
             log.warning("temporal_unreachable", worker=part, address=settings.temporal_address, error=error.detail)
-            try:
-                await asyncio.wait_for(stopping.wait(), delay)
-            except TimeoutError:
-                delay = min(delay * 2, 5.0)
+            await pause(backoff.next(), stopping)
     return None

@@ -17,6 +17,7 @@ from orderflow_events.envelope import Envelope, encode
 from orderflow_events.failures import Retries, is_transient
 from orderflow_events.inbox import Connection, Gap
 from orderflow_events.redrive import Redriven, dead_letters, redrive
+from orderflow_events.states import ConsumerState
 
 TOPIC = "order.events"
 
@@ -30,7 +31,7 @@ class Billing:
         self.poison: set[tuple[UUID, int]] = set()
         self.error: Exception = ZeroDivisionError("a bug in the effect")
         self.tried: Counter[tuple[UUID, int]] = Counter()
-        self.states: list[str] = []
+        self.states: list[ConsumerState] = []
         self.gaps: list[Gap] = []
         self.told: list[DeadLetter] = []
         self.stopping = asyncio.Event()

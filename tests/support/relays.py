@@ -15,8 +15,9 @@ from orderflow.stream.clients import make_producer
 from orderflow.stream.publisher import Publisher
 from orderflow.stream.relay import Relay
 from orderflow.stream.topic import check_topic
+from orderflow.telemetry.readiness import OK, PartState
 from support.stack import Databases
-from workers.relay import make_watch
+from workers.relay import make_comparison
 
 
 def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:
@@ -40,12 +41,12 @@ class RunningRelay:
     database: Database
     publisher: Publisher
     stopping: asyncio.Event
-    states: list[str] = field(default_factory=list)
+    states: list[PartState] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Its last word on its readiness."""
-        return self.states[-1:] == ["ok"]
+        return self.states[-1:] == [OK]
 
 
 @asynccontextmanager
@@ -55,11 +56,11 @@ async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIt
     options: dict[str, Any] = {
         "make_producer": lambda: make_producer(settings),
         "check_topic": lambda: check_topic(settings),
-        "check_acknowledged": make_watch("orders", database, settings).check,
+        "check_acknowledged": make_comparison("orders", database, settings).check,
         "partitions": settings.kafka_partitions,
     }
     publisher = Publisher("/orderflow/orders", settings.kafka_topic, **(options | publisher_options))
-    states: list[str] = []
+    states: list[PartState] = []
     relay = Relay(
         database,
         publisher,

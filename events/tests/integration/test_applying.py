@@ -19,6 +19,7 @@ from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Interruption, Retries
 from orderflow_events.inbox import Connection, claim, prune
 from orderflow_events.redrive import discard
+from orderflow_events.states import OK, ConsumerState, StateKind
 from support.appliers import Billing
 from support.stack import PostgresServer
 from support.waiting import until
@@ -62,14 +63,14 @@ async def test_a_failing_event_is_tried_as_often_as_the_setting_says_and_set_asi
     assert await billing.effects(order) == [1]
     assert await billing.effects(other) == [1]
     assert billing.told == [letter]
-    assert billing.states[-1] == "ok"
+    assert billing.states[-1] == OK
 
 
 async def test_an_event_that_succeeds_within_its_attempts_is_no_dead_letter(billing: Billing) -> None:
     order = uuid4()
     billing.poison = {(order, 1)}
 
-    def healed(state: str) -> None:
+    def healed(state: ConsumerState) -> None:
         if billing.tried[(order, 1)] >= 3:
             billing.poison.clear()
 
@@ -153,7 +154,8 @@ async def test_an_error_of_the_database_is_tried_without_bound_and_never_counts(
         return billing.tried[(order, 1)] > 3 + 1
 
     await until(tried_more_often_than_a_poison_event, seconds=30)
-    assert billing.states[-1].startswith("cannot apply: ")
+    assert billing.states[-1].kind is StateKind.FAILING
+    assert billing.states[-1].detail.startswith("cannot apply: ")
     billing.poison.clear()
     assert await applying == []
     assert await billing.effects(order) == [1, 2]
@@ -215,7 +217,7 @@ async def test_an_event_that_the_inbox_cannot_hold_is_set_aside(billing: Billing
 
 async def stopped(billing: Billing) -> None:
     async def says_so() -> bool:
-        return billing.states[-1:] != [] and billing.states[-1].startswith("stopped")
+        return billing.states[-1:] != [] and billing.states[-1].kind is StateKind.STOPPED
 
     await until(says_so, seconds=30)
 
@@ -228,9 +230,9 @@ async def test_at_the_limit_it_stops_says_why_and_goes_on_when_the_event_succeed
     billing.poison = {(order, 1) for order in orders}
     applying = asyncio.create_task(billing.apply(*(billing.event(order, 1) for order in orders), retries=BROKEN))
     await stopped(billing)
-    assert "3 dead letters" in billing.states[-1]
-    assert "ZeroDivisionError: a bug in the effect" in billing.states[-1]
-    assert str(orders[3]) in billing.states[-1]
+    assert "3 dead letters" in billing.states[-1].detail
+    assert "ZeroDivisionError: a bug in the effect" in billing.states[-1].detail
+    assert str(orders[3]) in billing.states[-1].detail
     assert [letter.subject for letter in await billing.letters()] == [str(order) for order in orders[:3]]
     billing.poison.clear()
     letters = await applying
@@ -336,7 +338,8 @@ async def test_strict_gaps_stop_at_the_gap_and_default_reports_it(billing: Billi
     records = [billing.event(order, 1), billing.event(order, 3), billing.event(other, 1)]
     strict = asyncio.create_task(billing.apply(*records, strict_gaps=True))
     await stopped(billing)
-    assert f"stopped at a gap: orders/{order}/3 came, and of its order only up to 1" in billing.states
+    said = f"stopped at a gap: orders/{order}/3 came, and of its order only up to 1"
+    assert ConsumerState(StateKind.STOPPED, said) in billing.states
     assert await billing.effects(order) == [1]
     assert await billing.effects(other) == []
     billing.stopping.set()

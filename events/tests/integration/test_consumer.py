@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from orderflow_events.consumer import IdempotentConsumer
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import TABLES_SQL, Connection, Gap
+from orderflow_events.states import OK, STARTING, ConsumerState
 from support.lab import Lab, applied, running, take_effect, take_effects
 from support.waiting import until
 
@@ -96,13 +97,13 @@ async def test_an_effect_that_fails_is_tried_again_and_nothing_is_half_done(lab:
         if next(failures, False):
             raise ZeroDivisionError("a bug in the effect")
 
-    states: list[str] = []
+    states: list[ConsumerState] = []
     order = uuid4()
     await lab.send(order, 1, 2)
     async with running(lab.consumer(effect=fails_twice, on_state=states.append)):
         await applied(lab, order, [1, 2])
-    assert any("ZeroDivisionError" in state for state in states)
-    assert states[-1] == "ok"
+    assert any("ZeroDivisionError" in state.detail for state in states)
+    assert states[-1] == OK
 
 
 async def test_a_gap_is_reported_once_and_the_event_is_applied(lab: Lab) -> None:
@@ -145,14 +146,14 @@ asyncio.run(main())
 
 
 async def test_it_is_ready_when_it_holds_its_assignment(lab: Lab) -> None:
-    states: list[str] = []
+    states: list[ConsumerState] = []
 
     async def ready() -> bool:
-        return states[-1:] == ["ok"]
+        return states[-1:] == [OK]
 
     async with running(lab.consumer(on_state=states.append)):
         await until(ready, seconds=20)
-    assert states[0] == "waiting for an assignment"
+    assert states[0] == STARTING
 
 
 async def test_members_that_come_and_go_apply_each_event_once(apache_lab: Lab) -> None:
@@ -223,10 +224,10 @@ async def test_our_migrations_make_the_tables_that_the_kit_asks_for(lab: Lab) ->
 
 @pytest.mark.parametrize("pacing", [0.0, 0.5])
 async def test_the_first_event_goes_at_once_whatever_the_pacing(lab: Lab, pacing: float) -> None:
-    states: list[str] = []
+    states: list[ConsumerState] = []
 
     async def ready() -> bool:
-        return states[-1:] == ["ok"]
+        return states[-1:] == [OK]
 
     order = uuid4()
     async with running(lab.consumer(pacing_seconds=pacing, on_state=states.append)):

@@ -14,6 +14,7 @@ from orderflow_events.dead_letter_topic import dead_letter_topic
 from orderflow_events.envelope import Envelope, decode
 from orderflow_events.inbox import TABLES_SQL, Connection
 from orderflow_events.redrive import dead_letters, redrive
+from orderflow_events.states import ConsumerState
 from support.lab import Lab, applied, running, take_effect
 from support.waiting import until
 
@@ -167,14 +168,14 @@ async def test_a_member_that_dies_between_the_topic_and_its_offset_commit_repeat
 
 
 async def test_a_dead_letter_topic_that_cannot_be_made_holds_the_offsets_and_is_said(lab: Lab) -> None:
-    states: list[str] = []
+    states: list[ConsumerState] = []
     order = uuid4()
     group = "g" * 250  # together with the topic's name longer than Kafka takes
     await lab.send(order, 1)
     async with running(lab.consumer(group=group, effect=Poison((order, 1)), retries=QUICK, on_state=states.append)):
 
         async def said() -> bool:
-            return states[-1:] != [] and states[-1].startswith("cannot send to ")
+            return states[-1:] != [] and states[-1].detail.startswith("cannot send to ")
 
         await until(said, seconds=40)
     assert [letter.subject for letter in await dead_letters(lab.pool.acquire, group)] == [str(order)]

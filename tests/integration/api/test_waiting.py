@@ -72,10 +72,10 @@ async def test_a_notice_ends_the_wait_at_once(
 
 
 async def test_without_notices_polling_finds_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def deaf(_: Database) -> None:
+    async def deaf(*_: object) -> None:
         raise asyncpg.InsufficientPrivilegeError("no LISTEN here")
 
-    monkeypatch.setattr(Database, "listen", deaf)
+    monkeypatch.setattr(Database, "_listen", deaf)
     async with OutcomeWaiter(database, Outcomes(database)) as waiter:
         key: Key = (uuid4(), PLACE)
         with waiter.watching(key) as watch:
@@ -87,7 +87,6 @@ async def test_after_a_lost_connection_it_listens_again_and_looks_everything_up(
     database: Database, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "POLL_SECONDS", 30)
-    monkeypatch.setattr(waiting, "RECONNECT_SECONDS", 0.2)
     quiet = asyncio.Event()
     monkeypatch.setattr(Database, "wrote", lambda _: quiet.set())  # no notice will come
     outcomes = CountingOutcomes(database)
@@ -136,10 +135,7 @@ async def test_two_who_wait_for_the_same_command_are_both_answered(database: Dat
     assert None not in answers
 
 
-async def test_an_outage_of_the_database_is_survived(
-    database: Database, databases: Databases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "RECONNECT_SECONDS", 0.2)
+async def test_an_outage_of_the_database_is_survived(database: Database, databases: Databases) -> None:
     async with OutcomeWaiter(database, Outcomes(database)) as waiter:
         key: Key = (uuid4(), PLACE)
         with waiter.watching(key) as watch:

@@ -7,8 +7,8 @@ import pytest
 
 from orderflow.store import truncation
 from orderflow.store.database import Database
-from orderflow.store.truncation import Place
-from orderflow.stream.gauges import RelayGauges
+from orderflow.store.truncation import Position
+from orderflow.stream.gauges import OutboxGauges
 from orderflow.telemetry import meters
 from orderflow.telemetry.meters import sampled
 from orderflow.telemetry.metrics import SAMPLE_FAILURES
@@ -16,11 +16,11 @@ from support.scrapes import Scrape
 
 
 @pytest.fixture
-def gauges(orders_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[RelayGauges]:
+def gauges(orders_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[OutboxGauges]:
     meters.switch_on()
     monkeypatch.setattr(meters, "SAMPLE_EVERY_SECONDS", 0.0)
-    gauges = RelayGauges("gauged", orders_database, lambda: True)
-    with sampled("gauged", gauges.outbox, gauges.forget_outbox):
+    gauges = OutboxGauges("gauged", orders_database)
+    with sampled("gauged", gauges):
         yield gauges
 
 
@@ -30,18 +30,18 @@ async def stopped_partitions() -> list[float]:
 
 
 async def test_partitions_that_stand_still_are_counted_until_they_go_on(
-    gauges: RelayGauges, orders_database: Database
+    gauges: OutboxGauges, orders_database: Database
 ) -> None:
     assert await stopped_partitions() == [0]
     for partition in (3, 7):
-        await truncation.stop(orders_database, Place(uuid4(), 1, partition, 41), "nothing")
+        await truncation.stop(orders_database, Position(uuid4(), 1, partition, 41), "nothing")
     assert await stopped_partitions() == [2]
     await truncation.go_on(orders_database, 3)
     assert await stopped_partitions() == [1]
 
 
 async def test_a_database_that_does_not_answer_leaves_no_old_number(
-    gauges: RelayGauges, orders_database: Database
+    gauges: OutboxGauges, orders_database: Database
 ) -> None:
     assert await stopped_partitions() == [0]
     await orders_database.close()

@@ -23,15 +23,16 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import outbox
 from orderflow.store.database import Database
+from orderflow.stream import relay as relay_module
 from orderflow.stream.clients import connection_options, make_producer
 from orderflow.stream.topic import ensure_topic
+from orderflow.telemetry.readiness import OK, PartState
 from support.kafka_proxy import KafkaProxy
 from support.paths import ROOT
 from support.relays import many_connections, running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
 from support.waiting import until
-from workers import relay as relay_module
 from workers.relay import serve
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
@@ -391,12 +392,12 @@ async def test_a_topic_that_is_wrong_parks_nothing_and_gets_nothing(
     async with running_relay(settings) as running:
 
         async def said() -> bool:
-            return any("orderflow setup" in state for state in running.states)
+            return any("orderflow setup" in state.detail for state in running.states)
 
         await until(said, seconds=30)
         assert await orders.fetchval("SELECT count(*) FROM outbox") == 1
         assert await parked(orders) == []
-        assert "ok" not in running.states
+        assert OK not in running.states
         await ensure_topic(settings)
         await outbox_empty()
     assert len(await read_topic(broker, settings.kafka_topic)) == 1
@@ -451,14 +452,14 @@ async def test_polling_is_enough(settings: Settings, orders: Orders, outbox_empt
 
 
 async def test_a_stopped_relay_gives_its_lease_back(settings: Settings, orders: Orders) -> None:
-    states: dict[str, str] = {}
+    states: dict[str, PartState] = {}
 
     class Health:
-        def set(self, part: str, state: str) -> None:
+        def set(self, part: str, state: PartState) -> None:
             states[part] = state
 
     async def all_ready() -> bool:
-        return states == {"relay:orders": "ok", "relay:payments": "ok", "relay:inventory": "ok"} and bool(
+        return states == {"relay:orders": OK, "relay:payments": OK, "relay:inventory": OK} and bool(
             await orders.fetchval("SELECT count(*) FROM relay_lease")
         )
 

@@ -17,6 +17,8 @@ from orderflow.store.database import Database
 from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS, TrackedPart
 from orderflow.stream.clients import make_producer
 from orderflow.stream.topic import ensure_topic
+from orderflow.stream.tracking import track
+from orderflow.telemetry.readiness import OK, PartState
 from orderflow_events.envelope import Record, decode, encode
 from orderflow_events.inbox import claim
 from orderflow_events.redrive import redrive
@@ -24,7 +26,6 @@ from support.relays import running_relay
 from support.stack import Databases
 from support.stream import insert_event
 from support.waiting import until
-from workers import tracking as worker
 from workers.tracking import serve
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
@@ -100,7 +101,7 @@ async def apply(connection: Orders, batches: Sequence[Sequence[Any]], *, inbox: 
     for batch in batches:
         async with connection.transaction():
             fresh = (await claim(connection, "g", batch))[0] if inbox else batch
-            await worker.track(connection, fresh)
+            await track(connection, fresh)
 
 
 async def row_of(connection: Orders, order: UUID) -> dict[str, Any]:
@@ -184,10 +185,10 @@ async def test_the_stream_becomes_the_tracking_through_the_relay(
     settings: Settings, databases: Databases, orders: Orders, orders_database: Database
 ) -> None:
     settings = settings.model_copy(update={"tracking_group": f"tracking-{uuid4().hex[:8]}"})
-    states: dict[str, str] = {}
+    states: dict[str, PartState] = {}
 
     class Health:
-        def set(self, part: str, state: str) -> None:
+        def set(self, part: str, state: PartState) -> None:
             states[part] = state
 
     known = [uuid4() for _ in range(50)]
@@ -205,7 +206,7 @@ async def test_the_stream_becomes_the_tracking_through_the_relay(
             )
 
         await until(all_completed, seconds=30)
-    assert states == {"tracking": "ok"}
+    assert states == {"tracking": OK}
     stopping.set()
     await asyncio.wait_for(serving, 10)
     row = await tracking.read(orders_database, known[0], timeline=True)
@@ -216,17 +217,17 @@ async def test_the_stream_becomes_the_tracking_through_the_relay(
 
 async def test_the_tracking_waits_for_its_topic_and_says_so(settings: Settings) -> None:
     missing = settings.model_copy(update={"kafka_topic": f"{settings.kafka_topic}.later"})
-    states: list[str] = []
+    states: list[PartState] = []
 
     class Health:
-        def set(self, part: str, state: str) -> None:
+        def set(self, part: str, state: PartState) -> None:
             states.append(state)
 
     async def said() -> bool:
-        return "orderflow setup" in states[-1]
+        return "orderflow setup" in states[-1].detail
 
     async def ready() -> bool:
-        return states[-1] == "ok"
+        return states[-1] == OK
 
     stopping = asyncio.Event()
     serving = asyncio.create_task(serve(missing, stopping, Health()))
@@ -245,7 +246,7 @@ async def test_what_cannot_be_tracked_is_set_aside_and_redriven_by_the_services_
     broken, whole = uuid4(), uuid4()
 
     class Health:
-        def set(self, part: str, state: str) -> None: ...
+        def set(self, part: str, state: PartState) -> None: ...
 
     async def tracked_and_held() -> bool:
         held = await orders.fetchval("SELECT count(*) FROM dead_letters WHERE consumer_group = $1", group)
@@ -273,7 +274,7 @@ async def test_what_cannot_be_tracked_is_set_aside_and_redriven_by_the_services_
                   header_values = header_values || '2026-11-23T00:00:00Z'::bytea WHERE kind = 'undecodable'"""
     )
     pool = await orders_database.pool()
-    result = await redrive(connect=pool.acquire, group=group, effect=worker.track)
+    result = await redrive(connect=pool.acquire, group=group, effect=track)
     assert (result.applied, result.failed) == (2, [])
     row = await tracking.read(orders_database, broken)
     assert row is not None

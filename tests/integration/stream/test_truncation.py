@@ -21,12 +21,12 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import truncation
 from orderflow.store.database import Database
-from orderflow.store.truncation import Chosen, Place
+from orderflow.store.truncation import Chosen, Position
 from orderflow.stream.clients import make_reader
-from orderflow.stream.relay import STOPPED
 from orderflow.stream.republishing import go_on, missing, move_back
 from orderflow.stream.topic import ensure_topic
 from orderflow.stream.truncation import open_topic
+from orderflow.telemetry.readiness import PartKind
 from support.kafka_proxy import KafkaProxy
 from support.relays import RunningRelay, running_relay, settings_for
 from support.stack import Databases
@@ -110,10 +110,10 @@ async def mend(settings: Settings, database: Database) -> list[int]:
     """The repair, as the command does it; the partitions that went on."""
     async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
         for partition in await truncation.stopped(database):
-            places = await missing(database, topic, SOURCE, partition, WEEK)
-            assert places, "the last one at least"
-            assert await move_back(database, places) == len(places)
-            assert await move_back(database, places) == 0, "again: they are pending"
+            positions = await missing(database, topic, SOURCE, partition, WEEK)
+            assert positions, "the last one at least"
+            assert await move_back(database, positions) == len(positions)
+            assert await move_back(database, positions) == 0, "again: they are pending"
         lifted, still = await go_on(database, topic, SOURCE, WEEK)
     assert still == []
     return lifted
@@ -127,7 +127,7 @@ async def a_broker(folder: Path) -> tuple[Supervisor, NoidaBroker, Process]:
 
 
 async def stands(running: RunningRelay) -> bool:
-    return bool(running.states) and running.states[-1].startswith(STOPPED)
+    return bool(running.states) and running.states[-1].kind is PartKind.STOPPED
 
 
 @pytest.mark.timeout(240)
@@ -157,7 +157,7 @@ async def test_a_broker_that_lost_records_is_noticed_before_anything_is_sent_and
             stopped = await truncation.stopped(running.database)
             assert stopped == lost
             assert stopped <= set(HOT)
-            assert running.states[-1].startswith(f"{STOPPED} {min(stopped)}")
+            assert f"stopped partitions: {min(stopped)}" in running.states[-1].detail
 
             for order in cold:
                 await insert_event(orders, order, 2)
@@ -320,5 +320,5 @@ async def test_what_the_log_has_let_go_is_no_loss(
     await admin.delete_records({TopicPartition(settings.kafka_topic, 7): RecordsToDelete(before_offset=1)})
     await admin.close()
     async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
-        assert await topic.instead(SOURCE, [Place(order, 1, 7, 0)]) == {}
-        assert await topic.instead(SOURCE, [Place(order, 2, 7, 1)]) != {}
+        assert await topic.mismatches(SOURCE, [Position(order, 1, 7, 0)]) == {}
+        assert await topic.mismatches(SOURCE, [Position(order, 2, 7, 1)]) != {}

@@ -1,6 +1,7 @@
 """What is asked for at a scrape: seldom, not for long, and left out when nobody answers."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import count
 
 import pytest
@@ -20,8 +21,14 @@ async def _scrape() -> Scrape:
     return Scrape.of((await meters.exposition(SAMPLE_FAILURES)).decode())
 
 
-def _forget() -> None:
-    OUTBOX_ENTRIES.forget("test")
+class Gauges:
+    """One series, read by ``sample``."""
+
+    def __init__(self, sample: Callable[[], Awaitable[None]]) -> None:
+        self.sample = sample
+
+    def forget(self) -> None:
+        OUTBOX_ENTRIES.forget("test")
 
 
 async def test_scrapes_that_follow_each_other_share_a_sample() -> None:
@@ -30,7 +37,7 @@ async def test_scrapes_that_follow_each_other_share_a_sample() -> None:
     async def sample() -> None:
         OUTBOX_ENTRIES.set(next(samples), "test")
 
-    with sampled("test", sample, _forget):
+    with sampled("test", Gauges(sample)):
         assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 1
         assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 1
     assert not list((await _scrape()).of_name("orderflow_outbox_entries", service="test"))
@@ -46,7 +53,7 @@ async def test_what_cannot_be_read_is_left_out_and_counted(monkeypatch: pytest.M
         OUTBOX_ENTRIES.set(7, "test")
 
     before = counted("orderflow_sample_failures_total", sample="test")
-    with sampled("test", sample, _forget):
+    with sampled("test", Gauges(sample)):
         assert (await _scrape()).total("orderflow_outbox_entries", service="test") == 7
         works = False
         assert not list((await _scrape()).of_name("orderflow_outbox_entries", service="test"))
@@ -61,7 +68,7 @@ async def test_a_scrape_does_not_wait_for_what_hangs(monkeypatch: pytest.MonkeyP
     async def hangs() -> None:
         await asyncio.Event().wait()
 
-    with sampled("hangs", hangs, _forget):
+    with sampled("hangs", Gauges(hangs)):
         async with asyncio.timeout(5):
             await _scrape()
     assert counted("orderflow_sample_failures_total", sample="hangs") == 1

@@ -1,4 +1,7 @@
-"""Waiting that ends early: between two attempts, between two rounds, until someone says stop."""
+"""Waiting that ends early: between two attempts, between two rounds, until someone says stop.
+
+Of every process of ours; the consumer kit has its own, as it depends on nothing of ours.
+"""
 
 import asyncio
 import random
