@@ -41,9 +41,9 @@ def explain(order_id: OrderId, as_json: AsJson = False) -> None:
     found = asyncio.run(_explain(running_settings(), order_id))
     from cli.pages import explain as pages
     from operations.explain.causes import Cause
-    from operations.explain.verdict import judge
+    from operations.explain.verdict import verdicts_on
 
-    verdicts = judge(found.facts)
+    verdicts = verdicts_on(found.facts)
     if as_json:
         print_json(pages.story_document(found.facts, found.lines, verdicts))
     else:
@@ -112,7 +112,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     from cli.pages import explain as pages
     from operations.explain.causes import Cause
     from operations.explain.gather import open_sources
-    from operations.explain.verdict import judge
+    from operations.explain.verdict import verdicts_on
 
     _quiet()
     clock = asyncio.get_running_loop().time
@@ -121,7 +121,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     async with open_sources(settings) as sources:
         while True:
             found = await sources.gather(order_id)
-            verdicts = judge(found.facts)
+            verdicts = verdicts_on(found.facts)
             _fail_if_unread(found)
             if verdicts[0].cause is Cause.UNKNOWN:
                 fail(verdicts[0].waits_for, NOT_FOUND)

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
 from operations.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
-from operations.explain.facts import Line, Transition, Untaken
+from operations.explain.facts import StoryLine, Transition, Untaken
 from operations.words import duration
 
 _LOCAL: Final = "core_local_activity"
@@ -24,7 +24,7 @@ _BUG: Final = "before "
 class Told:
     """What a history says. ``failed_task``: the last workflow task's failure, if none has succeeded since."""
 
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StoryLine] = field(default_factory=list)
     transition: Transition | None = None
     untaken: tuple[Untaken, ...] = ()
     bug: str | None = None
@@ -73,7 +73,7 @@ class _Teller:
         return told
 
     def _say(self, at: datetime, what: str, trouble: bool = False) -> None:
-        self._told.lines.append(Line(at, "temporal", what, trouble))
+        self._told.lines.append(StoryLine(at, "temporal", what, trouble))
 
     # --- The run ---
 

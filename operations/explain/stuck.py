@@ -16,7 +16,7 @@ from uuid import UUID
 from operations.explain.causes import Verdict
 from operations.explain.facts import Source, status_of
 from operations.explain.gather import Sources, open_sources
-from operations.explain.verdict import judge
+from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import OrderStatus
 from orderflow.settings import SERVICES, Settings
@@ -68,7 +68,7 @@ async def look(settings: Settings, older_than_seconds: float) -> Stuck:
             async with turn:
                 found = await sources.gather(order_id)
             unread.update(found.facts.unread)
-            verdict = next((v for v in judge(found.facts) if v.kind in ("wrong", "waits")), None)
+            verdict = next((v for v in verdicts_on(found.facts) if v.kind in ("wrong", "waits")), None)
             if verdict is None or (verdict.since and found.facts.now - verdict.since < older_than):
                 return None
             return Member(order_id, status_of(found.facts), verdict)

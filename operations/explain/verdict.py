@@ -1,7 +1,7 @@
 """From facts to a verdict: what an order waits for, in one sentence, and what to do, in another. Pure.
 
-``judge`` gives every verdict that holds, the most urgent first; there is always one. Nothing younger than ``GRACE``
-counts as late: an order in motion is moving.
+``verdicts_on`` gives every verdict that holds, the most urgent first; there is always one. Nothing younger than
+``GRACE`` counts as late: an order in motion is moving.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from operations.words import clock, short
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
 
 
-def judge(facts: Facts) -> list[Verdict]:
+def verdicts_on(facts: Facts) -> list[Verdict]:
     """Every verdict that holds, the most urgent first. Never empty."""
     found = [verdict for rule in _RULES for verdict in rule(facts)]
     # What stands beside trouble is still said: that its customer may act, that it is over.

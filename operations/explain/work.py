@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operations.explain.causes import GRACE, Cause, Verdict
-from operations.explain.facts import Facts, Queue, Run, Step, late
+from operations.explain.facts import Facts, PendingStep, Queue, Run, late
 from operations.words import age, clock, one_or_many, short, times
 from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
 
@@ -106,7 +106,7 @@ def steps(facts: Facts) -> Iterator[Verdict]:
         yield from _step(facts, step)
 
 
-def _step(facts: Facts, step: Step) -> Iterator[Verdict]:
+def _step(facts: Facts, step: PendingStep) -> Iterator[Verdict]:
     service = _SERVICE.get(step.task_queue, f"the worker of {step.task_queue}")
     failed = f"{step.name} has failed {times(step.attempt - 1)}, last: {short(step.failure)}" if step.failure else ""
     if not step.started and late(facts, step.due_at):
