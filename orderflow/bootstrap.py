@@ -25,10 +25,10 @@ from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
+from orderflow.temporal.names import SEARCH_ATTRIBUTES
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
-SEARCH_ATTRIBUTES: Final = ("CustomerId", "OrderStatus")
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
 SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600

@@ -17,11 +17,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from operations.doctor.checks import Check, Checked
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE
-from orderflow.bootstrap import SEARCH_ATTRIBUTES
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
-from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE, SEARCH_ATTRIBUTES
 
 #: The server's minor version from which everything that we use is there and tested.
 OLDEST: Final = (1, 24)
