@@ -152,9 +152,8 @@ def _head(facts: Facts) -> Text:
 def _unread(facts: Facts, verdicts: Sequence[Verdict]) -> Iterator[Text]:
     """What no verdict names."""
     for source, error in facts.unread.items():
-        if any(error in verdict.waits_for for verdict in verdicts):
-            continue
-        yield Text(f"  not read: {source} ({error})", style="yellow")
+        if all(verdict.unread != source for verdict in verdicts):
+            yield Text(f"  not read: {source} ({error})", style="yellow")
 
 
 def _timeline(lines: Sequence[StoryLine]) -> RenderableType:

@@ -10,7 +10,7 @@ from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, group_lags
-from orderflow.stream.topic import check_topic
+from orderflow.stream.topic import check_topic, partitions_of
 
 #: More records than this take the tracking a while.
 MUCH_LAG = 10_000
@@ -29,15 +29,16 @@ async def _look(settings: Settings) -> Sequence[Checked]:
     try:
         await admin.start()
         brokers = (await admin.describe_cluster())["brokers"]
+        partitions = await partitions_of(admin, settings.kafka_topic)
     finally:
         await admin.close()
     lines = [Checked("Kafka", True, f"{len(brokers)} broker{'s' if len(brokers) != 1 else ''}")]
     about = f"topic {settings.kafka_topic}"
+    if partitions is None:
+        return [*lines, Checked(about, False, "it is not there", "make it: `orderflow setup`")]
     differences = await check_topic(settings)
     if not differences:
         lines.append(Checked(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
-    elif "not there" in differences[0]:
-        return [*lines, Checked(about, False, "it is not there", "make it: `orderflow setup`")]
     else:
         fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
         lines.append(Checked(about, False, " ".join(differences), fix))

@@ -9,10 +9,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from operations.explain.causes import GRACE
+from operations.explain.causes import GRACE, Source
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
-
-Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,16 @@ class PendingStep:
     failed_at: datetime | None = None
     #: Whether the failure says that something does not answer; otherwise it is a bug, or a worker that died.
     unavailable: bool = False
+    #: Who does not answer, as our Unavailable calls it; None where the failure does not say.
+    away: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition of the order's own row that failed and will be repeated (a local activity that backs off)."""
+    """A transition of the order's own row that failed and will be repeated (a local activity that backs off).
+
+    ``unavailable`` and ``away``: as of a step.
+    """
 
     name: str
     attempt: int
@@ -59,6 +62,7 @@ class Transition:
     since: datetime
     again_at: datetime
     unavailable: bool = True
+    away: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

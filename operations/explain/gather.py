@@ -17,7 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from operations.explain import lines as say
-from operations.explain.facts import Facts, Money, OutboxState, Source, StoryLine, Tracked
+from operations.explain.causes import Source
+from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Tracked
 from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
 from orderflow.databases import open_databases
@@ -140,7 +141,7 @@ class Sources:
             except TimeoutError:
                 error = f"no answer within {ANSWER_SECONDS:g} s"
             except Unavailable as unavailable:
-                error = "no answer in time" if unavailable.detail == "TimeoutError" else unavailable.detail
+                error = "no answer in time" if isinstance(unavailable.__cause__, TimeoutError) else unavailable.detail
             except asyncpg.PostgresError as refused:  # such as a table that no migration has made yet
                 error = str(refused)
             self._remembered.note(source, error, AWAY_SECONDS)

@@ -42,7 +42,7 @@ def leftovers(facts: Facts, older_than: timedelta) -> Iterator[tuple[Finding, st
             do = f"`orderflow reconcile --repair` repairs it ({finding.repair}), once it has stood for a minute."
         else:
             why = f"{finding.why_not}: " if finding.why_not else ""
-            do = f"No safe repair: {why}{about.remedy.removeprefix('Report only: ')}"
+            do = f"No safe repair: {why}{about.remedy}"
         yield finding, about.meaning, do
 
 

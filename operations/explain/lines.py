@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from operations.explain.facts import Facts, Source, StoryLine
+from operations.explain.causes import Source
+from operations.explain.facts import Facts, StoryLine
 from operations.words import duration, times
 from orderflow.gateways.lookup import GatewayPayment
 from orderflow.store.tracking import TrackedOrder

@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 
-from operations.explain.decoding import is_unavailable, moment, words
+from operations.explain.decoding import is_unavailable, moment, who_is_away, words
 from operations.explain.facts import PendingStep, Queue, Run, StoryLine, Task
 from operations.explain.history import Told, tell
 from orderflow.domain.errors import Unavailable
@@ -135,4 +135,5 @@ def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[Pendi
             failure=words(step.last_failure) if failed else None,
             failed_at=moment(step.last_attempt_complete_time) if failed else None,
             unavailable=failed and is_unavailable(step.last_failure),
+            away=who_is_away(step.last_failure) if failed else None,
         )

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
-from operations.explain.causes import Verdict
-from operations.explain.facts import Source, status_of
+from operations.explain.causes import Source, Verdict
+from operations.explain.facts import status_of
 from operations.explain.gather import Sources, open_sources
 from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
@@ -114,7 +114,7 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
 
 
 def _is_at_work(order: OrderFact) -> bool:
-    return order.status == OrderStatus.APPROVED or order.pending_ship is not None
+    return order.status == OrderStatus.APPROVED or order.pending
 
 
 async def _listed(source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:

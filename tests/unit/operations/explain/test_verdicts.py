@@ -41,7 +41,13 @@ def step(name: str = "authorize_payment", queue: str = "payments", **changes: ob
     return replace(PendingStep(name, queue, 1, ago(40), ago(40)), **changes)  # type: ignore[arg-type]
 
 
-FAILING = step(attempt=8, due_at=NOW + timedelta(seconds=7), failure="payment gateway: refused", unavailable=True)
+FAILING = step(
+    attempt=8,
+    due_at=NOW + timedelta(seconds=7),
+    failure="payment gateway: refused",
+    unavailable=True,
+    away="payment gateway",
+)
 RUNS = Run("running", ago(120), "APPROVED", run_id="r")
 DRAFT = Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", expires_at=NOW + timedelta(hours=1)), order=row("DRAFT", 1))
 APPROVED = Facts(ORDER, NOW, run=RUNS, order=row("APPROVED"))
@@ -165,7 +171,7 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "why the payment gateway does not answer; the step is repeated by itself, next at 2026-11-23 12:00:07Z",
     ),
     "the payments database is down": (
-        with_run(APPROVED, steps=(replace(FAILING, failure="payments: refused"),)),
+        with_run(APPROVED, steps=(replace(FAILING, failure="payments: refused", away="payments"),)),
         Cause.STEP_FAILS,
         "last: payments: refused",
         "why the payments database does not answer",

@@ -110,4 +110,4 @@ def test_every_kind_is_explained_in_the_code_and_on_its_page() -> None:
     assert set(ABOUT) == set(Kind)
     page = (ROOT / "docs" / "reconciliation.md").read_text(encoding="utf-8")
     for kind, about in ABOUT.items():
-        assert f"| `{kind}` | {about.meaning} | {about.remedy} |" in page
+        assert f"| `{kind}` | {about.meaning} | {about.in_words} |" in page
