@@ -10,7 +10,7 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands
 from api.documents import OrderDocuments
-from api.headers import Trace, Wait, expected_version, idempotency_key, trace, wait
+from api.headers import RequestTrace, Wait, expected_version, idempotency_key, trace, wait
 from api.lookup import OrderLookup
 from api.schemas import (
     ORDER_ID,
@@ -45,7 +45,7 @@ CommandId = Annotated[str, Path(pattern=r"^[cws]:[A-Za-z0-9._~:-]{1,240}$", exam
 Key = Annotated[str | None, Depends(idempotency_key)]
 Expected = Annotated[int | None, Depends(expected_version)]
 Waits = Annotated[Wait, Depends(wait)]
-Traced = Annotated[Trace, Depends(trace)]
+Traced = Annotated[RequestTrace, Depends(trace)]
 
 _DATABASE = ("unavailable",)
 _READ = ("order_not_found", "invalid", "order_lost", "unavailable")

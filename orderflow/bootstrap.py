@@ -25,10 +25,10 @@ from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
+from orderflow.temporal.names import SEARCH_ATTRIBUTES
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
-SEARCH_ATTRIBUTES: Final = ("CustomerId", "OrderStatus")
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
 SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600
@@ -46,14 +46,14 @@ class SetupError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SetupStep:
     """One finished step: ``what`` it was about, and what was done there."""
 
     what: str
     outcome: str
 
 
-Report = Callable[[Step], None]
+Report = Callable[[SetupStep], None]
 
 
 async def setup(settings: Settings, report: Report) -> None:
@@ -108,11 +108,11 @@ async def setup_database(
         raise SetupError(f"the admin may not prepare the Postgres of {service}: {error}") from error
     finally:
         await admin.close()
-    report(Step(f"role {role}", "made" if made_role else "there already"))
-    report(Step(f"database {database}", "made" if made_database else "there already"))
+    report(SetupStep(f"role {role}", "made" if made_role else "there already"))
+    report(SetupStep(f"database {database}", "made" if made_database else "there already"))
     there = _at_database(admin_url, database, tls=bool(tls))
     await _grant_schema(there)
-    report(Step(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
+    report(SetupStep(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
 
 
 async def _ensure_role(admin: "asyncpg.Connection[asyncpg.Record]", role: str, password: str | None) -> bool:
@@ -214,7 +214,7 @@ async def setup_topic(settings: Settings, report: Report) -> None:
     except (KafkaError, OSError) as error:
         raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
     outcome = f"created with {settings.kafka_partitions} partitions" if created else "there, as the settings say"
-    report(Step(f"Kafka topic {settings.kafka_topic}", outcome))
+    report(SetupStep(f"Kafka topic {settings.kafka_topic}", outcome))
 
 
 async def setup_search_attributes(settings: Settings, report: Report) -> None:
@@ -249,4 +249,4 @@ async def setup_search_attributes(settings: Settings, report: Report) -> None:
             raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
     except Unavailable as error:
         raise SetupError(f"Temporal: {error.detail}", unanswered=True) from error
-    report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))
+    report(SetupStep("search attributes", f"made {', '.join(missing)}" if missing else "there already"))

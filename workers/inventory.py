@@ -1,8 +1,6 @@
 """The inventory worker: reserve, commit, release."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -14,14 +12,14 @@ from orderflow.store.database import Database
 from orderflow.store.reservations import Reservations
 from orderflow.telemetry.health import Health
 from orderflow.temporal.names import INVENTORY_QUEUE
-from orderflow.temporal.worker import make_worker, serve_queue
+from orderflow.temporal.worker import make_worker, serve_queue, steps_of
+from workflows.steps import InventorySteps
 
 
 def make(client: Client, settings: Settings, database: Database) -> Worker:
     """The worker of the task queue ``inventory``."""
     steps = InventoryActivities(Reservations(database))
-    activities: list[Callable[..., Any]] = [steps.reserve_inventory, steps.commit_inventory, steps.release_inventory]
-    return make_worker(client, settings, INVENTORY_QUEUE, activities)
+    return make_worker(client, settings, INVENTORY_QUEUE, steps_of(InventorySteps, steps))
 
 
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:

@@ -1,9 +1,7 @@
 """The orders worker: OrderWorkflow, and the transitions of the order's own row."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -15,22 +13,15 @@ from orderflow.store.database import Database
 from orderflow.store.orders import Orders
 from orderflow.telemetry.health import Health
 from orderflow.temporal.names import ORDERS_QUEUE
-from orderflow.temporal.worker import make_worker, serve_queue
+from orderflow.temporal.worker import make_worker, serve_queue, steps_of
 from workflows.order_workflow import OrderWorkflow
+from workflows.steps import OrderSteps
 
 
 def make(client: Client, settings: Settings, database: Database) -> Worker:
     """The worker of the task queue ``orders``."""
     steps = OrderActivities(Orders(database), timedelta(seconds=settings.draft_ttl_seconds))
-    activities: list[Callable[..., Any]] = [
-        steps.place_order,
-        steps.move_order,
-        steps.accept_ship,
-        steps.record_ship,
-        steps.refuse_ship,
-        steps.refuse_command,
-    ]
-    return make_worker(client, settings, ORDERS_QUEUE, activities, [OrderWorkflow])
+    return make_worker(client, settings, ORDERS_QUEUE, steps_of(OrderSteps, steps), [OrderWorkflow])
 
 
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:

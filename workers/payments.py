@@ -1,8 +1,6 @@
 """The payments worker: authorize, capture, void."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -16,14 +14,14 @@ from orderflow.store.database import Database
 from orderflow.store.payments import Payments
 from orderflow.telemetry.health import Health
 from orderflow.temporal.names import PAYMENTS_QUEUE
-from orderflow.temporal.worker import make_worker, serve_queue
+from orderflow.temporal.worker import make_worker, serve_queue, steps_of
+from workflows.steps import PaymentSteps
 
 
 def make(client: Client, settings: Settings, database: Database, gateway: PaymentGateway) -> Worker:
     """The worker of the task queue ``payments``."""
     steps = PaymentActivities(Payments(database), gateway)
-    activities: list[Callable[..., Any]] = [steps.authorize_payment, steps.capture_payment, steps.void_payment]
-    return make_worker(client, settings, PAYMENTS_QUEUE, activities)
+    return make_worker(client, settings, PAYMENTS_QUEUE, steps_of(PaymentSteps, steps))
 
 
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:

@@ -18,8 +18,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
-from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from orderflow.temporal.names import ORDER_STATUS
+from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason, was_approved
+from orderflow.temporal.names import AGAIN_TIMER, DRAFT_TIMER, ORDER_STATUS, SHIP_REFUSED, refusal_summary
 from workflows import calls, narration
 from workflows.inbox import Inbox
 from workflows.options import AFTER_A_BUG, LOCAL
@@ -207,7 +207,7 @@ class OrderWorkflow:
         request = RefusedCommand(order_id=self._order.order_id, command=command, problem=problem)
         self._adopt(
             await self._task(
-                workflow.execute_local_activity_method(OrderSteps.refuse_ship, request, summary="ship refused", **LOCAL)
+                workflow.execute_local_activity_method(OrderSteps.refuse_ship, request, summary=SHIP_REFUSED, **LOCAL)
             )
         )
 
@@ -235,7 +235,7 @@ class OrderWorkflow:
         try:
             outcome = await self._task(
                 workflow.execute_local_activity_method(
-                    OrderSteps.refuse_command, request, summary=f"refuse {command.name}", **LOCAL
+                    OrderSteps.refuse_command, request, summary=refusal_summary(command.name), **LOCAL
                 )
             )
         except _FAILED:
@@ -257,8 +257,7 @@ class OrderWorkflow:
     def _follow(self) -> None:
         if self._status != OrderStatus.DRAFT and self._draft is not None:
             self._draft.cancel()
-        # A DRAFT has version 1: what was cancelled from DRAFT has version 2, and never was APPROVED.
-        self._was_approved = self._was_approved or self._version > (2 if self._status == OrderStatus.CANCELLED else 1)
+        self._was_approved = self._was_approved or was_approved(self._status, self._version)
         if self._status == OrderStatus.APPROVED:
             self._secure()
         elif self._status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
@@ -293,7 +292,7 @@ class OrderWorkflow:
                 except ActivityError:
                     # Steps are retried without bound and answer refusals: only a bug ends up here.
                     workflow.logger.exception("step %s failed, it will be started again", name, extra=self._said())
-                    await workflow.sleep(AFTER_A_BUG, summary=f"before {name} is started again")
+                    await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
             del self._running[name]
 
         self._running[name] = asyncio.create_task(step())
@@ -320,7 +319,7 @@ class OrderWorkflow:
 
     def _watch_the_draft(self) -> None:
         async def expire(after: timedelta) -> None:
-            await workflow.sleep(after, summary="draft expires")
+            await workflow.sleep(after, summary=DRAFT_TIMER)
             self._expired = True
 
         if self._status == OrderStatus.DRAFT and self._expires_at is not None:

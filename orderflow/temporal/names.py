@@ -11,10 +11,20 @@ INVENTORY_QUEUE: Final = "inventory"
 #: Temporal search attributes of an order, both of type Keyword.
 CUSTOMER_ID: Final = "CustomerId"
 ORDER_STATUS: Final = "OrderStatus"
-
+SEARCH_ATTRIBUTES: Final = (CUSTOMER_ID, ORDER_STATUS)
 
 #: The workflow type of an order.
 ORDER_WORKFLOW: Final = "OrderWorkflow"
+
+#: Summaries, which tell the workflow's timers and its records of refusals apart: Temporal has no other name for them.
+DRAFT_TIMER: Final = "draft expires"
+AGAIN_TIMER: Final = "a step that failed is started again"
+SHIP_REFUSED: Final = "ship refused"
+
+
+def refusal_summary(command: str) -> str:
+    """The summary under which the refusal of ``command`` is recorded."""
+    return f"refuse {command}"
 
 
 def workflow_id(order_id: UUID) -> str:

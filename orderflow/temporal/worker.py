@@ -20,6 +20,12 @@ from orderflow.temporal.interceptor import StepInterceptor
 log = structlog.get_logger(__name__)
 
 
+def steps_of(contract: type, steps: object) -> list[Callable[..., Any]]:
+    """The activities that ``steps`` implements: the abstract methods of its ``contract``, in its order."""
+    missing: frozenset[str] = contract.__abstractmethods__  # type: ignore[attr-defined]
+    return [getattr(steps, name) for name in vars(contract) if name in missing]
+
+
 def make_worker(
     client: Client,
     settings: Settings,
