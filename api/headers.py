@@ -32,7 +32,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RequestTrace:
     """What ties this request to others."""
 
     correlation_id: str
@@ -139,9 +139,9 @@ async def trace(
         ),
     ] = None,
     _traceparent: Annotated[str | None, Header(alias="traceparent", description="W3C Trace Context.")] = None,
-) -> Trace:
+) -> RequestTrace:
     """Correlation id and trace of this request."""
-    return Trace(request.state.correlation_id, request.state.traceparent)
+    return RequestTrace(request.state.correlation_id, request.state.traceparent)
 
 
 def _refused(name: str, message: str) -> Exception:

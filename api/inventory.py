@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import cursors, problems
 from api.bodies import Received, documented, received
-from api.headers import Trace, expected_version, idempotency_key, trace
+from api.headers import RequestTrace, expected_version, idempotency_key, trace
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
 from orderflow.domain.commands import client_command_id, request_hash
 from orderflow.domain.errors import Rejection
@@ -18,7 +18,7 @@ from orderflow.store.stock import Stock, StockChange, StockCommand, StockKeeper,
 
 SkuInPath = Annotated[Sku, Path(examples=["SKU-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
-Traced = Annotated[Trace, Depends(trace)]
+Traced = Annotated[RequestTrace, Depends(trace)]
 
 _COMMAND = (
     *("malformed", "invalid_header", "stock_reserved", "version_conflict", "too_large", "unsupported_media_type"),

@@ -10,7 +10,7 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands
 from api.documents import OrderDocuments
-from api.headers import Trace, Wait, expected_version, idempotency_key, seen_version, trace, wait
+from api.headers import RequestTrace, Wait, expected_version, idempotency_key, seen_version, trace, wait
 from api.schemas import (
     ORDER_ID,
     AcceptedDocument,
@@ -47,7 +47,7 @@ Key = Annotated[str | None, Depends(idempotency_key)]
 Expected = Annotated[int | None, Depends(expected_version)]
 Seen = Annotated[int | None, Depends(seen_version)]
 Waits = Annotated[Wait, Depends(wait)]
-Traced = Annotated[Trace, Depends(trace)]
+Traced = Annotated[RequestTrace, Depends(trace)]
 
 _DATABASE = ("unavailable",)
 _READ = ("order_not_found", "invalid", "unavailable")

@@ -17,7 +17,7 @@ from cli.terminal import err, fail, load_settings, out
 
 if TYPE_CHECKING:
     from cli.pages.demo_progress import Teller
-    from operations.demo.lines import Line
+    from operations.demo.comparison import Comparison
     from operations.demo.measure import Figures
     from operations.demo.plan import Plan
     from operations.demo.run import Story
@@ -54,7 +54,7 @@ class Run:
     idle: "list[Story]" = field(default_factory=list)
     crowd: "list[Story]" = field(default_factory=list)
     figures: "Figures | None" = None
-    lines: "list[Line]" = field(default_factory=list)
+    lines: "list[Comparison]" = field(default_factory=list)
     first_seconds: float | None = None
     #: Whether the machine had anything else to do while orders were measured one at a time.
     load: float = 0.0
@@ -164,10 +164,13 @@ async def _trade(
     """Load the stock, then let the customers in: first one at a time, then all of them."""
     from cli.pages.progress import progress
     from operations.bulk.stock_import import import_stock
+    from operations.demo.follower import following_stream
     from operations.demo.run import Shop, Stuck
-    from operations.demo.watch import watching
 
-    async with _client(stack, max(options.concurrency, STOCK_REQUESTS)) as api, watching(stack.settings) as watch:
+    async with (
+        _client(stack, max(options.concurrency, STOCK_REQUESTS)) as api,
+        following_stream(stack.settings) as follower,
+    ):
         with progress("stating stock", len(plan.stock), teller.console) as advance:
             stated = await import_stock(api, plan.stock, at_once=STOCK_REQUESTS, advance=advance)
         if stated.refused or stated.stopped:
@@ -176,15 +179,15 @@ async def _trade(
             f"stock of {stated.skus} products loaded ({len(plan.scarce)} scarce; "
             f"{len(plan.unstocked)} that baskets want are not sold here)"
         )
-        shop = Shop(api, watch)
-        async with teller.following(watch, "one at a time", len(plan.idle)):
+        shop = Shop(api, follower)
+        async with teller.following(follower, "one at a time", len(plan.idle)):
             run.idle = await shop.one_at_a_time(plan.idle[:1])
             run.first_seconds = (run.idle[0].decided_at or time.time()) - typed_at
             teller.say(f"the first order was FULFILLING {run.first_seconds:.1f} s after the command was typed")
             run.idle += await shop.one_at_a_time(plan.idle[1:])
             run.load = os.getloadavg()[0]
         what = f"{options.concurrency} at once"
-        async with teller.following(watch, what, len(plan.idle) + len(plan.crowd)):
+        async with teller.following(follower, what, len(plan.idle) + len(plan.crowd)):
             run.crowd = await shop.crowd(plan.crowd, at_once=options.concurrency, per_second=options.rate)
 
 

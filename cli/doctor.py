@@ -12,7 +12,7 @@ from cli.stores import silence
 from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:
-    from operations.doctor.checks import Line
+    from operations.doctor.checks import Checked
     from orderflow.settings import Settings
 
 
@@ -38,12 +38,12 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(REFUSED)
 
 
-async def _examine(settings: "Settings") -> "list[Line]":
+async def _examine(settings: "Settings") -> "list[Checked]":
     from operations.doctor import databases, http, stream, temporal
-    from operations.doctor.checks import Line, run_all
+    from operations.doctor.checks import Checked, run_all
 
     silence()
-    here = Line("this machine", True, f"Python {platform.python_version()}, {_versions()}")
+    here = Checked("this machine", True, f"Python {platform.python_version()}, {_versions()}")
     parts = (databases, temporal, stream, http)
     return [here, *await run_all([check for part in parts for check in part.checks(settings)])]
 
@@ -58,7 +58,7 @@ def _versions() -> str:
     return ", ".join(found)
 
 
-def _print(lines: "list[Line]") -> None:
+def _print(lines: "list[Checked]") -> None:
     from rich.text import Text
 
     width = max(len(line.about) for line in lines)

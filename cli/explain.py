@@ -7,7 +7,6 @@ was found and not everything could be read; 4 there is no such order.
 
 import asyncio
 import json
-import logging
 import signal
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,6 +15,7 @@ from uuid import UUID
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, AsJson, print_json
+from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def explain(order_id: OrderId, as_json: AsJson = False) -> None:
     found = asyncio.run(_explain(running_settings(), order_id))
     from cli.pages import explain as pages
     from operations.explain.causes import Cause
-    from operations.explain.verdict import judge
+    from operations.explain.verdict import verdicts_on
 
-    verdicts = judge(found.facts)
+    verdicts = verdicts_on(found.facts)
     if as_json:
         print_json(pages.story_document(found.facts, found.lines, verdicts))
     else:
@@ -78,7 +78,7 @@ def stuck(
     from operations.explain.stuck import look
 
     settings = running_settings()
-    _quiet()
+    silence()
     seconds = settings.reconcile_older_than_seconds if older_than is None else older_than
     found = asyncio.run(look(settings, seconds))
     if as_json:
@@ -103,7 +103,7 @@ def stuck(
 async def _explain(settings: "Settings", order_id: UUID) -> "Found":
     from operations.explain.gather import open_sources
 
-    _quiet()
+    silence()
     async with open_sources(settings) as sources:
         return await sources.gather(order_id)
 
@@ -112,16 +112,16 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     from cli.pages import explain as pages
     from operations.explain.causes import Cause
     from operations.explain.gather import open_sources
-    from operations.explain.verdict import judge
+    from operations.explain.verdict import verdicts_on
 
-    _quiet()
+    silence()
     clock = asyncio.get_running_loop().time
     seen: set[tuple[str, str]] = set()
     before, headline, ended_at = None, "", None
     async with open_sources(settings) as sources:
         while True:
             found = await sources.gather(order_id)
-            verdicts = judge(found.facts)
+            verdicts = verdicts_on(found.facts)
             _fail_if_unread(found)
             if verdicts[0].cause is Cause.UNKNOWN:
                 fail(verdicts[0].waits_for, NOT_FOUND)
@@ -173,12 +173,3 @@ def _fail_if_unread(found: "Found") -> None:
     if unread.keys() >= {"temporal", "orders"}:
         both = "; ".join(f"{source}: {unread[source]}" for source in ("temporal", "orders"))
         fail(f"neither Temporal nor the orders database answers ({both}): is OrderFlow up?", UNREACHABLE)
-
-
-def _quiet() -> None:
-    """What matters of the libraries' log lines is in what is printed."""
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    for name in ("aiokafka", "temporalio", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -7,7 +7,8 @@ it cannot be done to this order, 2 wrong usage, 3 Temporal or the orders databas
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import typer
@@ -15,16 +16,18 @@ import typer
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.reasons import Why, checked, tell
 from cli.terminal import err, fail, out, running_settings
-from operations.audit import NotPossible, recorded
+from operations.audit import NotPossible
 
 if TYPE_CHECKING:
-    from orderflow.settings import Settings
-    from orderflow.temporal.resets import OrderResets, ResetPoint
+    from operations.interventions import Point
+    from orderflow.temporal.resets import ResetPoint
     from orderflow.temporal.runs import RunFact
 
+T = TypeVar("T")
+
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
-#: No order has this version, so a command that expects it is refused, whatever the order's status is.
-_NEVER: Final = 0
+#: More than the number of any event has: Temporal counts them in 64 bits.
+_EVENT_DIGITS: Final = 18
 #: How many events are named as places that one can go back to.
 _SHOWN_POINTS: Final = 20
 
@@ -37,11 +40,13 @@ def register(orders: typer.Typer) -> None:
 
 def nudge(order_id: OrderId, reason: Why, as_json: AsJson = False) -> None:
     """Make the order's workflow look at its row again: a signal that is refused for certain. Changes nothing else."""
-    done = _end(_nudge(running_settings(), order_id, checked(reason)), order_id)
+    from operations import interventions
+
+    recorded_as = _end(interventions.nudge(running_settings(), order_id, checked(reason), tell), order_id)
     if as_json:
-        print_json({"order_id": str(order_id), "done": "nudged", **done})
+        print_json({"order_id": str(order_id), "done": "nudged", "recorded_as": recorded_as})
     else:
-        out.print(f"{order_id} nudged, recorded as {done['recorded_as']}", markup=False, soft_wrap=True)
+        out.print(f"{order_id} nudged, recorded as {recorded_as}", markup=False, soft_wrap=True)
 
 
 def reset(
@@ -60,84 +65,37 @@ def reset(
 
     Nothing happens twice: each command has its own id, and the row, the payment and the stock know it.
     """
-    if to not in ("last", "first") and not (to.isascii() and to.isdigit()):
-        fail("--to is last, first, or the number of an event", USAGE)
+    from operations import interventions
+
     asks = not yes and not as_json and sys.stdin.isatty()
-    work = _reset(running_settings(), order_id, checked(reason), to, yes=yes, asks=asks)
-    done = _end(work, order_id)
-    if as_json:
-        print_json({"order_id": str(order_id), "done": "runs again", **done})
-    else:
-        where = f"from event {done['event_id']}, run {done['run_id']}"
-        out.print(f"{order_id} runs again {where}, recorded as {done['recorded_as']}", markup=False, soft_wrap=True)
 
+    def confirm(run: "RunFact", point: "ResetPoint") -> None:
+        _confirm(order_id, run, point, asks=asks)
 
-async def _nudge(settings: "Settings", order_id: UUID, reason: str) -> dict[str, Any]:
-    from operations.explain.runs import asking
-    from orderflow.databases import open_database
-    from orderflow.store import reconciliation as reads
-    from workflows.steps import SignalledCommand
-
-    runs = asking(settings)
-    async with open_database(settings, "orders", pool_size=1) as database:
-        run = await runs.look(order_id)
-        if order_id not in await reads.these_orders(database, [order_id]):
-            raise NotPossible("it has no row: nothing that its workflow could look at", missing=run.state == "missing")
-        if run.state != "running":
-            raise NotPossible("no workflow runs it: `orderflow order explain` says what to do")
-        async with recorded(database, order_id, "nudge", reason, tell) as record:
-            look = SignalledCommand(
-                command_id=f"c:operator.{record.rpartition(':')[2]}",
-                expected_version=_NEVER,
-                correlation_id="operator:nudge",
-            )
-            await runs.signal(order_id, "complete", look)
-    return {"recorded_as": record}
-
-
-async def _reset(
-    settings: "Settings", order_id: UUID, reason: str, to: str, *, yes: bool, asks: bool
-) -> dict[str, Any]:
-    from operations.explain.runs import asking
-    from orderflow.databases import open_database
-    from orderflow.store import reconciliation as reads
-    from orderflow.temporal.resets import NothingToReset, OrderResets
-
-    runs = asking(settings)
-    resets = OrderResets(runs)
-    run = await runs.look(order_id)
-    async with open_database(settings, "orders", pool_size=1) as database:
-        if run.state == "missing" or run.run_id is None:
-            known = order_id in await reads.these_orders(database, [order_id])
-            remedy = "`orderflow reconcile --repair` starts one for its row" if known else "nor has it a row"
-            raise NotPossible(f"Temporal remembers no workflow of it: {remedy}", missing=not known)
-        if run.ended == "COMPLETED":
-            raise NotPossible("its workflow came to its end")
-        point = await _point(resets, order_id, run.run_id, to)
-        if run.state == "running" and not yes:
-            _confirm(order_id, run, point, asks=asks)
-        said = f"{reason}; run {run.run_id}, from event {point.event_id}"
-        async with recorded(database, order_id, "reset", said, tell) as record:
-            # A closed run is reset once, whoever asks for it: by its id. One that runs: whenever it is asked for.
-            once = record if run.state == "running" else None
-            try:
-                new = await resets.go_back(order_id, run.run_id, point, reason, request_id=once)
-            except NothingToReset as error:
-                raise NotPossible(str(error)) from None
-    return {"recorded_as": record, "event_id": point.event_id, "run_id": new, "ended_run_id": run.run_id}
-
-
-async def _point(resets: "OrderResets", order_id: UUID, run_id: str, to: str) -> "ResetPoint":
-    points = await resets.reset_points(order_id, run_id)
-    if not points:
-        raise NotPossible("its history has no workflow task that it could go back to")
-    there = {str(point.event_id): point for point in points}
-    chosen = {"first": points[0], "last": points[-1], **there}.get(to)
-    if chosen is None:
-        shown = ", ".join(list(there)[-_SHOWN_POINTS:])
-        earlier = "…, " if len(there) > _SHOWN_POINTS else ""
+    work = interventions.reset(
+        running_settings(), order_id, checked(reason), _point(to), confirm=None if yes else confirm, tell=tell
+    )
+    try:
+        done = _end(work, order_id)
+    except interventions.NoSuchPoint as error:
+        shown = ", ".join(map(str, error.points[-_SHOWN_POINTS:]))
+        earlier = "…, " if len(error.points) > _SHOWN_POINTS else ""
         fail(f"--to {to}: no workflow task was finished with that event; one was with {earlier}{shown}", USAGE)
-    return chosen
+    if as_json:
+        print_json({"order_id": str(order_id), "done": "runs again", **asdict(done)})
+    else:
+        where = f"from event {done.event_id}, run {done.run_id}"
+        out.print(f"{order_id} runs again {where}, recorded as {done.recorded_as}", markup=False, soft_wrap=True)
+
+
+def _point(to: str) -> "Point":
+    if to == "last":
+        return "last"
+    if to == "first":
+        return "first"
+    if not (to.isascii() and to.isdigit() and len(to) <= _EVENT_DIGITS):
+        fail("--to is last, first, or the number of an event", USAGE)
+    return int(to)
 
 
 def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool) -> None:
@@ -155,7 +113,7 @@ def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool)
         raise typer.Exit(USAGE)
 
 
-def _end(work: Coroutine[Any, Any, dict[str, Any]], order_id: UUID) -> dict[str, Any]:
+def _end(work: Coroutine[Any, Any, T], order_id: UUID) -> T:
     """What ``work`` gives; or the end of the process, with the reason."""
     from orderflow.domain.errors import Unavailable
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.calls import REFUSED, UNREACHABLE
+from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -51,20 +52,11 @@ def reconcile(
 
 
 async def _reconcile(settings: "Settings", repair: bool, older_than: float | None) -> "Report":
-    import logging
-    from datetime import timedelta
-
-    import structlog
-
     from operations.reconciliation.findings import Reconcile
-    from operations.reconciliation.stores import open_stores
-    from orderflow.temporal.client import connect
+    from operations.reconciliation.stores import reconcile
 
-    # The report says it all; log lines are for the worker.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    client = await connect(settings, answer_within=timedelta(seconds=10))
-    async with open_stores(settings) as stores:
-        return await stores.reconciler(settings, client).run(Reconcile(repair=repair, older_than_seconds=older_than))
+    silence()
+    return await reconcile(settings, Reconcile(repair=repair, older_than_seconds=older_than))
 
 
 def _print(report: "Report") -> None:
@@ -73,7 +65,7 @@ def _print(report: "Report") -> None:
     for handled in report.findings:
         _print_finding(handled)
     for kind in dict.fromkeys(handled.finding.kind for handled in report.findings):
-        err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].remedy}", markup=False)
+        err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].in_words}", markup=False)
     found, left = len(report.findings), report.left
     said = f"{report.live_orders} open orders at {report.looked_at:%Y-%m-%d %H:%M:%SZ}: "
     if not found:

@@ -5,9 +5,8 @@ has no such workflow.
 """
 
 import asyncio
-import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -21,8 +20,6 @@ from cli.stores import span as part
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from temporalio.client import Client, WorkflowHistory
-
     from operations.replaying.replayer import Failed, Replayed
 
 T = TypeVar("T")
@@ -56,24 +53,17 @@ def replay(
     if sum(given is not None for given in (which, query, file or None, since)) != 1:
         fail("give one of: an order, --query, --file, --since", USAGE)
     span = None if since is None else _span(since)
-    _quiet()
 
     from operations.replaying import replayer
 
-    def of_server(pick: "Callable[[Client], AsyncIterator[WorkflowHistory]]") -> "Coroutine[Any, Any, Replayed]":
-        async def run() -> "Replayed":
-            return await replayer.replay(pick(await _client()))
-
-        return run()
-
+    replayer.quiet_sdk()
     if file:
-        work: Coroutine[Any, Any, Replayed] = replayer.replay(replayer.of_files(file))
+        work: Coroutine[Any, Any, Replayed] = replayer.replay_files(file)
     elif which is not None:
-        name = _workflow_id(which)
-        work = of_server(lambda client: replayer.of_workflow(client, name, run_id))
+        work = replayer.replay_order(running_settings(), _workflow_id(which), run_id)
     else:
         wanted = query if query is not None else replayer.since_query(datetime.now(UTC), span or timedelta())
-        work = of_server(lambda client: replayer.of_query(client, wanted))
+        work = replayer.replay_query(running_settings(), wanted)
     done = _run(work)
     if as_json:
         print_json(_document(done))
@@ -94,17 +84,19 @@ def debug(
     """Replay one order in this thread, so that breakpoint() and a debugger's breakpoints stop in the workflow."""
     if (which is None) == (file is None):
         fail("give one of: an order, --file", USAGE)
-    _quiet()
     # The SDK's own switch: breakpoints in workflow code work, and no task runs out of time.
     os.environ["TEMPORAL_DEBUG"] = "1"
 
     from operations.replaying import replayer
     from operations.replaying.debugger import step_through
 
+    replayer.quiet_sdk()
+
     async def work() -> "Failed | None":
-        history = (
-            replayer.read_file(file) if file else await replayer.fetch(await _client(), _workflow_id(which), run_id)
-        )
+        if file:
+            history = replayer.read_file(file)
+        else:
+            history = await replayer.history_of(running_settings(), _workflow_id(which), run_id)
         err.print(f"{history.workflow_id}: {len(history.events)} events", markup=False)
         return await step_through(history, stop_at_run=pdb)
 
@@ -127,13 +119,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         fail(str(error), REFUSED)
     except Unavailable as error:
         fail(f"Temporal does not answer: {error.detail}", UNREACHABLE)
-
-
-async def _client() -> "Client":
-    from operations.explain.runs import RPC_TIMEOUT
-    from orderflow.temporal.client import connect
-
-    return await connect(running_settings(), answer_within=RPC_TIMEOUT)
 
 
 def _workflow_id(which: str | None) -> str:
@@ -207,11 +192,3 @@ def _document(done: "Replayed") -> dict[str, Any]:
             for failed in done.failures
         ],
     }
-
-
-def _quiet() -> None:
-    """A failed replay is told once, by us."""
-    from temporalio.runtime import Runtime, TelemetryConfig
-
-    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))

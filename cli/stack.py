@@ -199,7 +199,7 @@ def setup(as_json: AsJson = False) -> None:
     settings = load_settings()
     steps: list[dict[str, str]] = []
 
-    def report(step: bootstrap.Step) -> None:
+    def report(step: bootstrap.SetupStep) -> None:
         if as_json:
             steps.append({"what": step.what, "outcome": step.outcome})
         else:

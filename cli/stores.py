@@ -22,38 +22,38 @@ COMMAND_SECONDS: Final = 60.0
 
 #: A span of time: ``90s``, ``30m``, ``2h``, ``1d``.
 SPAN: Final = re.compile(r"(\d+)\s*([smhd])")
+#: Of what gives no answer and is no database, its name for people.
+_NAMES: Final = {"kafka": "Kafka", "temporal": "Temporal"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` returns; or the end of the process, with who does not answer."""
-    from aiokafka.errors import KafkaError
-
     from orderflow.domain.errors import Rejection, Unavailable
+    from orderflow.store.errors import lacks_a_table
 
     silence()
     try:
         return asyncio.run(work)
     except Unavailable as error:
-        fail(f"the database {error.dependency} does not answer: {error.detail}", UNREACHABLE)
+        who = _NAMES.get(error.dependency, f"the database {error.dependency}")
+        fail(f"{who} does not answer: {error.detail}", UNREACHABLE)
     except Rejection as error:
         fail(str(error), USAGE)
-    except KafkaError as error:
-        fail(f"Kafka does not answer: {error}", UNREACHABLE)
     except OSError as error:
         fail(f"no answer: {error}", UNREACHABLE)
     except Exception as error:
-        if getattr(error, "sqlstate", None) == "42P01":
+        if lacks_a_table(error):
             fail(f"{error}: apply the migrations (`orderflow setup`)")
         raise
 
 
 def silence() -> None:
-    """No log lines: what matters of them is printed, and they are for the workers."""
+    """No log lines, ours or the libraries': what matters of them is printed, and they are for the workers."""
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    for name in ("aiokafka", "orderflow_events"):
+    for name in ("aiokafka", "asyncio", "orderflow_events", "temporalio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

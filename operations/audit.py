@@ -9,6 +9,7 @@ import getpass
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -43,39 +44,52 @@ def checked(reason: str) -> str:
     return said
 
 
-async def record(database: Database, order_id: UUID, name: str, said: str) -> str:
-    """Write down that ``name`` is about to be done, and why; its id. Raises Unavailable."""
-    # Also an idempotency key's alphabet: a nudge's signal ends with it.
-    record_id = f"r:{name}:{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-    await _write(database, order_id, record_id, f"{said} (by {_who()})")
-    return record_id
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is written down first: ``name`` is what will be done, ``stamp`` when, in an idempotency key's letters."""
+
+    order_id: UUID
+    name: str
+    stamp: str
+
+    @property
+    def id(self) -> str:
+        """The command id of its row."""
+        return f"r:{self.name}:{self.stamp}"
 
 
-async def answer(database: Database, order_id: UUID, record_id: str, said: str, tell: Tell) -> None:
+async def record(database: Database, order_id: UUID, name: str, said: str) -> Record:
+    """Write down that ``name`` is about to be done, and why. Raises Unavailable."""
+    made = Record(order_id, name, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    await _write(database, made, made.id, f"{said} (by {_who()})")
+    return made
+
+
+async def answer(database: Database, record: Record, said: str, tell: Tell) -> None:
     """Write down what came of it. When that fails ``tell`` is told: it has happened all the same."""
     try:
-        await _write(database, order_id, f"{record_id}:answer", said)
+        await _write(database, record, f"{record.id}:answer", said)
     except Unavailable as error:
-        tell(f"recorded as {record_id}, but not what came of it: {error.detail}")
+        tell(f"recorded as {record.id}, but not what came of it: {error.detail}")
 
 
 @asynccontextmanager
-async def recorded(database: Database, order_id: UUID, name: str, said: str, tell: Tell) -> AsyncIterator[str]:
-    """Around what is done: recorded before it, and if it was not done, that as well. Gives the record's id."""
-    record_id = await record(database, order_id, name, said)
+async def recorded(database: Database, order_id: UUID, name: str, said: str, tell: Tell) -> AsyncIterator[Record]:
+    """Around what is done: recorded before it, and if it was not done, that as well. Gives the record."""
+    made = await record(database, order_id, name, said)
     try:
-        yield record_id
+        yield made
     except NotPossible as error:
-        await answer(database, order_id, record_id, f"not done: {error}", tell)
+        await answer(database, made, f"not done: {error}", tell)
         raise
     except Unavailable as error:
-        await answer(database, order_id, record_id, f"nobody knows whether it was done: no answer of {error}", tell)
+        await answer(database, made, f"nobody knows whether it was done: no answer of {error}", tell)
         raise
 
 
-async def _write(database: Database, order_id: UUID, record_id: str, said: str) -> None:
+async def _write(database: Database, record: Record, command_id: str, said: str) -> None:
     problem = Problem(slug="operator", detail=said, status=409)
-    await Orders(database).refuse(order_id, Command(name=record_id.split(":")[1], id=record_id), problem)
+    await Orders(database).refuse(record.order_id, Command(name=record.name, id=command_id), problem)
 
 
 def _who() -> str:

@@ -26,11 +26,10 @@ from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
-from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW
+from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
-SEARCH_ATTRIBUTES: Final = (ORDER_STATUS,)
 #: The task queue of orders before 0.1.0.
 OLDER_QUEUE: Final = "orders"
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
@@ -50,14 +49,14 @@ class SetupError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SetupStep:
     """One finished step: ``what`` it was about, and what was done there."""
 
     what: str
     outcome: str
 
 
-Report = Callable[[Step], None]
+Report = Callable[[SetupStep], None]
 
 
 async def setup(settings: Settings, report: Report) -> None:
@@ -114,11 +113,11 @@ async def setup_database(
         raise SetupError(f"the admin may not prepare the Postgres of {service}: {error}") from error
     finally:
         await admin.close()
-    report(Step(f"role {role}", "made" if made_role else "there already"))
-    report(Step(f"database {database}", "made" if made_database else "there already"))
+    report(SetupStep(f"role {role}", "made" if made_role else "there already"))
+    report(SetupStep(f"database {database}", "made" if made_database else "there already"))
     there = _at_database(admin_url, database, tls=bool(tls))
     await _grant_schema(there)
-    report(Step(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
+    report(SetupStep(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
 
 
 async def _ensure_role(admin: "asyncpg.Connection[asyncpg.Record]", role: str, password: str | None) -> bool:
@@ -220,7 +219,7 @@ async def setup_topic(settings: Settings, report: Report) -> None:
     except (KafkaError, OSError) as error:
         raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
     outcome = f"created with {settings.kafka_partitions} partitions" if created else "there, as the settings say"
-    report(Step(f"Kafka topic {settings.kafka_topic}", outcome))
+    report(SetupStep(f"Kafka topic {settings.kafka_topic}", outcome))
 
 
 async def setup_search_attributes(settings: Settings, report: Report) -> None:
@@ -255,7 +254,7 @@ async def setup_search_attributes(settings: Settings, report: Report) -> None:
             raise SetupError(f"Temporal at {settings.temporal_address}: {error.message}") from error
     except Unavailable as error:
         raise SetupError(f"Temporal: {error.detail}", unanswered=True) from error
-    report(Step("search attributes", f"made {', '.join(missing)}" if missing else "there already"))
+    report(SetupStep("search attributes", f"made {', '.join(missing)}" if missing else "there already"))
 
 
 async def refuse_older_runs(settings: Settings) -> None:
@@ -281,4 +280,8 @@ def setup_token_keys(settings: Settings, report: Report) -> None:
         made = make_keys(private, public)
     except KeyFileError as error:
         raise SetupError(str(error)) from error
-    report(Step("keys for payment tokens", f"made, {private} for the payments role alone" if made else "there already"))
+    report(
+        SetupStep(
+            "keys for payment tokens", f"made, {private} for the payments role alone" if made else "there already"
+        )
+    )

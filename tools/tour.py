@@ -43,7 +43,7 @@ PROGRAMS: Final = ("curl", "jq", "kcat")
 
 
 @dataclass(frozen=True)
-class Step:
+class TourStep:
     """A section: its text, and the commands whose output follows it.
 
     ``most_lines`` of each command's output are shown, the rest is counted. ``beside``: the command was started before
@@ -59,13 +59,13 @@ class Step:
 
 START: Final = "Place it"
 STEPS: Final = (
-    Step(
+    TourStep(
         "What runs",
         "`make up` (or `orderflow up`) has started three servers and four processes of ours on this machine. All that "
         "follows is typed in another terminal, in the same folder, after `. .venv/bin/activate`.",
         ("orderflow status",),
     ),
-    Step(
+    TourStep(
         START,
         "A customer's basket is JSON: who orders, what, how many, at which price (minor units: 119 is 1.19 dollars), "
         "and a token that stands for the card. First somebody says how much of it is on the shelf. Then it is sent. "
@@ -79,7 +79,7 @@ STEPS: Final = (
             '-H "X-Correlation-Id: $CORRELATION" -d @basket.json',
         ),
     ),
-    Step(
+    TourStep(
         "Move it on",
         "Approving it sets payment and stock going at the same time; once both stand it is FULFILLING. "
         "Shipping takes the money that was held. Each command answers with what came of it. A command that comes too "
@@ -94,7 +94,7 @@ STEPS: Final = (
             'curl -sS -X POST "$API/orders/$ORDER/cancel" | jq .',
         ),
     ),
-    Step(
+    TourStep(
         "Over HTTP",
         "What every client may ask. `payment` and `inventory` come from the stream, by way of the tracking, so they "
         "carry `tracked_at`, the time they are from; everything else is the order's own row. The events are its "
@@ -104,12 +104,12 @@ STEPS: Final = (
             'curl -sS "$API/orders/$ORDER/events" | jq -c ".events[] | {source, version, type, status}"',
         ),
     ),
-    Step(
+    TourStep(
         "On a terminal",
         "The same document for people.",
         ('orderflow order show "$ORDER"',),
     ),
-    Step(
+    TourStep(
         "As it happened",
         "This was typed in a second terminal right after the order was placed. `watch` prints a line as soon as it is "
         "known, and the verdict (the line with the arrow below it) when it changes, and ends with the order.",
@@ -117,7 +117,7 @@ STEPS: Final = (
         most_lines=24,
         beside="Move it on",
     ),
-    Step(
+    TourStep(
         "Why it stands where it stands",
         "`explain` is where to start when somebody asks about an order. The verdict comes first: what the order waits "
         "for, and what to do. Below it is one timeline out of six places: the workflow's history (`temporal`), the "
@@ -125,7 +125,7 @@ STEPS: Final = (
         "the topic (`kafka`). [explain.md](explain.md) has every verdict.",
         ('orderflow order explain "$ORDER"',),
     ),
-    Step(
+    TourStep(
         "Where the time went",
         "With `ORDERFLOW_TRACES=file` (or a collector's address) every process writes OpenTelemetry spans. One request "
         "is one trace through all of them: the API, the signal, the workflow, the step, the SQL, the gateway's call "
@@ -134,7 +134,7 @@ STEPS: Final = (
         ('orderflow order trace "$ORDER"',),
         most_lines=70,
     ),
-    Step(
+    TourStep(
         "In the databases",
         "Three services, three databases. The order's row says where it stands; its events say how it came there; its "
         "commands say who asked for what and what came of it, so that the same command id is never carried out twice. "
@@ -155,13 +155,13 @@ STEPS: Final = (
             "-c \"SELECT status, version FROM reservations WHERE order_id = '$ORDER'\"",
         ),
     ),
-    Step(
+    TourStep(
         "On Kafka",
         "What other teams get: the events of all three services on one topic. The order's id is the key, so they are "
         "all in one partition, and those of one service are in order. `events tail` reads them with the consumer kit.",
         ('orderflow events tail --from-beginning --order "$ORDER" --limit 9',),
     ),
-    Step(
+    TourStep(
         "On Kafka, raw",
         "Without any of our code, `kcat` (a Debian package) shows what a record is: a CloudEvent in headers, its data "
         "as JSON. `ce_id` is the same on every resend, which is what a consumer recognises a duplicate by; "
@@ -173,7 +173,7 @@ STEPS: Final = (
             "| grep -m1 \"^$ORDER\" | cut -d'|' -f3 | jq -c .",
         ),
     ),
-    Step(
+    TourStep(
         "In Temporal",
         "The order is a workflow, and Temporal's own tools work with it. `describe` shows the search attributes by "
         "which orders are found (`OrderStatus`, `CustomerId`); `show` is the history that survives killed workers. The "
@@ -185,7 +185,7 @@ STEPS: Final = (
         ),
         most_lines=34,
     ),
-    Step(
+    TourStep(
         "In the metrics",
         "Every process counts, and Prometheus reads it from `/metrics`. One order makes these numbers: its requests at "
         "the API, the rows that moved (in the worker process), the gateway's calls, the records that the relay "
@@ -197,7 +197,7 @@ STEPS: Final = (
             'curl -sS localhost:8092/metrics | grep "^orderflow_relay_published_records_total"',
         ),
     ),
-    Step(
+    TourStep(
         "In the logs",
         "Each process writes JSON lines, and of what goes well none: that is for metrics and traces. Here "
         "`ORDERFLOW_LOG_LEVEL` is `debug`, so the API has a line for each request. A line about an order names the "
@@ -208,14 +208,14 @@ STEPS: Final = (
         ),
         most_lines=30,
     ),
-    Step(
+    TourStep(
         "On another machine",
         "The history is enough to run the workflow's code again, without any of its effects: `replay` says whether the "
         "code on this machine would still do what was recorded. This is how a change of the workflow is tried before "
         "it meets orders that run ([changing-workflows.md](changing-workflows.md)).",
         ('orderflow replay "$ORDER"',),
     ),
-    Step(
+    TourStep(
         "Is everything well?",
         "`lag` says how far each consumer is behind the topic. `stuck` lists the orders that wait for something of "
         "ours. `doctor` asks every server and every process, and prints the fix of what it finds wrong.",
@@ -325,7 +325,7 @@ class Shell:
         said, _ = await asyncio.wait_for(child.communicate(), SECONDS)
         return said.decode()
 
-    def section(self, step: Step, said: list[str]) -> list[str]:
+    def section(self, step: TourStep, said: list[str]) -> list[str]:
         """A step as Markdown: heading, text, and a console a command."""
         parts = [f"## {step.heading}", step.text.format(order=self.order) if self.order else step.text]
         for command, output in zip(step.commands, said, strict=True):

@@ -18,7 +18,7 @@ from temporalio.exceptions import ActivityError
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason, was_approved
-from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW, order_of
+from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, ORDER_WORKFLOW, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
@@ -152,7 +152,7 @@ class OrderWorkflow:
             detail = f"The payment gateway refused the capture: {why}."
             problem = Problem(slug="capture_refused", detail=detail, status=402)
         request = EndShip(order_id=self._order_id, command_id=ship.command_id, problem=problem, trace=ship.trace)
-        outcome = await self._local(OrderSteps.end_ship, request, "ship refused" if problem else "ship")
+        outcome = await self._local(OrderSteps.end_ship, request, SHIP_REFUSED if problem else "ship")
         self._ship = None
         self._cancel_is_due = self._cancel_stands
         self._adopt_outcome(outcome)
@@ -229,7 +229,7 @@ class OrderWorkflow:
                 except ActivityError:
                     # Steps are retried without bound and answer refusals: only a bug ends up here.
                     workflow.logger.exception("step %s failed, it will be started again", name, extra=self._said())
-                    await workflow.sleep(AFTER_A_BUG, summary=f"before {name} is started again")
+                    await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
             del self._running[name]
 
         if name not in self._running:
@@ -255,7 +255,7 @@ class OrderWorkflow:
                     return await workflow.execute_local_activity_method(step, request, summary=summary, **LOCAL)
                 except ActivityError:
                     workflow.logger.exception("%s failed, it will be tried again", summary, extra=self._said())
-                    await workflow.sleep(AFTER_A_BUG, summary=f"before {summary} is tried again")
+                    await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
 
         task = asyncio.create_task(work())
         await self._until(task.done)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.pages.orders import status_text
-from operations.demo.watch import Watch
+from operations.demo.follower import Follower
 from orderflow.stack.processes import Event
 
 REDRAW_SECONDS: Final = 0.25
@@ -39,42 +39,42 @@ class Teller:
             self.say(f"{event.process:<10} {event.kind.replace('_', ' ')}{detail}")
 
     @contextlib.asynccontextmanager
-    async def following(self, watch: Watch, what: str, orders: int) -> AsyncIterator[None]:
+    async def following(self, follower: Follower, what: str, orders: int) -> AsyncIterator[None]:
         """Show how the orders on the stream stand, as long as this lasts. ``orders``: how many there will be."""
-        showing = asyncio.create_task(self._show(watch, what, orders))
+        showing = asyncio.create_task(self._show(follower, what, orders))
         try:
             yield
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
-            self.say(_sentence(watch, what, orders))
+            self.say(_sentence(follower, what, orders))
 
-    async def _show(self, watch: Watch, what: str, orders: int) -> None:
+    async def _show(self, follower: Follower, what: str, orders: int) -> None:
         if not self.console.is_terminal:
             while True:
                 await asyncio.sleep(LINE_EVERY_SECONDS)
-                self.say(_sentence(watch, what, orders))
+                self.say(_sentence(follower, what, orders))
         from rich.live import Live
 
         with Live(console=self.console, transient=True, auto_refresh=False) as live:
             while True:
-                live.update(_table(watch, what, orders), refresh=True)
+                live.update(_table(follower, what, orders), refresh=True)
                 await asyncio.sleep(REDRAW_SECONDS)
 
 
-def _sentence(watch: Watch, what: str, orders: int) -> str:
-    counts = watch.counts()
+def _sentence(follower: Follower, what: str, orders: int) -> str:
+    counts = follower.counts()
     statuses = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
-    return f"{what}: {sum(counts.values())} of {orders} orders, {statuses or 'none yet'}; {watch.records} events"
+    return f"{what}: {sum(counts.values())} of {orders} orders, {statuses or 'none yet'}; {follower.records} events"
 
 
 _ORDER: Final = ("DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED", "CANCELLED")
 
 
-def _table(watch: Watch, what: str, orders: int) -> Table:
-    counts = watch.counts()
+def _table(follower: Follower, what: str, orders: int) -> Table:
+    counts = follower.counts()
     table = Table.grid(padding=(0, 2))
-    table.add_row(Text(what, style="bold"), f"{sum(counts.values())} of {orders} orders", f"{watch.records} events")
+    table.add_row(Text(what, style="bold"), f"{sum(counts.values())} of {orders} orders", f"{follower.records} events")
     for status in _ORDER:
         bar = "━" * round(60 * counts[status] / max(1, orders))
         table.add_row(status_text(status), Text(bar, style="default"), str(counts[status]))

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.pages.orders import status_text, timeline
-from operations.demo.lines import Line
+from operations.demo.comparison import Comparison
 from operations.demo.measure import Figures, Latency
 
 #: FULFILLING within this of the approval, when nothing else runs.
@@ -44,7 +44,7 @@ def print_figures(console: Console, figures: Figures, *, at_once: int, load: flo
         )
 
 
-def print_check(console: Console, lines: Sequence[Line]) -> None:
+def print_check(console: Console, lines: Sequence[Comparison]) -> None:
     """Each line of the check with its mark, and what differs below it."""
     console.print()
     for line in lines:

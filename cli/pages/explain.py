@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.pages.orders import status_text
 from operations.explain.causes import Verdict
-from operations.explain.facts import Facts, Line, status_of
+from operations.explain.facts import Facts, StoryLine, status_of
 from operations.explain.stuck import Stuck
 from operations.words import duration
 from orderflow.domain.orders import LIFECYCLE
@@ -19,7 +19,7 @@ from orderflow.domain.orders import LIFECYCLE
 _COLOURS: Final = {"wrong": "bold red", "waits": "yellow", "moving": "cyan", "customer": "green", "done": "green"}
 
 
-def story(facts: Facts, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> RenderableType:
+def story(facts: Facts, lines: Sequence[StoryLine], verdicts: Sequence[Verdict]) -> RenderableType:
     """The verdict on top, then the timeline."""
     told = [_timeline(lines)] if lines else []
     return Group(_head(facts), *verdict_lines(verdicts), *_unread(facts, verdicts), *told)
@@ -33,14 +33,14 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> Iterator[Text]:
         yield Text(f"  {'   ' if lead else ''}→ {verdict.do}")
 
 
-def line_text(line: Line, before: datetime | None) -> Text:
+def line_text(line: StoryLine, before: datetime | None) -> Text:
     """One line of the timeline, for ``watch``."""
     after = "" if before is None or line.at < before else f"+{duration(line.at - before)}"
     said = f"{_clock(line.at)}  {after:>10}  {line.source:<9}  {line.what}"
     return Text(said, style="red" if line.trouble else "")
 
 
-def line_document(line: Line, before: datetime | None) -> dict[str, Any]:
+def line_document(line: StoryLine, before: datetime | None) -> dict[str, Any]:
     """The same for programs. ``after_seconds``: since the line before."""
     return {
         "at": _iso(line.at),
@@ -64,7 +64,7 @@ def verdict_document(verdict: Verdict, now: datetime) -> dict[str, Any]:
     }
 
 
-def story_document(facts: Facts, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def story_document(facts: Facts, lines: Sequence[StoryLine], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The whole story for programs."""
     order, run = facts.order, facts.run
     return {
@@ -152,12 +152,11 @@ def _head(facts: Facts) -> Text:
 def _unread(facts: Facts, verdicts: Sequence[Verdict]) -> Iterator[Text]:
     """What no verdict names."""
     for source, error in facts.unread.items():
-        if any(error in verdict.waits_for for verdict in verdicts):
-            continue
-        yield Text(f"  not read: {source} ({error})", style="yellow")
+        if all(verdict.unread != source for verdict in verdicts):
+            yield Text(f"  not read: {source} ({error})", style="yellow")
 
 
-def _timeline(lines: Sequence[Line]) -> RenderableType:
+def _timeline(lines: Sequence[StoryLine]) -> RenderableType:
     table = Table(
         Column("time (UTC)", no_wrap=True),
         Column("after", justify="right", no_wrap=True),
@@ -174,7 +173,7 @@ def _timeline(lines: Sequence[Line]) -> RenderableType:
     return table
 
 
-def _with_before(lines: Iterable[Line]) -> Iterator[tuple[Line, datetime | None]]:
+def _with_before(lines: Iterable[StoryLine]) -> Iterator[tuple[StoryLine, datetime | None]]:
     before = None
     for line in lines:
         yield line, before

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from operations.demo import check_books, check_stream
+from operations.demo.comparison import Comparison
 from operations.demo.evidence import Evidence
-from operations.demo.lines import Line
 
 #: In the order in which a reader wants them.
-COMPARISONS: Final[tuple[Callable[[Evidence], Line], ...]] = (
+COMPARISONS: Final[tuple[Callable[[Evidence], Comparison], ...]] = (
     check_stream.published,
     check_stream.stream_is_events,
     check_stream.in_order,
@@ -28,11 +28,11 @@ COMPARISONS: Final[tuple[Callable[[Evidence], Line], ...]] = (
 )
 
 
-def check(evidence: Evidence) -> list[Line]:
+def check(evidence: Evidence) -> list[Comparison]:
     """A line for each comparison."""
     return [compare(evidence) for compare in COMPARISONS]
 
 
-def agrees(lines: Iterable[Line]) -> bool:
+def agrees(lines: Iterable[Comparison]) -> bool:
     """Whether every line does."""
     return all(line.ok for line in lines)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from operations.demo.comparison import Comparison, compared
 from operations.demo.evidence import Evidence
-from operations.demo.lines import Line, line
 from operations.demo.rest import parts_fit
 from orderflow.domain.money import money
 from orderflow.settings import SERVICES
@@ -20,7 +20,7 @@ LEDGER_STATUS: Final[Mapping[str, frozenset[str]]] = {
 _APPROVED: Final = ("orders", "APPROVED")
 
 
-def parts(evidence: Evidence) -> Line:
+def parts(evidence: Evidence) -> Comparison:
     approved = {order for (service, order, _), e in evidence.events.items() if (service, e.status) == _APPROVED}
     wrong = []
     placed, paid, held = (evidence.rows[service] for service in SERVICES)
@@ -30,10 +30,10 @@ def parts(evidence: Evidence) -> Line:
             wrong.append(f"order {order_id} is {row['status']}: payment {payment}, reservation {reservation}")
     wrong += [f"order {order_id} has a payment and no row" for order_id in paid.keys() - placed.keys()]
     wrong += [f"order {order_id} has a reservation and no row" for order_id in held.keys() - placed.keys()]
-    return line("orders and their parts", f"{len(placed)} orders with the payment and stock they need", wrong)
+    return compared("orders and their parts", f"{len(placed)} orders with the payment and stock they need", wrong)
 
 
-def amounts(evidence: Evidence) -> Line:
+def amounts(evidence: Evidence) -> Comparison:
     """What was asked for is what the row says and what the payment is about."""
     wrong = []
     totals: dict[str, int] = {}
@@ -48,10 +48,10 @@ def amounts(evidence: Evidence) -> Line:
             wrong.append(f"order {order_id}: its total is {row['total']}, its payment's {payment['amount']}")
         totals[row["currency"]] = totals.get(row["currency"], 0) + row["total"]
     said = ", ".join(money(amount, currency) for currency, amount in sorted(totals.items())) or "nothing"
-    return line("amounts", f"{said} ordered: lines = totals = payments", wrong)
+    return compared("amounts", f"{said} ordered: lines = totals = payments", wrong)
 
 
-def captured(evidence: Evidence) -> Line:
+def captured(evidence: Evidence) -> Comparison:
     """Money was taken for exactly the orders that went out, and exactly their totals."""
     due = {str(order): row for order, row in evidence.rows["orders"].items() if row["status"] in PAID}
     taken = {ref: entry for ref, entry in evidence.ledger.items() if entry["captured_amount"] != 0}
@@ -67,10 +67,10 @@ def captured(evidence: Evidence) -> Line:
         if net:
             totals[entry["currency"]] = totals.get(entry["currency"], 0) + net
     amounts = ", ".join(money(amount, currency) for currency, amount in sorted(totals.items())) or "nothing"
-    return line("ledger: captured", f"{amounts} of the {len(due)} orders that were SHIPPED, and of no other", wrong)
+    return compared("ledger: captured", f"{amounts} of the {len(due)} orders that were SHIPPED, and of no other", wrong)
 
 
-def held_money(evidence: Evidence) -> Line:
+def held_money(evidence: Evidence) -> Comparison:
     """A hold stands for exactly the orders that are FULFILLING, and one each."""
     wrong = []
     cancelled = holds = 0
@@ -89,10 +89,10 @@ def held_money(evidence: Evidence) -> Line:
             wrong.append(f"the gateway knows {reference}, an order that is not there")
         if entry["duplicate_attempts"]:
             wrong.append(f"order {reference}: {entry['duplicate_attempts']} attempts to charge it twice")
-    return line("ledger: holds", f"{holds} live, none of the {cancelled} CANCELLED orders, nothing twice", wrong)
+    return compared("ledger: holds", f"{holds} live, none of the {cancelled} CANCELLED orders, nothing twice", wrong)
 
 
-def payments_are_ledger(evidence: Evidence) -> Line:
+def payments_are_ledger(evidence: Evidence) -> Comparison:
     wrong = []
     for order_id, row in evidence.rows["payments"].items():
         entry = evidence.ledger.get(str(order_id))
@@ -105,10 +105,10 @@ def payments_are_ledger(evidence: Evidence) -> Line:
     known = {str(order_id) for order_id in evidence.rows["payments"]}
     wrong += [f"the gateway knows {reference}, payments does not" for reference in evidence.ledger.keys() - known]
     said = f"{len(evidence.rows['payments'])} payments, the same at the gateway"
-    return line("ledger = payments", said, wrong)
+    return compared("ledger = payments", said, wrong)
 
 
-def stock_is_movements(evidence: Evidence) -> Line:
+def stock_is_movements(evidence: Evidence) -> Comparison:
     wrong = []
     for sku in evidence.stock.keys() | evidence.moved.keys():
         on_hand = evidence.stock[sku]["on_hand"] if sku in evidence.stock else None
@@ -122,10 +122,10 @@ def stock_is_movements(evidence: Evidence) -> Line:
     pieces = sum(row["on_hand"] for row in evidence.stock.values())
     left = -sum(evidence.taken.values())
     said = f"{len(evidence.stock)} SKUs, {pieces:,} pieces on hand = the sum of their movements; {left:,} left"
-    return line("stock: on hand", said, wrong)
+    return compared("stock: on hand", said, wrong)
 
 
-def reserved(evidence: Evidence) -> Line:
+def reserved(evidence: Evidence) -> Comparison:
     reserved: dict[str, int] = {}
     for (_, sku), (quantity, status) in evidence.held.items():
         if status == "RESERVED":
@@ -137,4 +137,4 @@ def reserved(evidence: Evidence) -> Line:
     ]
     wrong += [f"{sku} is reserved, and has no stock" for sku in reserved.keys() - evidence.stock.keys()]
     pieces = sum(row["reserved"] for row in evidence.stock.values())
-    return line("stock: reserved", f"{pieces:,} pieces = the sum of live reservations, nothing oversold", wrong)
+    return compared("stock: reserved", f"{pieces:,} pieces = the sum of live reservations, nothing oversold", wrong)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
+from operations.demo.comparison import Comparison, compared, name
 from operations.demo.evidence import Event, EventId, Evidence, service_of
-from operations.demo.lines import Line, line, name
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import NOTHING, Lifecycle
 from orderflow.settings import SERVICES
@@ -25,7 +25,7 @@ _TRACKED_COLUMNS: Final = {
 }
 
 
-def published(evidence: Evidence) -> Line:
+def published(evidence: Evidence) -> Comparison:
     wrong = [f"{waiting} wait in the outbox of {name}" for name, waiting in evidence.waiting.items() if waiting]
     wrong += [f"{parked} orders are parked in {name}" for name, parked in evidence.parked.items() if parked]
     there = {
@@ -40,10 +40,10 @@ def published(evidence: Evidence) -> Line:
         elif there.get(place) != event:
             wrong.append(f"{name(event)} is not at {place[0]}/{place[1]}")
     said = f"{len(evidence.events)} events in three databases, {len(evidence.publications)} published, none waits"
-    return line("outbox", said, wrong)
+    return compared("outbox", said, wrong)
 
 
-def stream_is_events(evidence: Evidence) -> Line:
+def stream_is_events(evidence: Evidence) -> Comparison:
     wrong = [f"{s.partition}/{s.offset}: {s.error}" for s in evidence.stream if s.envelope is None]
     first: dict[EventId, Envelope] = {}
     for envelope in _envelopes(evidence):
@@ -56,7 +56,7 @@ def stream_is_events(evidence: Evidence) -> Line:
     wrong += [f"{name(event)} is not on the stream" for event in evidence.events if event not in first]
     repeats = len(evidence.stream) - len(first)
     said = f"{len(evidence.stream)} records are the {len(evidence.events)} events, {repeats} repeated, none missing"
-    return line("stream = events", said, wrong)
+    return compared("stream = events", said, wrong)
 
 
 def _difference(envelope: Envelope, written: Event) -> str | None:
@@ -66,7 +66,7 @@ def _difference(envelope: Envelope, written: Event) -> str | None:
     return None if envelope.event == EVENTS[written.type].model_validate(written.data) else "data"
 
 
-def in_order(evidence: Evidence) -> Line:
+def in_order(evidence: Evidence) -> Comparison:
     wrong: list[str] = []
     next_version: dict[tuple[str, UUID], int] = {}
     partitions: dict[UUID, int] = {}
@@ -82,10 +82,10 @@ def in_order(evidence: Evidence) -> Line:
         elif event.version > expected:
             wrong.append(f"{name((*of, event.version))} came before version {expected}")
     said = f"{len(partitions)} orders, each in one partition, first occurrences in version order"
-    return line("stream in order", said, wrong)
+    return compared("stream in order", said, wrong)
 
 
-def fold_is_rows(evidence: Evidence) -> Line:
+def fold_is_rows(evidence: Evidence) -> Comparison:
     """The stream alone, replayed through the LIFECYCLE tables, gives every row."""
     wrong: list[str] = []
     folded: dict[str, dict[UUID, Envelope]] = {name: {} for name in SERVICES}
@@ -111,10 +111,10 @@ def fold_is_rows(evidence: Evidence) -> Line:
             elif getattr(last.event, "reason", None) != row["reason"]:
                 wrong.append(f"{service} {order_id}: row says {row['reason']}, stream another reason")
     counts = ", ".join(f"{len(evidence.rows[service])} {rows}" for service, rows in _ROW_NAMES.items())
-    return line("fold of the stream = rows", f"{counts}: status, version and reason", wrong)
+    return compared("fold of the stream = rows", f"{counts}: status, version and reason", wrong)
 
 
-def tracking_is_rows(evidence: Evidence) -> Line:
+def tracking_is_rows(evidence: Evidence) -> Comparison:
     wrong = []
     for order_id in evidence.tracked.keys() | evidence.rows["orders"].keys():
         tracked = evidence.tracked.get(order_id)
@@ -134,7 +134,7 @@ def tracking_is_rows(evidence: Evidence) -> Line:
     wrong += [f"{name(event)} is not in the timeline" for event in sorted(missing, key=str)]
     wrong += [f"{name(event)} is in the timeline only" for event in sorted(foreign, key=str)]
     said = f"{len(evidence.tracked)} orders, {len(evidence.tracked_events)} events in their timelines"
-    return line("tracking = rows", said, wrong)
+    return compared("tracking = rows", said, wrong)
 
 
 def _envelopes(evidence: Evidence) -> Iterable[Envelope]:

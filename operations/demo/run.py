@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from operations.demo.follower import Follower
 from operations.demo.plan import Intent, PlannedOrder
-from operations.demo.watch import Watch
 from orderflow.client import ApiClient, How, Reply
 
 CURRENCY: Final = "USD"
@@ -45,9 +45,9 @@ class Story:
 class Shop:
     """Takes orders through their lives. Methods raise Stuck, and Refused and Unreachable of the client."""
 
-    def __init__(self, api: ApiClient, watch: Watch) -> None:
+    def __init__(self, api: ApiClient, follower: Follower) -> None:
         self._api = api
-        self._watch = watch
+        self._follower = follower
         self.stories: list[Story] = []
 
     async def one_at_a_time(self, orders: Sequence[PlannedOrder]) -> list[Story]:
@@ -115,6 +115,6 @@ class Shop:
 
     async def _hear_until_decided(self, order_id: UUID) -> str:
         try:
-            return await self._watch.until(order_id, DECIDED, seconds=WAIT_SECONDS)
+            return await self._follower.until(order_id, DECIDED, seconds=WAIT_SECONDS)
         except TimeoutError:
             raise Stuck(f"the stream has not told FULFILLING of order {order_id} within {WAIT_SECONDS} s") from None

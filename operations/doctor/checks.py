@@ -13,7 +13,7 @@ MOST_SKEW: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Checked:
     """One thing that was looked at. ``fix``: what to do about it, where it is not ``ok``."""
 
     about: str
@@ -27,16 +27,16 @@ class Check:
     """Looks at one dependency. ``fix`` is for when it does not answer at all."""
 
     about: str
-    look: Callable[[], Awaitable[Sequence[Line]]]
+    look: Callable[[], Awaitable[Sequence[Checked]]]
     fix: str
 
 
-async def run_all(checks: Sequence[Check]) -> list[Line]:
+async def run_all(checks: Sequence[Check]) -> list[Checked]:
     """All lines, in the order of ``checks``. A check that fails or takes too long is a line that is not ok."""
     return [line for lines in await asyncio.gather(*(_run(check) for check in checks)) for line in lines]
 
 
-async def _run(check: Check) -> Sequence[Line]:
+async def _run(check: Check) -> Sequence[Checked]:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             return await check.look()
@@ -45,19 +45,19 @@ async def _run(check: Check) -> Sequence[Line]:
     except Exception as error:  # whatever it is, the other checks go on, and this one says what it met
         text = " ".join(str(error).split())
         detail = text if text and len(text) > 15 else f"{type(error).__name__} {text}".strip()
-    return [Line(check.about, False, detail, check.fix)]
+    return [Checked(check.about, False, detail, check.fix)]
 
 
-def clock(whose: str, theirs: datetime, asked: datetime, answered: datetime) -> Line:
+def clock(whose: str, theirs: datetime, asked: datetime, answered: datetime) -> Checked:
     """Compare a clock with ours: ``theirs`` was read between ``asked`` and ``answered`` (all aware)."""
     early, late = asked - theirs, theirs - answered
     skew = max(early, late, timedelta())
     about = f"clock of {whose}"
     if skew <= MOST_SKEW:
-        return Line(about, True, "agrees with this machine's")
+        return Checked(about, True, "agrees with this machine's")
     direction = "behind" if early > late else "ahead of"
     fix = "synchronise the clocks of both machines (chrony, systemd-timesyncd)"
-    return Line(about, False, f"{skew.total_seconds():.1f} s {direction} this machine's", fix)
+    return Checked(about, False, f"{skew.total_seconds():.1f} s {direction} this machine's", fix)
 
 
 def now() -> datetime:

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from operations.doctor.checks import Check, Line, clock, now
+from operations.doctor.checks import Check, Checked, clock, now
 from operations.words import duration
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
@@ -42,7 +42,7 @@ def checks(settings: Settings) -> list[Check]:
     ]
 
 
-async def _look(settings: Settings, service: Service) -> Sequence[Line]:
+async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
     async with open_database(settings, service, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
         asked = now()
         try:
@@ -60,39 +60,41 @@ async def _look(settings: Settings, service: Service) -> Sequence[Line]:
         try:
             return [*lines, *_outbox(settings, service, await status(database))]
         except asyncpg.PostgresError as error:
-            return [*lines, Line(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`")]
+            return [*lines, Checked(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`")]
 
 
-def _server(service: str, major: int, minor: int) -> Line:
+def _server(service: str, major: int, minor: int) -> Checked:
     about, said = f"{service} database", f"PostgreSQL {major}.{minor}"
     if OLDEST <= major <= NEWEST:
-        return Line(about, True, said)
+        return Checked(about, True, said)
     fix = f"use PostgreSQL {OLDEST} to {NEWEST}; others are not tested"
-    return Line(about, False, said, fix)
+    return Checked(about, False, said, fix)
 
 
-async def _migrations(folder: Path, service: Service, database: Database) -> Line:
+async def _migrations(folder: Path, service: Service, database: Database) -> Checked:
     about = f"{service} migrations"
     files = [path for part in ("common", service) for path in (folder / part).glob("*.sql")]
     wanted = {found[0]: path.name for path in files if (found := re.match(r"\d+", path.name))}
     if not wanted:
-        return Line(about, False, f"no migrations in {folder}", "set ORDERFLOW_MIGRATIONS_DIR to the folder with them")
+        return Checked(
+            about, False, f"no migrations in {folder}", "set ORDERFLOW_MIGRATIONS_DIR to the folder with them"
+        )
     try:
         applied = {row["version"] for row in await database.all(_APPLIED, {})}
     except asyncpg.PostgresError as error:
-        return Line(about, False, str(error), "apply them: `orderflow setup`")
+        return Checked(about, False, str(error), "apply them: `orderflow setup`")
     if missing := sorted(wanted[version] for version in wanted.keys() - applied):
-        return Line(about, False, f"not applied: {', '.join(missing)}", "apply them: `orderflow setup`")
+        return Checked(about, False, f"not applied: {', '.join(missing)}", "apply them: `orderflow setup`")
     if unknown := sorted(applied - wanted.keys()):
         fix = "this program is older than the database: use the release that made them"
-        return Line(about, False, f"applied, and not known here: {', '.join(unknown)}", fix)
-    return Line(about, True, f"all {len(wanted)} applied")
+        return Checked(about, False, f"applied, and not known here: {', '.join(unknown)}", fix)
+    return Checked(about, True, f"all {len(wanted)} applied")
 
 
-def _outbox(settings: Settings, service: str, found: Status) -> list[Line]:
+def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
     lines = [_relay(service, found), _waiting(settings, service, found)]
     lines += [
-        Line(
+        Checked(
             f"{service} order {parked.order_id}",
             False,
             f"parked at version {parked.version}: {parked.error}",
@@ -101,7 +103,7 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Line]:
         for parked in found.parked
     ]
     lines += [
-        Line(
+        Checked(
             f"{service} partition {stop.partition}",
             False,
             f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}",
@@ -112,19 +114,19 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Line]:
     return lines
 
 
-def _relay(service: str, found: Status) -> Line:
+def _relay(service: str, found: Status) -> Checked:
     about = f"{service} relay"
     if found.leader is None:
-        return Line(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
-    return Line(about, True, f"{found.leader.holder[:8]} leads")
+        return Checked(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
+    return Checked(about, True, f"{found.leader.holder[:8]} leads")
 
 
-def _waiting(settings: Settings, service: str, found: Status) -> Line:
+def _waiting(settings: Settings, service: str, found: Status) -> Checked:
     about, depth = f"{service} outbox", found.depth
     if not depth.entries:
-        return Line(about, True, "empty")
+        return Checked(about, True, "empty")
     age = depth.oldest_age
     said = f"{depth.entries} events wait, the oldest for {duration(age)}"
-    return Line(
+    return Checked(
         about, age.total_seconds() <= settings.reconcile_outbox_seconds, said, "see why: `orderflow outbox status`"
     )

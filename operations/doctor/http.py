@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from operations.doctor.checks import Check, Line, clock, now
+from operations.doctor.checks import Check, Checked, clock, now
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.
@@ -23,7 +23,7 @@ def checks(settings: Settings) -> list[Check]:
     ]
 
 
-async def _api(settings: Settings) -> Sequence[Line]:
+async def _api(settings: Settings) -> Sequence[Checked]:
     response, line = await _get(settings.api_url, "/health/ready", "the API")
     try:
         away = [
@@ -33,20 +33,20 @@ async def _api(settings: Settings) -> Sequence[Line]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         detail = f"what answers at {settings.api_url} is not OrderFlow's API (HTTP {response.status_code})"
-        return [Line("API", False, detail, "set ORDERFLOW_API_URL")]
+        return [Checked("API", False, detail, "set ORDERFLOW_API_URL")]
     ready = response.status_code == httpx.codes.OK
     said = "ready" if ready else f"not ready: {', '.join(away)}"
-    return [Line("API", ready, said, "see the lines of what it names"), *line]
+    return [Checked("API", ready, said, "see the lines of what it names"), *line]
 
 
-async def _gateway(settings: Settings) -> Sequence[Line]:
+async def _gateway(settings: Settings) -> Sequence[Checked]:
     response, line = await _get(settings.gateway_url, "/health", "the payment gateway")
     detail = f"answers at {settings.gateway_url} (HTTP {response.status_code})"
     # Another gateway than the simulator need not have this path; it answers, though.
-    return [Line("payment gateway", response.status_code < 500, detail, "ask who runs it"), *line]
+    return [Checked("payment gateway", response.status_code < 500, detail, "ask who runs it"), *line]
 
 
-async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Line]]:
+async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Checked]]:
     # A proxy from the environment cannot reach our own loopback.
     async with httpx.AsyncClient(base_url=url, timeout=5.0, trust_env=not _is_loopback(url)) as client:
         asked = now()

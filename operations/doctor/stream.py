@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from operations.doctor.checks import Check, Line
+from operations.doctor.checks import Check, Checked
 from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, group_lags
-from orderflow.stream.topic import check_topic
+from orderflow.stream.topic import check_topic, partitions_of
 
 #: More records than this take the tracking a while.
 MUCH_LAG = 10_000
@@ -24,42 +24,43 @@ def checks(settings: Settings) -> list[Check]:
     ]
 
 
-async def _look(settings: Settings) -> Sequence[Line]:
+async def _look(settings: Settings) -> Sequence[Checked]:
     admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=5000)
     try:
         await admin.start()
         brokers = (await admin.describe_cluster())["brokers"]
+        partitions = await partitions_of(admin, settings.kafka_topic)
     finally:
         await admin.close()
-    lines = [Line("Kafka", True, f"{len(brokers)} broker{'s' if len(brokers) != 1 else ''}")]
+    lines = [Checked("Kafka", True, f"{len(brokers)} broker{'s' if len(brokers) != 1 else ''}")]
     about = f"topic {settings.kafka_topic}"
+    if partitions is None:
+        return [*lines, Checked(about, False, "it is not there", "make it: `orderflow setup`")]
     differences = await check_topic(settings)
     if not differences:
-        lines.append(Line(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
-    elif "not there" in differences[0]:
-        return [*lines, Line(about, False, "it is not there", "make it: `orderflow setup`")]
+        lines.append(Checked(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
     else:
         fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
-        lines.append(Line(about, False, " ".join(differences), fix))
+        lines.append(Checked(about, False, " ".join(differences), fix))
     try:
         [lag] = await group_lags(settings, [settings.tracking_group])
     except NoTopic as error:
-        return [*lines, Line(about, False, str(error), "make it: `orderflow setup`")]
+        return [*lines, Checked(about, False, str(error), "make it: `orderflow setup`")]
     return [*lines, _tracking(lag)]
 
 
-def _tracking(lag: GroupLag) -> Line:
+def _tracking(lag: GroupLag) -> Checked:
     about = f"consumer group {lag.group}"
     said = f"{lag.state}, {lag.members} members, {lag.lag} records behind"
     if not lag.members:
-        return Line(about, False, said, "start it: `orderflow worker tracking`")
+        return Checked(about, False, said, "start it: `orderflow worker tracking`")
     if any(one.lost for one in lag.partitions):
-        return Line(about, False, f"{said}; it has read what Kafka has lost", "see `orderflow outbox status`")
-    return Line(about, lag.lag <= MUCH_LAG, said, "see whether it gets less: `orderflow lag`")
+        return Checked(about, False, f"{said}; it has read what Kafka has lost", "see `orderflow outbox status`")
+    return Checked(about, lag.lag <= MUCH_LAG, said, "see whether it gets less: `orderflow lag`")
 
 
-async def _dead_letters(settings: Settings) -> Sequence[Line]:
+async def _dead_letters(settings: Settings) -> Sequence[Checked]:
     async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
         count = sum((await tracking.dead_letters(database, settings.tracking_group)).values())
     fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`"
-    return [Line("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]
+    return [Checked("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]

@@ -15,13 +15,12 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from operations.doctor.checks import Check, Line
+from operations.doctor.checks import Check, Checked
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE
-from orderflow.bootstrap import SEARCH_ATTRIBUTES
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
-from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE, SEARCH_ATTRIBUTES
 
 #: The server's minor version from which everything that we use is there and tested.
 OLDEST: Final = (1, 24)
@@ -37,7 +36,7 @@ def checks(settings: Settings) -> list[Check]:
     return [Check("Temporal", lambda: _look(settings), "start it, or set ORDERFLOW_TEMPORAL_ADDRESS")]
 
 
-async def _look(settings: Settings) -> Sequence[Line]:
+async def _look(settings: Settings) -> Sequence[Checked]:
     try:
         client = await connect(settings, answer_within=ANSWER_WITHIN)
         lines = [await _server(client), await _namespace(client)]
@@ -50,15 +49,15 @@ async def _look(settings: Settings) -> Sequence[Line]:
     return lines
 
 
-async def _server(client: Client) -> Line:
+async def _server(client: Client) -> Checked:
     info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     said = info.server_version
     numbers = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
     fix = f"use Temporal {'.'.join(map(str, OLDEST))} or later"
-    return Line("Temporal", len(numbers) < 2 or numbers >= OLDEST, f"server {said}", fix)
+    return Checked("Temporal", len(numbers) < 2 or numbers >= OLDEST, f"server {said}", fix)
 
 
-async def _namespace(client: Client) -> Line:
+async def _namespace(client: Client) -> Checked:
     about = f"namespace {client.namespace}"
     try:
         described = await client.workflow_service.describe_namespace(
@@ -68,12 +67,12 @@ async def _namespace(client: Client) -> Line:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         fix = f"`temporal operator namespace create -n {client.namespace}`, or set ORDERFLOW_TEMPORAL_NAMESPACE"
-        return Line(about, False, "it is not there", fix)
+        return Checked(about, False, "it is not there", fix)
     days = described.config.workflow_execution_retention_ttl.seconds / 86_400
-    return Line(about, True, f"keeps closed workflows for {days:.0f} days")
+    return Checked(about, True, f"keeps closed workflows for {days:.0f} days")
 
 
-async def _search_attributes(client: Client) -> Line:
+async def _search_attributes(client: Client) -> Checked:
     about = "search attributes"
     try:
         there = await client.operator_service.list_search_attributes(
@@ -82,22 +81,22 @@ async def _search_attributes(client: Client) -> Line:
     except RPCError as error:
         if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
             raise
-        return Line(about, True, "this server does not let us look")
+        return Checked(about, True, "this server does not let us look")
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     wrong = [name for name in SEARCH_ATTRIBUTES if there.custom_attributes.get(name) != keyword]
     if wrong:
-        return Line(about, False, f"missing, or no Keyword: {', '.join(wrong)}", "make them: `orderflow setup`")
-    return Line(about, True, ", ".join(SEARCH_ATTRIBUTES))
+        return Checked(about, False, f"missing, or no Keyword: {', '.join(wrong)}", "make them: `orderflow setup`")
+    return Checked(about, True, ", ".join(SEARCH_ATTRIBUTES))
 
 
-async def _queues(settings: Settings, client: Client) -> list[Line]:
+async def _queues(settings: Settings, client: Client) -> list[Checked]:
     wanted = [(ORDERS_QUEUE, _WORKFLOW), (PAYMENTS_QUEUE, _ACTIVITY), (INVENTORY_QUEUE, _ACTIVITY)]
     if settings.reconcile_interval_seconds:
         wanted.append((RECONCILIATION_QUEUE, _WORKFLOW))
     return [await _queue(client, name, kind) for name, kind in wanted]
 
 
-async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> Line:
+async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> Checked:
     described = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind)
     )
@@ -105,5 +104,5 @@ async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> 
     fresh = [at for at in last if datetime.now(UTC) - at < FRESH]
     about, fix = f"task queue {name}", f"start a worker: `orderflow worker {name}`"
     if not fresh:
-        return Line(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
-    return Line(about, True, f"{len(fresh)} pollers")
+        return Checked(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
+    return Checked(about, True, f"{len(fresh)} pollers")

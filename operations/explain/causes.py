@@ -8,6 +8,7 @@ from typing import Final, Literal
 #: What takes longer than this to be taken, published or tracked is late; what is younger is in motion.
 GRACE: Final = timedelta(seconds=5)
 
+Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
 Kind = Literal["wrong", "waits", "moving", "customer", "done"]
 
 
@@ -41,7 +42,8 @@ class Verdict:
     """``waits_for`` and ``do``: a sentence each. ``group``: what orders with the same trouble have in common.
 
     ``kind``: wrong (does not go on by itself, or is not as it should be), waits (for something of ours), moving
-    (nothing is late), customer, done. ``since``: since when; None: not known.
+    (nothing is late), customer, done. ``since``: since when; None: not known. ``unread``: the source whose silence this
+    is about.
     """
 
     cause: Cause
@@ -50,6 +52,7 @@ class Verdict:
     do: str
     since: datetime | None = None
     group: str = ""
+    unread: Source | None = None
 
     @property
     def urgency(self) -> int:

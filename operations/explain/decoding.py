@@ -11,8 +11,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
-#: What Temporal calls our own "no answer".
-_UNAVAILABLE: Final = "unavailable"
+from orderflow.temporal.failures import UNAVAILABLE
+
 #: What Temporal puts around a failure whose stack traces are too long for it.
 _CUT: Final = "Failure exceeds size limit."
 
@@ -32,7 +32,16 @@ def words(failure: Failure) -> str:
 
 def is_unavailable(failure: Failure) -> bool:
     """Whether it says that something gave no answer, rather than that the code is wrong."""
-    return any(one.application_failure_info.type.lower() == _UNAVAILABLE for one in _chain(failure))
+    return any(one.application_failure_info.type.lower() == UNAVAILABLE for one in _chain(failure))
+
+
+def who_is_away(failure: Failure) -> str | None:
+    """Who gave no answer, as our Unavailable calls it; None where the failure does not say."""
+    for one in _chain(failure):
+        info = one.application_failure_info
+        if info.type == UNAVAILABLE and isinstance(dependency := first(info.details.payloads), str):
+            return dependency
+    return None
 
 
 def _chain(failure: Failure) -> Iterator[Failure]:

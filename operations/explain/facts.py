@@ -1,4 +1,4 @@
-"""All that is known of one order at one moment, as plain data: what ``verdict.judge`` looks at.
+"""All that is known of one order at one moment, as plain data: what ``verdict.verdicts_on`` looks at.
 
 A source that could not be read is named in ``Facts.unread``, and what it would have said is None or empty.
 """
@@ -9,14 +9,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from operations.explain.causes import GRACE
+from operations.explain.causes import GRACE, Source
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
-
-Source = Literal["temporal", "orders", "payments", "inventory", "gateway", "kafka"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StoryLine:
     """One line of an order's timeline. ``trouble``: something failed or is late.
 
     ``about``: what stays the same while the words of a line still change; empty where they do not.
@@ -30,7 +28,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PendingStep:
     """A step of another service that is under way: an activity that Temporal has not seen the end of.
 
     ``started``: a worker has it now. ``due_at``: when it was, or will be, there for a worker to take.
@@ -47,11 +45,16 @@ class Step:
     failed_at: datetime | None = None
     #: Whether the failure says that something does not answer; otherwise it is a bug, or a worker that died.
     unavailable: bool = False
+    #: Who does not answer, as our Unavailable calls it; None where the failure does not say.
+    away: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition of the order's own row that failed and will be repeated (a local activity that backs off)."""
+    """A transition of the order's own row that failed and will be repeated (a local activity that backs off).
+
+    ``unavailable`` and ``away``: as of a step.
+    """
 
     name: str
     attempt: int
@@ -59,6 +62,7 @@ class Transition:
     since: datetime
     again_at: datetime
     unavailable: bool = True
+    away: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Run:
     status: str | None = None
     ended: str | None = None
     run_id: str | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PendingStep, ...] = ()
     task: Task | None = None
     transition: Transition | None = None
     untaken: tuple[Untaken, ...] = ()
@@ -117,7 +121,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class OutboxState:
     """One service's events of the order on their way to Kafka.
 
     ``waiting``: not published yet, the oldest since ``oldest_at``. ``led``: a relay holds this database's lease.
@@ -174,7 +178,7 @@ class Facts:
     reservation: ReservationFact | None = None
     money: Money | None = None
     queues: Mapping[str, Queue] = field(default_factory=dict)
-    shelves: tuple[Shelf, ...] = ()
+    outboxes: tuple[OutboxState, ...] = ()
     tracked: Tracked = field(default_factory=Tracked)
     kafka_error: str | None = None
 

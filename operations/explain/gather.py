@@ -17,7 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from operations.explain import lines as say
-from operations.explain.facts import Facts, Line, Money, Shelf, Source, Tracked
+from operations.explain.causes import Source
+from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Tracked
 from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
 from orderflow.databases import open_databases
@@ -47,7 +48,7 @@ class Found:
     """One order: the facts for a verdict, and its lines in order of time."""
 
     facts: Facts
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StoryLine] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Sources:
         )
         queues = await self._read("temporal", unread, lambda: self._remembered.ask("queues", self.runs.queues))
         found: dict[Service, _Service | None] = {"orders": orders, "payments": payments, "inventory": inventory}
-        shelves = tuple(_shelf(service, said) for service, said in found.items() if said is not None)
+        outboxes = tuple(_outbox_state(service, said) for service, said in found.items() if said is not None)
         facts = Facts(
             order_id=order_id,
             now=next((said.trail.relay.now for said in found.values() if said is not None), datetime.now(UTC)),
@@ -104,10 +105,10 @@ class Sources:
             reservation=inventory.row if inventory else None,
             money=_money(paid),
             queues=queues or {},
-            shelves=shelves,
+            outboxes=outboxes,
             tracked=_tracked(found),
         )
-        if any(shelf.waiting for shelf in shelves):
+        if any(outbox.waiting for outbox in outboxes):
             facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self.kafka_error))
         times = say.tracked_times(orders.tracked if orders else None)
         lines = [*(run.lines if run else ()), *say.under_way(facts)]
@@ -140,7 +141,7 @@ class Sources:
             except TimeoutError:
                 error = f"no answer within {ANSWER_SECONDS:g} s"
             except Unavailable as unavailable:
-                error = "no answer in time" if unavailable.detail == "TimeoutError" else unavailable.detail
+                error = "no answer in time" if isinstance(unavailable.__cause__, TimeoutError) else unavailable.detail
             except asyncpg.PostgresError as refused:  # such as a table that no migration has made yet
                 error = str(refused)
             self._remembered.note(source, error, AWAY_SECONDS)
@@ -182,10 +183,10 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
         yield Sources(settings, databases, gateway, RunReader(asking(settings)), remember_seconds)
 
 
-def _shelf(service: Service, said: _Service) -> Shelf:
+def _outbox_state(service: Service, said: _Service) -> OutboxState:
     relay = said.trail.relay
     waiting = [event for event in said.trail.events if event.waits]
-    return Shelf(
+    return OutboxState(
         service,
         len(waiting),
         min((event.recorded_at for event in waiting), default=None),

@@ -11,20 +11,36 @@ from typing import Final
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
-from operations.explain.decoding import first, is_unavailable, moment, outcome, span, summary, transitioned, words
-from operations.explain.facts import Line, Transition, Untaken
+from operations.explain.decoding import (
+    first,
+    is_unavailable,
+    moment,
+    outcome,
+    span,
+    summary,
+    transitioned,
+    who_is_away,
+    words,
+)
+from operations.explain.facts import StoryLine, Transition, Untaken
 from operations.words import duration
+from orderflow.domain.orders import LIFECYCLE
+from orderflow.temporal.names import AGAIN_TIMER, DRAFT_TIMER, SHIP_REFUSED, refusal_summary
 
 _LOCAL: Final = "core_local_activity"
-_DRAFT: Final = "draft expires"
-_BUG: Final = "before "
+#: What a transition's summary says, to the command that it carries out; the records of refusals have summaries of
+#: their own.
+_COMMANDS: Final = {
+    SHIP_REFUSED: "ship",
+    **{refusal_summary(transition.command): transition.command for transition in LIFECYCLE.transitions},
+}
 
 
 @dataclass
 class Told:
     """What a history says. ``failed_task``: the last workflow task's failure, if none has succeeded since."""
 
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StoryLine] = field(default_factory=list)
     transition: Transition | None = None
     untaken: tuple[Untaken, ...] = ()
     bug: str | None = None
@@ -66,14 +82,14 @@ class _Teller:
         told = self._told
         told.untaken = tuple(signal for _, signal in self._signals)
         for about, at in self._timers.values():
-            if about == _DRAFT:
+            if about == DRAFT_TIMER:
                 told.expires_at = at
-            elif about.startswith(_BUG):
+            elif about == AGAIN_TIMER:
                 told.bug = "; ".join(self._failures.values()) or about
         return told
 
     def _say(self, at: datetime, what: str, trouble: bool = False) -> None:
-        self._told.lines.append(Line(at, "temporal", what, trouble))
+        self._told.lines.append(StoryLine(at, "temporal", what, trouble))
 
     # --- The run ---
 
@@ -187,7 +203,8 @@ class _Teller:
             return
         about = first(marker.details["data"].payloads) if "data" in marker.details else None
         about = about if isinstance(about, dict) else {}
-        name = _command(summary(event)) or str(about.get("activity_type") or "a transition")
+        said = summary(event)
+        name = _COMMANDS.get(said, said) or str(about.get("activity_type") or "a transition")
         attempt = int(about.get("attempt") or 1)
         backoff = about.get("backoff")
         if isinstance(backoff, dict):
@@ -196,7 +213,7 @@ class _Teller:
             original = about.get("original_schedule_time") or {}
             since = datetime.fromtimestamp(original["seconds"], UTC) if "seconds" in original else at
             self._told.transition = Transition(
-                name, attempt, words(failure), since, at + pause, is_unavailable(failure)
+                name, attempt, words(failure), since, at + pause, is_unavailable(failure), who_is_away(failure)
             )
             self._say(at, f"{name} has failed {attempt} times: {words(failure)}; again in {duration(pause)}", True)
             return
@@ -218,7 +235,7 @@ class _Teller:
         after = span(started.start_to_fire_timeout)
         self._timers[started.timer_id] = (about, at + after)
         if about:
-            self._say(at, f"timer: {about}, in {duration(after)}", about.startswith(_BUG))
+            self._say(at, f"timer: {about}, in {duration(after)}", about == AGAIN_TIMER)
 
     def _timer_fired(self, event: HistoryEvent, at: datetime) -> None:
         about, _ = self._timers.pop(event.timer_fired_event_attributes.timer_id, ("", at))
@@ -227,8 +244,3 @@ class _Teller:
 
     def _timer_canceled(self, event: HistoryEvent, at: datetime) -> None:
         self._timers.pop(event.timer_canceled_event_attributes.timer_id, None)
-
-
-def _command(about: str) -> str:
-    """The command that a transition carries out; the records of refusals are called by what they refuse."""
-    return about.removeprefix("refuse ").removesuffix(" refused")

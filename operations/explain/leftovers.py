@@ -7,7 +7,7 @@ from typing import Final
 from operations.explain.facts import Facts, Run
 from operations.reconciliation import facts as reconciled
 from operations.reconciliation.findings import ABOUT, Finding, Kind
-from operations.reconciliation.rules import judge
+from operations.reconciliation.rules import findings_in
 from orderflow.gateways.protocol import MoneyFact
 from orderflow.temporal.runs import RunFact
 
@@ -34,7 +34,7 @@ def leftovers(facts: Facts, older_than: timedelta) -> Iterator[tuple[Finding, st
     if run is None:
         return
     busy = run.state == "running" and bool(run.steps or run.task or run.transition or run.untaken)
-    for finding in judge(_as_reconciliation_sees_it(facts, run), _limits(older_than)):
+    for finding in findings_in(_as_reconciliation_sees_it(facts, run), _limits(older_than)):
         if finding.kind in _ELSEWHERE or (busy and finding.kind in _AT_IT):
             continue
         about = ABOUT[finding.kind]
@@ -42,7 +42,7 @@ def leftovers(facts: Facts, older_than: timedelta) -> Iterator[tuple[Finding, st
             do = f"`orderflow reconcile --repair` repairs it ({finding.repair}), once it has stood for a minute."
         else:
             why = f"{finding.why_not}: " if finding.why_not else ""
-            do = f"No safe repair: {why}{about.remedy.removeprefix('Report only: ')}"
+            do = f"No safe repair: {why}{about.remedy}"
         yield finding, about.meaning, do
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from operations.explain.facts import Facts, Line, Source
+from operations.explain.causes import Source
+from operations.explain.facts import Facts, StoryLine
 from operations.words import duration, times
 from orderflow.gateways.lookup import GatewayPayment
 from orderflow.store.tracking import TrackedOrder
@@ -19,27 +20,27 @@ _DOORS: Final = frozenset({"w:void", "w:release"})
 _TOO_LATE: Final = frozenset({"CAPTURED", "COMMITTED"})
 
 
-def of_trail(service: Source, trail: Trail) -> Iterator[Line]:
+def of_trail(service: Source, trail: Trail) -> Iterator[StoryLine]:
     """A service's events and what it refused."""
     for event in trail.events:
         what = f"{event.type}: {event.status}{_why(event.data)}, version {event.version}"
-        yield Line(event.recorded_at, service, what)
+        yield StoryLine(event.recorded_at, service, what)
     for asked in trail.asked:
         if asked.refusal is None:
-            yield Line(asked.recorded_at, service, f"{asked.name} accepted ({asked.command_id}), not done yet")
+            yield StoryLine(asked.recorded_at, service, f"{asked.name} accepted ({asked.command_id}), not done yet")
             continue
         slug = asked.refusal.get("slug")
         detail = asked.refusal.get("detail") or slug
         if asked.command_id in _DOORS and slug == "illegal_transition":
             found = asked.refusal.get("current_status")
             came = "came too late" if found in _TOO_LATE else "found nothing to undo"
-            yield Line(
+            yield StoryLine(
                 asked.recorded_at, service, f"{asked.name} ({asked.command_id}) {came}: {found}", found in _TOO_LATE
             )
         elif slug in _BY:
-            yield Line(asked.recorded_at, service, f"{asked.name} by {_BY[slug]} ({asked.command_id}): {detail}")
+            yield StoryLine(asked.recorded_at, service, f"{asked.name} by {_BY[slug]} ({asked.command_id}): {detail}")
         else:
-            yield Line(asked.recorded_at, service, f"{asked.name} refused ({asked.command_id}): {detail}")
+            yield StoryLine(asked.recorded_at, service, f"{asked.name} refused ({asked.command_id}): {detail}")
 
 
 def _why(data: Mapping[str, Any]) -> str:
@@ -51,7 +52,7 @@ def _why(data: Mapping[str, Any]) -> str:
     return f" ({reason})" if reason else ""
 
 
-def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], datetime]) -> Iterator[Line]:
+def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], datetime]) -> Iterator[StoryLine]:
     """Where a service's events stand on Kafka, and when the tracking had them."""
     for event in trail.events:
         if event.published_at is not None:
@@ -61,25 +62,25 @@ def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], d
             what = f"{service} version {event.version} is not on Kafka yet, after {duration(waited)}"
             if trail.relay.stopped_partition is not None:
                 what += f": partition {trail.relay.stopped_partition}, where it belongs, has lost records"
-            yield Line(trail.relay.now, "kafka", what, waited > SLOW, f"{service} {event.version} waits")
+            yield StoryLine(trail.relay.now, "kafka", what, waited > SLOW, f"{service} {event.version} waits")
     relay = trail.relay
     if relay.parked_at is not None:
         what = f"{service} parked at version {relay.parked_version}: {relay.parked_error}"
-        yield Line(relay.parked_at, "kafka", what, True)
+        yield StoryLine(relay.parked_at, "kafka", what, True)
 
 
-def _published(service: Source, event: Recorded, tracked_at: datetime | None) -> Line:
+def _published(service: Source, event: Recorded, tracked_at: datetime | None) -> StoryLine:
     at = event.published_at or event.recorded_at
     late = at - event.recorded_at
     what = where = f"{service} version {event.version} at partition {event.partition}, offset {event.offset}"
     what += f", {duration(late)} after it was recorded" if late > SLOW else ""
     if tracked_at is None:
-        return Line(at, "kafka", f"{what}; not tracked", late > SLOW, where)
+        return StoryLine(at, "kafka", f"{what}; not tracked", late > SLOW, where)
     behind = max(tracked_at - at, timedelta())
-    return Line(at, "kafka", f"{what}; tracked {duration(behind)} later", max(late, behind) > SLOW, where)
+    return StoryLine(at, "kafka", f"{what}; tracked {duration(behind)} later", max(late, behind) > SLOW, where)
 
 
-def of_gateway(payment: GatewayPayment) -> Iterator[Line]:
+def of_gateway(payment: GatewayPayment) -> Iterator[StoryLine]:
     """Every call that the gateway noted."""
     said = {
         "answered": "answered",
@@ -89,30 +90,30 @@ def of_gateway(payment: GatewayPayment) -> Iterator[Line]:
     }
     for call in payment.calls:
         what = f"{call.operation}: {call.status}, {said.get(call.outcome, call.outcome)}"
-        yield Line(call.called_at, "gateway", what, call.outcome in ("lost", "failed"))
+        yield StoryLine(call.called_at, "gateway", what, call.outcome in ("lost", "failed"))
 
 
-def under_way(facts: Facts) -> Iterator[Line]:
+def under_way(facts: Facts) -> Iterator[StoryLine]:
     """What Temporal has no event of yet: steps whose attempts fail or that nobody takes."""
     for step in facts.run.steps if facts.run else ():
         if step.failure is not None and step.failed_at is not None:
             what = f"{step.name} has failed {times(step.attempt - 1)}, last: {step.failure}"
-            yield Line(step.failed_at, "temporal", what, True)
+            yield StoryLine(step.failed_at, "temporal", what, True)
         if step.started and step.started_at is not None:
-            yield Line(step.started_at, "temporal", f"{step.name} taken, attempt {step.attempt}", step.attempt > 1)
+            yield StoryLine(step.started_at, "temporal", f"{step.name} taken, attempt {step.attempt}", step.attempt > 1)
         elif facts.now > step.due_at:
             waited = duration(facts.now - step.due_at)
-            yield Line(
+            yield StoryLine(
                 facts.now, "temporal", f"{step.name} waits for a worker, for {waited}", True, f"{step.name} waits"
             )
     task = facts.run.task if facts.run else None
     if task is not None and task.started_at is None and facts.now - task.scheduled_at > timedelta(seconds=1):
         waited = duration(facts.now - task.scheduled_at)
         what = f"a workflow task waits for an orders worker, for {waited}"
-        yield Line(facts.now, "temporal", what, True, f"task waits since {task.scheduled_at}")
+        yield StoryLine(facts.now, "temporal", what, True, f"task waits since {task.scheduled_at}")
     elif task is not None and task.attempt > 1 and task.failure is not None:
         at = task.started_at or facts.now
-        yield Line(at, "temporal", f"its workflow task is tried again, attempt {task.attempt}", True)
+        yield StoryLine(at, "temporal", f"its workflow task is tried again, attempt {task.attempt}", True)
 
 
 def tracked_times(tracked: TrackedOrder | None) -> dict[tuple[str, int], datetime]:
@@ -121,6 +122,6 @@ def tracked_times(tracked: TrackedOrder | None) -> dict[tuple[str, int], datetim
     return {(entry.source.rpartition("/")[2], entry.version): entry.tracked_at for entry in entries}
 
 
-def timeline(lines: Iterable[Line]) -> list[Line]:
+def timeline(lines: Iterable[StoryLine]) -> list[StoryLine]:
     """By time; at the same moment the cause (Temporal, a row) before what follows (the gateway's, Kafka's)."""
     return sorted(lines, key=lambda line: line.at)

@@ -16,8 +16,8 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 
-from operations.explain.decoding import is_unavailable, moment, words
-from operations.explain.facts import Line, Queue, Run, Step, Task
+from operations.explain.decoding import is_unavailable, moment, who_is_away, words
+from operations.explain.facts import PendingStep, Queue, Run, StoryLine, Task
 from operations.explain.history import Told, tell
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
@@ -43,7 +43,7 @@ class RunFound:
     """One order's workflow and its lines."""
 
     run: Run
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StoryLine] = field(default_factory=list)
 
 
 class RunReader:
@@ -117,14 +117,14 @@ def _task(description: DescribeWorkflowExecutionResponse, told: Told) -> Task | 
     )
 
 
-def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[Step]:
+def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[PendingStep]:
     for step in pending:
         started = step.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
         failed = step.HasField("last_failure")
         # Of this attempt: of a later one it is not when the step was handed over first.
         scheduled = moment(step.scheduled_time)
         due = moment(step.next_attempt_schedule_time) if step.HasField("next_attempt_schedule_time") else scheduled
-        yield Step(
+        yield PendingStep(
             name=step.activity_type.name,
             task_queue=step.activity_options.task_queue.name,
             attempt=step.attempt,
@@ -135,4 +135,5 @@ def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[Step]
             failure=words(step.last_failure) if failed else None,
             failed_at=moment(step.last_attempt_complete_time) if failed else None,
             unavailable=failed and is_unavailable(step.last_failure),
+            away=who_is_away(step.last_failure) if failed else None,
         )

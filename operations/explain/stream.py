@@ -3,30 +3,30 @@
 from collections.abc import Iterator
 
 from operations.explain.causes import Cause, Verdict
-from operations.explain.facts import Facts, Shelf, late
+from operations.explain.facts import Facts, OutboxState, late
 from operations.words import clock, one_or_many, short
 
 
 def stream(facts: Facts) -> Iterator[Verdict]:
-    for shelf in facts.shelves:
-        if shelf.parked_error is not None:
+    for outbox in facts.outboxes:
+        if outbox.parked_error is not None:
             yield Verdict(
                 Cause.PARKED,
                 "wrong",
-                f"Its {shelf.service} events wait for people: Kafka refuses version {shelf.parked_version} "
-                f"({short(shelf.parked_error)}), so that one and all after it are parked.",
+                f"Its {outbox.service} events wait for people: Kafka refuses version {outbox.parked_version} "
+                f"({short(outbox.parked_error)}), so that one and all after it are parked.",
                 f"Change the topic's limits, then `orderflow outbox unpark {facts.order_id}`; the order itself "
                 "goes on.",
-                shelf.parked_at,
-                f"parked: {short(shelf.parked_error, 60)}",
+                outbox.parked_at,
+                f"parked: {short(outbox.parked_error, 60)}",
             )
-    for number in sorted({s.stopped_partition for s in facts.shelves if s.stopped_partition is not None}):
-        yield _stopped(number, [shelf for shelf in facts.shelves if shelf.stopped_partition == number])
-    behind = [s for s in facts.shelves if _waits_for_the_relay(s) and s.oldest_at and late(facts, s.oldest_at)]
+    for number in sorted({s.stopped_partition for s in facts.outboxes if s.stopped_partition is not None}):
+        yield _stopped(number, [outbox for outbox in facts.outboxes if outbox.stopped_partition == number])
+    behind = [s for s in facts.outboxes if _waits_for_the_relay(s) and s.oldest_at and late(facts, s.oldest_at)]
     if not behind:
         return
-    since = min(shelf.oldest_at for shelf in behind if shelf.oldest_at is not None)
-    waiting = sum(shelf.waiting for shelf in behind)
+    since = min(outbox.oldest_at for outbox in behind if outbox.oldest_at is not None)
+    waiting = sum(outbox.waiting for outbox in behind)
     what = f"{waiting} of its events {one_or_many(waiting, 'waits', 'wait')} since {clock(since)}"
     if facts.kafka_error:
         yield Verdict(
@@ -38,7 +38,7 @@ def stream(facts: Facts) -> Iterator[Verdict]:
             "Kafka does not answer",
         )
         return
-    unled = [shelf.service for shelf in behind if not shelf.led]
+    unled = [outbox.service for outbox in behind if not outbox.led]
     if unled:
         named = " and ".join(unled)
         said, do, group = f"no relay leads for {named}", "Start one: `orderflow worker relay`", "no relay leads"
@@ -55,8 +55,8 @@ def stream(facts: Facts) -> Iterator[Verdict]:
     )
 
 
-def _stopped(partition: int, shelves: list[Shelf]) -> Verdict:
-    services = " and ".join(shelf.service for shelf in shelves)
+def _stopped(partition: int, outboxes: list[OutboxState]) -> Verdict:
+    services = " and ".join(outbox.service for outbox in outboxes)
     return Verdict(
         Cause.PARTITION_STOPPED,
         "wrong",
@@ -64,13 +64,13 @@ def _stopped(partition: int, shelves: list[Shelf]) -> Verdict:
         "so nothing is sent there.",
         f"`orderflow outbox republish --partition {partition}` sends the missing events again, and these after them; "
         "the order itself goes on.",
-        min((shelf.stopped_at for shelf in shelves if shelf.stopped_at is not None), default=None),
+        min((outbox.stopped_at for outbox in outboxes if outbox.stopped_at is not None), default=None),
         f"Kafka lost records of partition {partition}",
     )
 
 
-def _waits_for_the_relay(shelf: Shelf) -> bool:
-    return shelf.parked_error is None and shelf.stopped_partition is None
+def _waits_for_the_relay(outbox: OutboxState) -> bool:
+    return outbox.parked_error is None and outbox.stopped_partition is None
 
 
 def tracking(facts: Facts) -> Iterator[Verdict]:

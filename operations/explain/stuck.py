@@ -13,10 +13,10 @@ from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
-from operations.explain.causes import Verdict
-from operations.explain.facts import Source, status_of
+from operations.explain.causes import Source, Verdict
+from operations.explain.facts import status_of
 from operations.explain.gather import Sources, open_sources
-from operations.explain.verdict import judge
+from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import OrderStatus
 from orderflow.settings import SERVICES, Settings
@@ -68,7 +68,7 @@ async def look(settings: Settings, older_than_seconds: float) -> Stuck:
             async with turn:
                 found = await sources.gather(order_id)
             unread.update(found.facts.unread)
-            verdict = next((v for v in judge(found.facts) if v.kind in ("wrong", "waits")), None)
+            verdict = next((v for v in verdicts_on(found.facts) if v.kind in ("wrong", "waits")), None)
             if verdict is None or (verdict.since and found.facts.now - verdict.since < older_than):
                 return None
             return Member(order_id, status_of(found.facts), verdict)
@@ -114,7 +114,7 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
 
 
 def _is_at_work(order: OrderFact) -> bool:
-    return order.status == OrderStatus.APPROVED or order.pending_ship is not None
+    return order.status == OrderStatus.APPROVED or order.pending
 
 
 async def _listed(source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:

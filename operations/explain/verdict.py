@@ -1,23 +1,24 @@
 """From facts to a verdict: what an order waits for, in one sentence, and what to do, in another. Pure.
 
-``judge`` gives every verdict that holds, the most urgent first; there is always one. Nothing younger than ``GRACE``
-counts as late: an order in motion is moving.
+``verdicts_on`` gives every verdict that holds, the most urgent first; there is always one. Nothing younger than
+``GRACE`` counts as late: an order in motion is moving.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from operations.explain.causes import GRACE, Cause, Verdict
+from operations.explain.causes import GRACE, Cause, Source, Verdict
 from operations.explain.facts import Facts
 from operations.explain.leftovers import leftovers
 from operations.explain.stream import stream, tracking
 from operations.explain.work import steps, transition, workflow_task
 from operations.words import clock, short
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
+from orderflow.settings import SERVICES
 
 
-def judge(facts: Facts) -> list[Verdict]:
+def verdicts_on(facts: Facts) -> list[Verdict]:
     """Every verdict that holds, the most urgent first. Never empty."""
     found = [verdict for rule in _RULES for verdict in rule(facts)]
     # What stands beside trouble is still said: that its customer may act, that it is over.
@@ -56,12 +57,13 @@ def _temporal(facts: Facts) -> Iterator[Verdict]:
         "Start Temporal, or see the network between; nothing is lost, all workflows go on by themselves when it is "
         "back.",
         group="Temporal does not answer",
+        unread="temporal",
     )
 
 
 def _databases(facts: Facts) -> Iterator[Verdict]:
     needed = {"orders"} | {step.task_queue for step in (facts.run.steps if facts.run else ())}
-    for service in ("orders", "payments", "inventory"):
+    for service in SERVICES:
         error = facts.unread.get(service)
         if error is None:
             continue
@@ -72,20 +74,22 @@ def _databases(facts: Facts) -> Iterator[Verdict]:
                 f"It waits for the {service} database, which does not answer ({error}).",
                 f"Start the Postgres of {service}, or see the network between; what was accepted goes on by itself.",
                 group=f"the {service} database does not answer",
+                unread=service,
             )
         else:
-            yield _not_read(f"the {service} database", error)
+            yield _not_read(service, f"the {service} database", error)
     if "gateway" in facts.unread and not any(step.failure for step in (facts.run.steps if facts.run else ())):
-        yield _not_read("the payment gateway", facts.unread["gateway"])
+        yield _not_read("gateway", "the payment gateway", facts.unread["gateway"])
 
 
-def _not_read(what: str, error: str) -> Verdict:
+def _not_read(source: Source, what: str, error: str) -> Verdict:
     return Verdict(
         Cause.NOT_READ,
         "moving",
         f"What {what} knows of it is missing here: it does not answer ({error}).",
         f"See why {what} does not answer; this order does not wait for it now.",
         group=f"{what} does not answer",
+        unread=source,
     )
 
 
@@ -115,7 +119,7 @@ def _calm(facts: Facts, *, troubled: bool) -> Iterator[Verdict]:
     if run is None:
         return  # without Temporal nobody can do anything
     busy = run.steps or run.task or run.transition or run.untaken
-    actions = allowed_actions(order.status) if order.pending_ship is None else ()
+    actions = allowed_actions(order.status) if not order.pending else ()
     if order.status != OrderStatus.APPROVED and actions and not busy:
         until = f"; it expires at {clock(run.expires_at)}" if run.expires_at else ""
         until += f"; its last ship was refused: {short(facts.refused_ship)}" if facts.refused_ship else ""

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from operations.explain.causes import GRACE, Cause, Verdict
-from operations.explain.facts import Facts, Queue, Run, Step, late
+from operations.explain.facts import Facts, PendingStep, Queue, Run, late
 from operations.words import age, clock, one_or_many, short, times
+from orderflow.settings import SERVICES
 from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE
 
 #: A workflow task that a worker took and lost is given to another after 10 s.
@@ -77,7 +78,7 @@ def transition(facts: Facts) -> Iterator[Verdict]:
     failed = run.transition
     what = f"{failed.name} has failed {times(failed.attempt)}, last: {short(failed.failure)}"
     if failed.unavailable:
-        do = f"See why {_blamed(failed.failure, 'the orders database')} does not answer; {failed.name} is repeated "
+        do = f"See why {_blamed(failed.away, 'the orders database')} does not answer; {failed.name} is repeated "
     else:
         do = f"This is a bug or bad data: see the orders worker's log, fix and deploy; {failed.name} is repeated "
     yield Verdict(
@@ -106,7 +107,7 @@ def steps(facts: Facts) -> Iterator[Verdict]:
         yield from _step(facts, step)
 
 
-def _step(facts: Facts, step: Step) -> Iterator[Verdict]:
+def _step(facts: Facts, step: PendingStep) -> Iterator[Verdict]:
     service = _SERVICE.get(step.task_queue, f"the worker of {step.task_queue}")
     failed = f"{step.name} has failed {times(step.attempt - 1)}, last: {short(step.failure)}" if step.failure else ""
     if not step.started and late(facts, step.due_at):
@@ -122,7 +123,7 @@ def _step(facts: Facts, step: Step) -> Iterator[Verdict]:
         )
     elif step.failure is not None and step.attempt > 1:
         if step.unavailable:
-            blamed = _blamed(step.failure, f"the {step.task_queue} database")
+            blamed = _blamed(step.away, f"the {step.task_queue} database")
             do = f"See why {blamed} does not answer; the step is repeated {_again(facts.now, step.due_at)}"
         else:
             do = f"A bug, or a worker that died: see the log of the {step.task_queue} worker; the step is repeated "
@@ -161,12 +162,11 @@ def _nobody(facts: Facts, name: str, since: datetime) -> tuple[str, str]:
     return ago, busy
 
 
-def _blamed(failure: str, otherwise: str) -> str:
-    """Who does not answer: our Unavailable says ``<dependency>: <detail>``."""
-    dependency = failure.partition(": ")[0]
-    if dependency in ("orders", "payments", "inventory"):
-        return f"the {dependency} database"
-    return f"the {dependency}" if dependency == "payment gateway" else otherwise
+def _blamed(away: str | None, otherwise: str) -> str:
+    """Who does not answer; ``otherwise`` where the failure does not say."""
+    if away is None:
+        return otherwise
+    return f"the {away} database" if away in SERVICES else f"the {away}"
 
 
 def _again(now: datetime, moment: datetime) -> str:

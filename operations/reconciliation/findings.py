@@ -54,10 +54,19 @@ class Repair(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """A kind in words: what it means, and what is done about it or why nothing is."""
+    """A kind in words: what it means, and what is done about it.
+
+    ``report_only``: no repair is safe; ``remedy`` says why, or what people do.
+    """
 
     meaning: str
     remedy: str
+    report_only: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """The remedy as a report shows it."""
+        return f"Report only: {self.remedy}" if self.report_only else self.remedy
 
 
 ABOUT: Final[Mapping[Kind, About]] = {
@@ -81,7 +90,8 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.ROW_BEHIND_WORKFLOW: About(
         "The workflow saw a later status than the row has: the database lost a commit.",
-        "Report only: what was lost cannot be made up. Compare with the stream and restore it.",
+        "what was lost cannot be made up. Compare with the stream and restore it.",
+        report_only=True,
     ),
     Kind.CAPTURED_NOT_SHIPPED: About(
         "The money was taken and the order is not SHIPPED.",
@@ -98,11 +108,13 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.SHIPPED_NOT_CAPTURED: About(
         "The order is SHIPPED or COMPLETED and its payment is only held.",
-        "Report only: no command of a customer stands behind a capture.",
+        "no command of a customer stands behind a capture.",
+        report_only=True,
     ),
     Kind.AUTHORIZATION_LAPSING: About(
         "An authorization is so old that the card's issuer may soon drop it.",
-        "Report only: ship or cancel the order; a new authorization needs the customer.",
+        "ship or cancel the order; a new authorization needs the customer.",
+        report_only=True,
     ),
     Kind.MONEY_WITHOUT_PAYMENT: About(
         "The gateway holds or took money for a reference that has no payments row.",
@@ -116,7 +128,8 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.HOLD_MISSING: About(
         "The payments row says AUTHORIZED and the gateway holds nothing: it lapsed, or somebody released it there.",
-        "Report only: the capture will be refused; a new authorization needs the customer.",
+        "the capture will be refused; a new authorization needs the customer.",
+        report_only=True,
     ),
     Kind.RESERVATION_WITHOUT_ORDER: About(
         "Stock is reserved for an order that is CANCELLED or not there, and no workflow gives it back.",
@@ -128,23 +141,28 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.STOCK_DIFFERS: About(
         "A SKU's stock on hand is not the sum of its movements.",
-        "Report only: only a count in the warehouse tells which of the two is right.",
+        "only a count in the warehouse tells which of the two is right.",
+        report_only=True,
     ),
     Kind.RESERVED_DIFFERS: About(
         "A SKU's reserved stock is not the sum of its live reservations.",
-        "Report only: the write rule cannot cause it, so somebody wrote around it; find out who first.",
+        "the write rule cannot cause it, so somebody wrote around it; find out who first.",
+        report_only=True,
     ),
     Kind.WAITS_LONG: About(
         "An order has waited longer than a setting where it stands.",
-        "Report only: it goes on by itself when what it waits for is back, or somebody ships or completes it.",
+        "it goes on by itself when what it waits for is back, or somebody ships or completes it.",
+        report_only=True,
     ),
     Kind.OUTBOX_WAITS: About(
         "Events have waited longer than a setting for the relay.",
-        "Report only: start the relay, or see why Kafka does not take them; it catches up by itself.",
+        "start the relay, or see why Kafka does not take them; it catches up by itself.",
+        report_only=True,
     ),
     Kind.ORDER_PARKED: About(
         "Kafka refuses an event of an order even when it is sent alone; its later events wait.",
-        "Report only: see the error, change the topic's limits, and unpark the order.",
+        "see the error, change the topic's limits, and unpark the order.",
+        report_only=True,
     ),
 }
 

@@ -16,7 +16,7 @@ from operations.reconciliation.cases import unclear
 from operations.reconciliation.facts import Facts, Limits
 from operations.reconciliation.findings import Finding, Handled, Reconcile, Report
 from operations.reconciliation.repairs import RepairFailed, Repairs
-from operations.reconciliation.rules import judge
+from operations.reconciliation.rules import findings_in
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
@@ -71,12 +71,12 @@ class Reconciler:
         """One reconciliation. Raises Unavailable when one of the stores cannot be read: half a look tells nothing."""
         limits = limits_of(self._settings, request.older_than_seconds)
         facts = await self.look(limits)
-        findings = judge(facts, limits)
+        findings = findings_in(facts, limits)
         if findings:
             await asyncio.sleep(self._confirm_seconds)
             facts = await self.look(limits)
             before = {finding.key for finding in findings}
-            findings = [finding for finding in judge(facts, limits) if finding.key in before]
+            findings = [finding for finding in findings_in(facts, limits) if finding.key in before]
         handled = [await self._handle(finding, request.repair) for finding in findings]
         live = sum(run.state == "running" for run in facts.runs.values())
         return Report(

@@ -15,7 +15,7 @@ from activities.payments import PaymentActivities
 from operations.reconciliation.findings import ABOUT, Finding, Repair
 from orderflow.domain.commands import Command
 from orderflow.domain.errors import Problem
-from orderflow.domain.orders import OrderStatus, Reason
+from orderflow.domain.orders import OrderStatus, Reason, was_approved
 from orderflow.gateways.protocol import PaymentGateway
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
@@ -119,8 +119,7 @@ class Repairs:
                 version=0,
                 expires_at=placed.created_at + self._draft_ttl,
                 raw_signals=placed.raw_signals,
-                # A DRAFT has version 1: what was cancelled from DRAFT has version 2, and never was APPROVED.
-                was_approved=version > (2 if status == OrderStatus.CANCELLED else 1),
+                was_approved=was_approved(status, version),
             ),
         )
         await self._runs.start_again(

@@ -18,7 +18,7 @@ _NO_ROW: Final = "there is no order's row that says CANCELLED"
 _GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 
-def judge(facts: Facts, limits: Limits) -> list[Finding]:
+def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
     """Everything that is wrong, in the order of the kinds."""
     found = [finding for case in cases(facts, limits) for rule in _RULES for finding in rule(case)]
     found += _of_stock(facts)

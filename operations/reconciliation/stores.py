@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from activities.inventory import InventoryActivities
 from activities.payments import PaymentActivities
+from operations.reconciliation.findings import Reconcile, Report
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
 from orderflow.databases import open_databases
@@ -20,11 +21,14 @@ from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations
+from orderflow.temporal.client import connect
 from orderflow.temporal.runs import OrderRuns
 
 #: It compares whole tables, seldom: few connections, and time.
 _CONNECTIONS: Final = 2
 _COMMAND_SECONDS: Final = 60.0
+#: For who waits for it at a terminal.
+_ANSWER_WITHIN: Final = timedelta(seconds=10)
 
 
 class Stores:
@@ -48,10 +52,16 @@ class Stores:
         return Reconciler(settings, self.orders, self.payments, self.inventory, self.gateway, runs, repairs)
 
 
+async def reconcile(settings: Settings, request: Reconcile) -> Report:
+    """One reconciliation without a worker. Raises Unavailable when a database, Temporal or the gateway is away."""
+    client = await connect(settings, answer_within=_ANSWER_WITHIN)
+    async with open_stores(settings) as stores:
+        return await stores.reconciler(settings, client).run(request)
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """Everything that reconciliation reads, but for Temporal."""
-
+    """Everything that reconciliation reads, but for Temporal. Nothing is connected before it is asked."""
     async with (
         open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
         gateway_client(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,

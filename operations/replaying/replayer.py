@@ -4,6 +4,7 @@ No step is called and nothing is sent: a replay only compares what the code want
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,18 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from operations.explain.runs import RPC_TIMEOUT
 from operations.reconciliation.workflow import ReconcileWorkflow
 from operations.replaying.difference import Difference, difference
+from orderflow.settings import Settings
 from orderflow.temporal.answering import answering
+from orderflow.temporal.client import connect
 from orderflow.temporal.interceptor import StepInterceptor
+from orderflow.temporal.names import ORDER_WORKFLOW
 from workflows.order_workflow import OrderWorkflow
 
 #: Histories that are fetched at once.
@@ -126,6 +132,36 @@ async def failing_task(history: WorkflowHistory) -> list[HistoryEvent]:
     return list(history.events[starts[low] + 1 : ends[low]]) if starts else list(history.events)
 
 
+async def replay_order(settings: Settings, workflow_id: str, run_id: str | None = None) -> Replayed:
+    """Replay one workflow's latest run (or that run) of Temporal. Raises NoHistory and Unavailable."""
+    return await replay(of_workflow(await _connect(settings), workflow_id, run_id))
+
+
+async def replay_query(settings: Settings, query: str) -> Replayed:
+    """Replay every run that a visibility query gives. Raises BadHistory and Unavailable."""
+    return await replay(of_query(await _connect(settings), query))
+
+
+async def replay_files(paths: Sequence[Path]) -> Replayed:
+    """Replay what ``temporal workflow show --output json`` wrote. Raises BadHistory at the first that is none."""
+    return await replay(of_files(paths))
+
+
+async def history_of(settings: Settings, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:
+    """One run's history, the latest by default. Raises NoHistory and Unavailable."""
+    return await fetch(await _connect(settings), workflow_id, run_id)
+
+
+def quiet_sdk() -> None:
+    """Have the SDK log nothing, from here on in this process: a failed replay is told once, by who asked for it."""
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
+
+
+async def _connect(settings: Settings) -> Client:
+    return await connect(settings, answer_within=RPC_TIMEOUT)
+
+
 async def of_files(paths: Sequence[Path]) -> AsyncIterator[WorkflowHistory]:
     """Histories as ``temporal workflow show --output json`` gives them. Raises BadHistory."""
     for path in paths:
@@ -195,4 +231,4 @@ async def _fetched(client: Client, batch: Sequence[tuple[str, str]]) -> list[Wor
 def since_query(now: datetime, since: timedelta) -> str:
     """Orders whose run was started or closed within ``since``."""
     earliest = (now - since).astimezone(UTC).isoformat()
-    return f"WorkflowType = 'OrderWorkflow' AND (StartTime >= '{earliest}' OR CloseTime >= '{earliest}')"
+    return f"WorkflowType = '{ORDER_WORKFLOW}' AND (StartTime >= '{earliest}' OR CloseTime >= '{earliest}')"

@@ -91,14 +91,12 @@ LIFECYCLE = Lifecycle(
 CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")
 
 
+def was_approved(status: str | None, version: int) -> bool:
+    """Whether an order whose row says this has ever been APPROVED: whether money or stock may be held for it."""
+    # A DRAFT has version 1: what was cancelled from DRAFT has version 2.
+    return version > (2 if status == OrderStatus.CANCELLED else 1)
+
+
 def allowed_actions(status: str | None) -> tuple[str, ...]:
     """What a client may ask of an order in ``status``."""
     return tuple(command for command in LIFECYCLE.allowed(status) if command in CUSTOMER_COMMANDS)
-
-
-def was_approved(status: str | None, version: int) -> bool:
-    """Whether an order with this row ever was APPROVED, so that money or stock may be held for it.
-
-    A DRAFT has version 1: what was cancelled as one has version 2.
-    """
-    return version > (2 if status == OrderStatus.CANCELLED else 1)

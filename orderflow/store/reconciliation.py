@@ -127,6 +127,11 @@ class OrderFact:
     pending_ship: str | None = None
     pending_since: datetime | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether a ship waits for its capture: nothing else may be asked of the order meanwhile."""
+        return self.pending_ship is not None
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentFact:

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from orderflow.settings import Settings
+from orderflow.stream.answering import answering
 from orderflow.stream.clients import connection_options, make_reader
 from orderflow.stream.topic import partitions_of
 
@@ -56,8 +57,13 @@ class GroupLag:
 async def group_lags(settings: Settings, groups: Sequence[str] = ()) -> list[GroupLag]:
     """The lag of ``groups``, or of every group that has committed offsets of the topic, and the tracking's.
 
-    Raises KafkaError or OSError when the brokers do not answer, NoTopic when they have no such topic.
+    Raises Unavailable when the brokers do not answer, NoTopic when they have no such topic.
     """
+    async with answering():
+        return await _group_lags(settings, groups)
+
+
+async def _group_lags(settings: Settings, groups: Sequence[str]) -> list[GroupLag]:
     topic = settings.kafka_topic
     admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=REQUEST_MILLISECONDS)
     try:

@@ -114,7 +114,7 @@ async def missing(
     """The events of ``source`` that were published to ``partition`` and are not there, by order and version.
 
     A log loses its end, so the first that is missing is looked for by halving, and all behind it are missing too.
-    Raises KafkaError or OSError when the brokers do not answer.
+    Inside ``open_topic``, which says so when the brokers do not answer.
     """
     positions = await truncation.in_partition(database, partition, retention)
     low, high = 0, len(positions)
@@ -135,7 +135,7 @@ async def move_back(database: Database, positions: Sequence[Position]) -> int:
 async def go_on(database: Database, topic: Topic, source: str, retention: timedelta) -> tuple[list[int], list[int]]:
     """Let each stopped partition go on where the last event that counts as published is there.
 
-    The partitions that go on, and those that still stand. Raises KafkaError or OSError when no broker answers.
+    The partitions that go on, and those that still stand. Inside ``open_topic``, as above.
     """
     acknowledged = await truncation.last_acknowledged(database, retention)
     last = {position.partition: position for position in acknowledged}

@@ -19,6 +19,7 @@ from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.outbox import Published
 from orderflow.store.truncation import Position
+from orderflow.stream.answering import answering
 from orderflow.telemetry.origin import about_order
 
 #: For the records of a look.
@@ -88,13 +89,14 @@ class Topic:
 
 @asynccontextmanager
 async def open_topic(make_reader: Callable[[], AIOKafkaConsumer], topic: str) -> AsyncIterator[Topic]:
-    """The topic, to look at records. Raises KafkaError or OSError when no broker answers."""
-    consumer = make_reader()
-    try:
-        await consumer.start()
-        yield Topic(consumer, topic)
-    finally:
-        await consumer.stop()
+    """The topic, to look at records. Raises Unavailable when no broker answers, also while it is looked at."""
+    async with answering():
+        consumer = make_reader()
+        try:
+            await consumer.start()
+            yield Topic(consumer, topic)
+        finally:
+            await consumer.stop()
 
 
 class TopicComparison:
@@ -119,7 +121,7 @@ class TopicComparison:
     async def check(self, unrecorded: Sequence[Published] = ()) -> frozenset[int]:
         """The partitions that stand still, after a look at every other one.
 
-        ``unrecorded``: acknowledged, and not in the database yet. Raises KafkaError, OSError or Unavailable.
+        ``unrecorded``: acknowledged, and not in the database yet. Raises Unavailable.
         """
         stopped = await truncation.stopped(self._database)
         last = {

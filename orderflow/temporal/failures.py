@@ -11,6 +11,8 @@ from typing import Final
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 
+#: The type of our "no answer" in Temporal; its one detail is who gave none.
+UNAVAILABLE: Final = "unavailable"
 MOST_BYTES: Final = 4096
 #: The error that was raised, what led to it, and what led to that.
 _LINKS: Final = 3

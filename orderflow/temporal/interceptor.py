@@ -13,6 +13,7 @@ from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.telemetry.meters import is_on
 from orderflow.telemetry.metrics import STEP_RETRIES, STEP_SECONDS
 from orderflow.telemetry.origin import identify, origin_of
+from orderflow.temporal.failures import UNAVAILABLE
 
 
 class StepInterceptor(Interceptor):
@@ -38,7 +39,7 @@ class _Step(ActivityInboundInterceptor):
                 str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True
             ) from error
         except Unavailable as error:
-            raise ApplicationError(str(error), type="unavailable") from error
+            raise ApplicationError(str(error), error.dependency, type=UNAVAILABLE) from error
 
 
 class _MeasuredStep(ActivityInboundInterceptor):

@@ -10,10 +10,14 @@ INVENTORY_QUEUE: Final = "inventory"
 
 #: A search attribute of an order, of type Keyword. Nothing in Temporal names its customer.
 ORDER_STATUS: Final = "OrderStatus"
-
+SEARCH_ATTRIBUTES: Final = (ORDER_STATUS,)
 
 #: The workflow type of an order.
 ORDER_WORKFLOW: Final = "OrderWorkflow"
+
+#: Summaries, which tell the workflow's timer and the record of a refused ship apart: Temporal has no other name for them.
+AGAIN_TIMER: Final = "a step that failed is started again"
+SHIP_REFUSED: Final = "ship refused"
 
 
 def workflow_id(order_id: UUID) -> str:

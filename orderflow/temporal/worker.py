@@ -20,6 +20,12 @@ from orderflow.temporal.interceptor import StepInterceptor
 log = structlog.get_logger(__name__)
 
 
+def steps_of(contract: type, steps: object) -> list[Callable[..., Any]]:
+    """The activities that ``steps`` implements: the abstract methods of its ``contract``, in its order."""
+    missing: frozenset[str] = contract.__abstractmethods__  # type: ignore[attr-defined]
+    return [getattr(steps, name) for name in vars(contract) if name in missing]
+
+
 def make_worker(
     client: Client,
     settings: Settings,
@@ -44,12 +50,6 @@ def make_worker(
         graceful_shutdown_timeout=timedelta(seconds=settings.worker_graceful_shutdown_seconds),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=settings.worker_sticky_timeout_seconds),
     )
-
-
-def steps_of(contract: type, steps: object) -> list[Callable[..., Any]]:
-    """The activities that ``steps`` implements: the abstract methods of its ``contract``, in its order."""
-    missing: frozenset[str] = contract.__abstractmethods__  # type: ignore[attr-defined]
-    return [getattr(steps, name) for name in vars(contract) if name in missing]
 
 
 async def serve_queue(

@@ -18,7 +18,7 @@ from rich.console import Console
 from cli.pages import explain as pages
 from operations.explain.gather import Found, open_sources
 from operations.explain.stuck import look
-from operations.explain.verdict import judge
+from operations.explain.verdict import verdicts_on
 from orderflow.settings import Service, Settings
 from orderflow.stack.environment import running_settings
 from orderflow.stack.stack import EmbeddedStack
@@ -56,14 +56,14 @@ async def explains(terminal: Terminal, order_id: str, cause: str, *, typed: bool
     async def there() -> bool:
         async with open_sources(_settings(terminal)) as sources:
             found[:] = [await sources.gather(UUID(order_id))]
-        return judge(found[0].facts)[0].cause == cause
+        return verdicts_on(found[0].facts)[0].cause == cause
 
     with contextlib.suppress(TimeoutError):  # what it is instead is said below
         await until(there, seconds=LATE_SECONDS, every=0.2)
     if typed:
         story = await explained(terminal, order_id)
     else:
-        story = pages.story_document(found[0].facts, found[0].lines, judge(found[0].facts))
+        story = pages.story_document(found[0].facts, found[0].lines, verdicts_on(found[0].facts))
     assert story["verdict"]["cause"] == cause, json.dumps(story, indent=1)
     return story
 
@@ -123,7 +123,7 @@ async def settles(stack: EmbeddedStack, order_id: str, cause: str) -> Found:
         async def settled() -> bool:
             found[:] = [await sources.gather(UUID(order_id))]
             late = [line for line in found[0].lines if "; not tracked" in line.what or "not on Kafka yet" in line.what]
-            return judge(found[0].facts)[0].cause == cause and not late
+            return verdicts_on(found[0].facts)[0].cause == cause and not late
 
         try:
             await until(settled, seconds=LATE_SECONDS, every=0.1)
@@ -158,7 +158,9 @@ _SLOW = re.compile(rf" taken, after {_SPAN}$")
 def page(found: Found) -> str:
     """What ``order explain`` prints, with placeholders for ids, times and spans."""
     said = StringIO()
-    Console(file=said, width=COLUMNS).print(pages.story(found.facts, found.lines, judge(found.facts)), soft_wrap=True)
+    Console(file=said, width=COLUMNS).print(
+        pages.story(found.facts, found.lines, verdicts_on(found.facts)), soft_wrap=True
+    )
     return with_placeholders(said.getvalue())
 
 

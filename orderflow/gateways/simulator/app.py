@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from orderflow.gateways.simulator.counting import Counting, Outcome
+from orderflow.gateways.simulator.counting import CallOutcome, Counting
 from orderflow.gateways.simulator.decisions import Behaviour, Decisions
 from orderflow.gateways.simulator.faults import Breakage
 from orderflow.gateways.simulator.ledger import Answer, Call, Ledger, Operation
@@ -68,11 +68,11 @@ class Gateway:
 
     async def operate(self, operation: Operation, request: Request) -> Response:
         """Authorize, capture, void or refund."""
-        with self._counting.call(operation) as watch:
+        with self._counting.call(operation) as counted:
             try:
                 call = await read_call(request, operation, self._decisions)
             except InvalidRequest:
-                watch.outcome = Outcome.INVALID
+                counted.outcome = CallOutcome.INVALID
                 raise
             await asyncio.sleep(self._breakage.faults.delay_seconds)
             if self._fails(call):
@@ -84,7 +84,7 @@ class Gateway:
             answer = self._ledger.perform(call, lose_answer=lost)
             if first and behaviour is Behaviour.SLOW:
                 await asyncio.sleep(self._slow_seconds)
-            watch.outcome = _outcome(answer, lost=lost)
+            counted.outcome = _outcome(answer, lost=lost)
             if lost:
                 return _refusal(500, "answer_lost", "Something went wrong.")
             headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
@@ -130,12 +130,12 @@ class Gateway:
         return self._counting.page()
 
 
-def _outcome(answer: Answer, *, lost: bool) -> Outcome:
+def _outcome(answer: Answer, *, lost: bool) -> CallOutcome:
     if lost:
-        return Outcome.LOST
+        return CallOutcome.LOST
     if answer.replayed:
-        return Outcome.REPLAYED
-    return Outcome.OK if answer.status < HTTPStatus.BAD_REQUEST else Outcome.REFUSED
+        return CallOutcome.REPLAYED
+    return CallOutcome.OK if answer.status < HTTPStatus.BAD_REQUEST else CallOutcome.REFUSED
 
 
 def _refusal(status: int, code: str, detail: str) -> Response:

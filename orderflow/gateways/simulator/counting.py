@@ -34,7 +34,7 @@ METRICS: Final = (
 )
 
 
-class Outcome(StrEnum):
+class CallOutcome(StrEnum):
     """What came of a call."""
 
     OK = "ok"
@@ -45,11 +45,11 @@ class Outcome(StrEnum):
     INVALID = "invalid"
 
 
-class Watch:
+class CountedCall:
     """One call, which has failed until ``outcome`` says otherwise."""
 
     def __init__(self) -> None:
-        self.outcome = Outcome.FAILED
+        self.outcome = CallOutcome.FAILED
 
 
 class Counting:
@@ -65,19 +65,19 @@ class Counting:
         )
         for operation in Operation:  # so that the first of its kind is an increase
             self._seconds.labels(operation)
-            for outcome in Outcome:
+            for outcome in CallOutcome:
                 self._requests.labels(operation, outcome)
 
     @contextmanager
-    def call(self, operation: Operation) -> Iterator[Watch]:
-        """Around one call: count it by the outcome that its watch has at the end."""
+    def call(self, operation: Operation) -> Iterator[CountedCall]:
+        """Around one call: count it by the outcome that it has at the end."""
         started_at = time.perf_counter()
-        watch = Watch()
+        counted = CountedCall()
         try:
-            yield watch
+            yield counted
         finally:
             self._seconds.labels(operation).observe(time.perf_counter() - started_at)
-            self._requests.labels(operation, watch.outcome).inc()
+            self._requests.labels(operation, counted.outcome).inc()
 
     def page(self) -> Response:
         """The answer to a scrape."""

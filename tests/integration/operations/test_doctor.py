@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from operations.doctor import checks
-from operations.doctor.checks import Check, Line, clock, now, run_all
+from operations.doctor.checks import Check, Checked, clock, now, run_all
 from support.api import a_namespace
 from support.stack import MIGRATIONS, Databases
 from support.terminal import Terminal
@@ -78,15 +78,15 @@ async def test_a_queue_that_nobody_polls_and_a_namespace_that_is_not_there(
 async def test_a_check_that_hangs_or_breaks_is_a_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "DEADLINE_SECONDS", 0.05)
 
-    async def hangs() -> Sequence[Line]:
+    async def hangs() -> Sequence[Checked]:
         await asyncio.Event().wait()
         return []
 
-    async def breaks() -> Sequence[Line]:
+    async def breaks() -> Sequence[Checked]:
         raise KeyError("x")
 
-    async def works() -> Sequence[Line]:
-        return [Line("works", True, "fine")]
+    async def works() -> Sequence[Checked]:
+        return [Checked("works", True, "fine")]
 
     lines = await run_all([Check("hangs", hangs, "a"), Check("breaks", breaks, "b"), Check("works", works, "c")])
     assert [(line.about, line.ok) for line in lines] == [("hangs", False), ("breaks", False), ("works", True)]

@@ -167,7 +167,7 @@ async def test_postgres_is_reached_by_its_url(authority: Authority, databases: D
     verified = {"sslmode": "verify-full", "sslrootcert": authority.cert("ca")}
     client = {"sslcert": authority.cert("client"), "sslkey": authority.key("client")}
     async with postgres_tls(databases.admin, authority.server_context(mutual=True)) as port:
-        said: list[bootstrap.Step] = []
+        said: list[bootstrap.SetupStep] = []
         await bootstrap.setup_database(
             "orders",
             admin_url=through(databases.admin, port, **verified, **client),

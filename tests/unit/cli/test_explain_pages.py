@@ -10,10 +10,10 @@ from rich.console import Console, RenderableType
 
 from cli.pages import explain as pages
 from operations.explain.causes import Cause, Verdict
-from operations.explain.facts import Facts, Line, Run
+from operations.explain.facts import Facts, Run, StoryLine
 from operations.explain.lines import of_gateway, of_stream, of_trail
 from operations.explain.stuck import Member, Stuck, group
-from operations.explain.verdict import judge
+from operations.explain.verdict import verdicts_on
 from operations.words import duration, short
 from orderflow.gateways.lookup import GatewayCall, GatewayPayment
 from orderflow.store.reconciliation import OrderFact
@@ -58,8 +58,11 @@ def test_a_long_text_is_cut_and_put_on_one_line() -> None:
 
 
 def test_the_story_has_the_verdict_on_top_and_the_time_since_the_line_before() -> None:
-    lines = [Line(ago(90), "temporal", "workflow started"), Line(ago(1.5), "orders", "ORDER_CREATED [bold]", True)]
-    page = shown(pages.story(FACTS, lines, judge(FACTS)))
+    lines = [
+        StoryLine(ago(90), "temporal", "workflow started"),
+        StoryLine(ago(1.5), "orders", "ORDER_CREATED [bold]", True),
+    ]
+    page = shown(pages.story(FACTS, lines, verdicts_on(FACTS)))
     first, second = page.index("waits for its customer"), page.index("workflow started")
     assert first < second
     assert "2026-11-23 11:58:30.000" in page
@@ -69,7 +72,7 @@ def test_the_story_has_the_verdict_on_top_and_the_time_since_the_line_before() -
 
 def test_a_story_of_nothing_has_no_table() -> None:
     facts = Facts(ORDER, NOW, run=Run("missing"))
-    assert "time (UTC)" not in shown(pages.story(facts, [], judge(facts)))
+    assert "time (UTC)" not in shown(pages.story(facts, [], verdicts_on(facts)))
 
 
 def test_an_order_is_over_when_its_row_is_final_or_was_refused_and_its_workflow_has_ended() -> None:
@@ -84,8 +87,8 @@ def test_an_order_is_over_when_its_row_is_final_or_was_refused_and_its_workflow_
 
 
 def test_the_story_for_programs() -> None:
-    lines = [Line(ago(2), "temporal", "workflow started"), Line(ago(1.5), "orders", "ORDER_CREATED", True)]
-    document = json.loads(json.dumps(pages.story_document(FACTS, lines, judge(FACTS))))
+    lines = [StoryLine(ago(2), "temporal", "workflow started"), StoryLine(ago(1.5), "orders", "ORDER_CREATED", True)]
+    document = json.loads(json.dumps(pages.story_document(FACTS, lines, verdicts_on(FACTS))))
     assert document["status"] == "DRAFT"
     assert document["verdict"]["cause"] == "customer"
     assert [line["after_seconds"] for line in document["timeline"]] == [None, 0.5]
@@ -94,7 +97,7 @@ def test_the_story_for_programs() -> None:
 
 def test_a_source_that_was_not_read_is_named_once() -> None:
     facts = Facts(ORDER, NOW, unread={"gateway": "no answer"}, run=FACTS.run, order=FACTS.order)
-    assert shown(pages.story(facts, [], judge(facts))).count("no answer") == 1
+    assert shown(pages.story(facts, [], verdicts_on(facts))).count("no answer") == 1
 
 
 def member(number: int, cause: Cause, what: str, seconds: float | None) -> Member:
@@ -174,7 +177,7 @@ def test_both_refusals_are_told_and_a_door_with_nothing_behind_it_is_no_refusal(
     [line] = of_trail("orders", Trail((event,), (), RELAY))
     assert line.what.endswith("CANCELLED (payment: payment_declined, inventory: out_of_stock), version 3")
 
-    def shut(status: str) -> Line:
+    def shut(status: str) -> StoryLine:
         problem = {"slug": "illegal_transition", "detail": f"Cannot void: it is {status}.", "current_status": status}
         [line] = of_trail("payments", Trail((), (Asked("w:void", "void", problem, ago(2)),), RELAY))
         return line

@@ -1,4 +1,4 @@
-"""The demo's plan, its watch on the stream, and its figures."""
+"""The demo's plan, its follower on the stream, and its figures."""
 
 import asyncio
 from dataclasses import replace
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from operations.bulk.csv_files import read_baskets
 from operations.demo.evidence import Evidence
+from operations.demo.follower import Follower
 from operations.demo.measure import measure, percentile
 from operations.demo.plan import Intent, make_plan
 from operations.demo.run import Story
-from operations.demo.watch import Watch
 from support.evidence import COMPLETED, DECLINED, WAITING, sound_evidence
 from support.paths import ROOT
 
@@ -52,36 +52,36 @@ def test_the_usual_demo_runs_out_of_some_stock_and_lacks_two_skus() -> None:
 
 
 async def test_the_watch_hears_of_an_order_once_it_is_decided() -> None:
-    watch = Watch()
-    waiting = asyncio.create_task(watch.until(COMPLETED, {"FULFILLING", "CANCELLED"}, seconds=10))
+    follower = Follower()
+    waiting = asyncio.create_task(follower.until(COMPLETED, {"FULFILLING", "CANCELLED"}, seconds=10))
     for seen in sound_evidence().stream[:3]:
         assert not waiting.done()
-        watch.take([seen])
+        follower.take([seen])
         await asyncio.sleep(0)
     assert await asyncio.wait_for(waiting, 5) == "FULFILLING"
 
 
 async def test_an_older_event_changes_nothing() -> None:
-    watch, stream = Watch(), sound_evidence().stream
-    watch.take(stream[::-1])
-    assert watch.statuses == {COMPLETED: "COMPLETED", DECLINED: "CANCELLED", WAITING: "FULFILLING"}
-    assert watch.records == len(stream)
+    follower, stream = Follower(), sound_evidence().stream
+    follower.take(stream[::-1])
+    assert follower.statuses == {COMPLETED: "COMPLETED", DECLINED: "CANCELLED", WAITING: "FULFILLING"}
+    assert follower.records == len(stream)
     with pytest.raises(TimeoutError):
-        await watch.until(WAITING, {"CANCELLED"}, seconds=0.01)
+        await follower.until(WAITING, {"CANCELLED"}, seconds=0.01)
 
 
 def test_the_watch_counts_what_it_cannot_read() -> None:
-    watch, stream = Watch(), sound_evidence().stream
-    watch.take([replace(stream[0], envelope=None)])
-    assert (watch.records, watch.statuses) == (1, {})
+    follower, stream = Follower(), sound_evidence().stream
+    follower.take([replace(stream[0], envelope=None)])
+    assert (follower.records, follower.statuses) == (1, {})
 
 
 def test_the_watch_leaves_out_what_happened_before() -> None:
     stream = sound_evidence().stream
     last = max(seen.envelope.recorded_at for seen in stream if seen.envelope)
-    watch = Watch(since=last)
-    watch.take(stream)
-    assert (watch.records, watch.statuses) == (1, {COMPLETED: "COMPLETED"})
+    follower = Follower(since=last)
+    follower.take(stream)
+    assert (follower.records, follower.statuses) == (1, {COMPLETED: "COMPLETED"})
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

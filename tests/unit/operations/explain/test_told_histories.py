@@ -1,14 +1,26 @@
 """A workflow's history in words: what is said of the recorded histories, and what is seen to be under way in them."""
 
+import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.history.v1 import HistoryEvent, TimerStartedEventAttributes
+from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from operations.explain.decoding import is_unavailable, words
+from operations.explain.decoding import is_unavailable, who_is_away, words
 from operations.explain.history import Told, tell
+from orderflow.domain.errors import Unavailable
+from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.failures import UNAVAILABLE
+from orderflow.temporal.interceptor import StepInterceptor
+from orderflow.temporal.names import AGAIN_TIMER, DRAFT_TIMER
 from tools.histories.golden import files, load
 
 
@@ -100,3 +112,52 @@ def test_a_failure_is_told_once_with_what_lies_below() -> None:
     assert is_unavailable(cut)
     assert words(Failure(message="a", cause=Failure(message="a", cause=Failure(message="b")))) == "a; b"
     assert not is_unavailable(Failure(message="KeyError"))
+
+
+def test_a_failure_says_by_its_type_and_detail_who_is_away() -> None:
+    details = Payloads(payloads=[Payload(data=b'"payment gateway"')])
+    told = ApplicationFailureInfo(type=UNAVAILABLE, details=details)
+    below = Failure(message="something else: entirely", application_failure_info=told)
+    assert is_unavailable(below)
+    assert who_is_away(Failure(message="Failure exceeds size limit.", cause=below)) == "payment gateway"
+    assert who_is_away(Failure(message="payments: refused")) is None
+
+
+async def test_what_raises_unavailable_in_a_step_names_who_is_away_in_the_history() -> None:
+    async def step() -> None:
+        raise Unavailable("payment gateway", "HTTP 503")
+
+    class Steps(ActivityInboundInterceptor):
+        async def execute_activity(self, input: Any) -> Any:
+            return await step()
+
+    environment = ActivityEnvironment()
+    failure = Failure()
+    intercepted = StepInterceptor().intercept_activity(Steps(cast(Any, None)))
+    request = ExecuteActivityInput(fn=step, args=(), executor=None, headers={})
+    with pytest.raises(ApplicationError) as raised:
+        await environment.run(intercepted.execute_activity, request)
+    DATA_CONVERTER.failure_converter.to_failure(raised.value, DATA_CONVERTER.payload_converter, failure)
+    assert (is_unavailable(failure), who_is_away(failure)) == (True, "payment gateway")
+    assert words(failure) == "payment gateway: HTTP 503"
+
+
+def test_the_timer_before_a_step_that_failed_is_a_bug_until_it_fires() -> None:
+    def timer(number: int, about: str) -> HistoryEvent:
+        said = Payload(data=json.dumps(about).encode())
+        started = TimerStartedEventAttributes(timer_id=str(number))
+        return HistoryEvent(
+            event_id=number,
+            event_type=EventType.EVENT_TYPE_TIMER_STARTED,
+            timer_started_event_attributes=started,
+            user_metadata=UserMetadata(summary=said),
+        )
+
+    story = tell([timer(1, DRAFT_TIMER), timer(2, AGAIN_TIMER)])
+    assert (story.bug, story.expires_at is not None) == (AGAIN_TIMER, True)
+    assert tell([timer(1, "another")]).bug is None
+
+
+def test_refusals_are_called_by_what_they_refuse() -> None:
+    assert "ship: refused (capture_refused)" in whats(told("capture_refused_then_shipped"))
+    assert any(line.startswith("place: refused") for line in whats(told("placing_refused")))

@@ -10,17 +10,17 @@ from operations.explain.causes import Cause, Verdict
 from operations.explain.facts import (
     Facts,
     Money,
+    OutboxState,
+    PendingStep,
     Queue,
     Run,
-    Shelf,
     Source,
-    Step,
     Task,
     Tracked,
     Transition,
     Untaken,
 )
-from operations.explain.verdict import judge
+from operations.explain.verdict import verdicts_on
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -37,11 +37,17 @@ def row(status: str, version: int = 2, since: float = 60, pending_ship: str | No
     return OrderFact(ORDER, status, version, ago(120), ago(since), pending_ship, pending_since)
 
 
-def step(name: str = "authorize_payment", queue: str = "payments", **changes: object) -> Step:
-    return replace(Step(name, queue, 1, ago(40), ago(40)), **changes)  # type: ignore[arg-type]
+def step(name: str = "authorize_payment", queue: str = "payments", **changes: object) -> PendingStep:
+    return replace(PendingStep(name, queue, 1, ago(40), ago(40)), **changes)  # type: ignore[arg-type]
 
 
-FAILING = step(attempt=8, due_at=NOW + timedelta(seconds=7), failure="payment gateway: refused", unavailable=True)
+FAILING = step(
+    attempt=8,
+    due_at=NOW + timedelta(seconds=7),
+    failure="payment gateway: refused",
+    unavailable=True,
+    away="payment gateway",
+)
 RUNS = Run("running", ago(120), "APPROVED", run_id="r")
 DRAFT = Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", expires_at=NOW + timedelta(hours=1)), order=row("DRAFT", 1))
 APPROVED = Facts(ORDER, NOW, run=RUNS, order=row("APPROVED"))
@@ -165,7 +171,7 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "why the payment gateway does not answer; the step is repeated by itself, next at 2026-11-23 12:00:07Z",
     ),
     "the payments database is down": (
-        with_run(APPROVED, steps=(replace(FAILING, failure="payments: refused"),)),
+        with_run(APPROVED, steps=(replace(FAILING, failure="payments: refused", away="payments"),)),
         Cause.STEP_FAILS,
         "last: payments: refused",
         "why the payments database does not answer",
@@ -246,32 +252,41 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "(commit)",
     ),
     "Kafka is away": (
-        replace(DONE, shelves=(Shelf("orders", 2, ago(30)), Shelf("payments", 1, ago(40))), kafka_error=NO_ANSWER),
+        replace(
+            DONE,
+            outboxes=(OutboxState("orders", 2, ago(30)), OutboxState("payments", 1, ago(40))),
+            kafka_error=NO_ANSWER,
+        ),
         Cause.KAFKA_AWAY,
         "3 of its events wait since 2026-11-23 11:59:20Z, and Kafka does not answer (connection refused)",
         "Start Kafka",
     ),
     "no relay leads": (
-        replace(DONE, shelves=(Shelf("orders", 1, ago(30), led=False),)),
+        replace(DONE, outboxes=(OutboxState("orders", 1, ago(30), led=False),)),
         Cause.RELAY_AWAY,
         "1 of its events waits since 2026-11-23 11:59:30Z, no relay leads for orders",
         "`orderflow worker relay`",
     ),
     "the relay does not publish": (
-        replace(DONE, shelves=(Shelf("orders", 1, ago(30)),)),
+        replace(DONE, outboxes=(OutboxState("orders", 1, ago(30)),)),
         Cause.RELAY_AWAY,
         "a relay leads, and Kafka answers",
         "relay's log",
     ),
-    "an event of this moment": (replace(DONE, shelves=(Shelf("orders", 1, ago(1)),)), Cause.DONE, "Done", "Nothing"),
+    "an event of this moment": (
+        replace(DONE, outboxes=(OutboxState("orders", 1, ago(1)),)),
+        Cause.DONE,
+        "Done",
+        "Nothing",
+    ),
     "parked": (
-        replace(DONE, shelves=(Shelf("orders", 2, ago(60), 4, "MessageSizeTooLarge", ago(50)),)),
+        replace(DONE, outboxes=(OutboxState("orders", 2, ago(60), 4, "MessageSizeTooLarge", ago(50)),)),
         Cause.PARKED,
         "Kafka refuses version 4 (MessageSizeTooLarge)",
         "unpark",
     ),
     "behind lost records": (
-        replace(DONE, shelves=(Shelf("orders", 1, ago(60), stopped_partition=7, stopped_at=ago(50)),)),
+        replace(DONE, outboxes=(OutboxState("orders", 1, ago(60), stopped_partition=7, stopped_at=ago(50)),)),
         Cause.PARTITION_STOPPED,
         "orders events wait for people: Kafka lost records of partition 7",
         "`orderflow outbox republish --partition 7`",
@@ -302,7 +317,7 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_verdict_names_the_cause_and_says_what_to_do(name: str) -> None:
     facts, cause, waits_for, do = CASES[name]
-    verdicts = judge(facts)
+    verdicts = verdicts_on(facts)
     # What is merely missing stands last: the order does not wait for it.
     verdict = verdicts[-1 if cause is Cause.NOT_READ else 0]
     assert verdict.cause is cause, verdicts
@@ -322,14 +337,14 @@ def causes(verdicts: list[Verdict]) -> list[Cause]:
 
 
 def test_what_stands_beside_trouble_is_said_too() -> None:
-    facts = replace(DRAFT, shelves=(Shelf("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
-    assert causes(judge(facts)) == [Cause.KAFKA_AWAY, Cause.CUSTOMER]
+    facts = replace(DRAFT, outboxes=(OutboxState("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
+    assert causes(verdicts_on(facts)) == [Cause.KAFKA_AWAY, Cause.CUSTOMER]
 
 
 def test_the_most_urgent_stands_first() -> None:
     facts = with_run(APPROVED, steps=(FAILING, step("reserve_inventory", "inventory")))
-    facts = replace(facts, shelves=(Shelf("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
-    assert causes(judge(unread(facts, "payments"))) == [
+    facts = replace(facts, outboxes=(OutboxState("orders", 1, ago(30)),), kafka_error=NO_ANSWER)
+    assert causes(verdicts_on(unread(facts, "payments"))) == [
         Cause.DATABASE_AWAY,
         Cause.STEP_NOT_TAKEN,
         Cause.STEP_FAILS,
@@ -341,15 +356,15 @@ def test_a_step_at_work_is_not_taken_for_a_contradiction() -> None:
     void = step("void_payment", attempt=3, failure="payment gateway: refused", unavailable=True, due_at=NOW)
     facts = with_run(replace(APPROVED, order=row("CANCELLED", 3)), status="CANCELLED", steps=(void,))
     facts = replace(facts, payment=PaymentFact(ORDER, "VOIDING", 2, ago(100), ago(60)))
-    assert causes(judge(facts)) == [Cause.STEP_FAILS]
+    assert causes(verdicts_on(facts)) == [Cause.STEP_FAILS]
 
 
 def test_nothing_in_motion_is_trouble() -> None:
     facts = with_run(APPROVED, steps=(step(due_at=ago(2)),), task=Task(1, ago(1)))
-    facts = replace(facts, shelves=(Shelf("orders", 1, ago(2), led=False),), tracked=Tracked(1, ago(3)))
-    assert causes(judge(facts)) == [Cause.MOVING]
+    facts = replace(facts, outboxes=(OutboxState("orders", 1, ago(2), led=False),), tracked=Tracked(1, ago(3)))
+    assert causes(verdicts_on(facts)) == [Cause.MOVING]
 
 
 def test_orders_with_the_same_trouble_have_the_same_group() -> None:
     one, other = (with_run(APPROVED, steps=(replace(FAILING, attempt=n, scheduled_at=ago(n)),)) for n in (3, 9))
-    assert judge(one)[0].group == judge(other)[0].group
+    assert verdicts_on(one)[0].group == verdicts_on(other)[0].group

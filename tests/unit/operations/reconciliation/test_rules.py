@@ -9,7 +9,7 @@ import pytest
 from operations.reconciliation.facts import Facts
 from operations.reconciliation.findings import ABOUT, Finding, Kind, Repair
 from operations.reconciliation.reconciler import limits_of
-from operations.reconciliation.rules import judge
+from operations.reconciliation.rules import findings_in
 from orderflow.domain.orders import OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from orderflow.gateways.protocol import MoneyFact
@@ -43,7 +43,7 @@ def judged(
         runs={ORDER: replace(run, since=at)},
         money=_one(money and MoneyFact(ORDER, money, 300, "USD", at)),  # type: ignore[arg-type]
     )
-    return judge(facts, LIMITS)
+    return findings_in(facts, LIMITS)
 
 
 def _one(fact):  # type: ignore[no-untyped-def]
@@ -110,4 +110,4 @@ def test_every_kind_is_explained_in_the_code_and_on_its_page() -> None:
     assert set(ABOUT) == set(Kind)
     page = (ROOT / "docs" / "reconciliation.md").read_text(encoding="utf-8")
     for kind, about in ABOUT.items():
-        assert f"| `{kind}` | {about.meaning} | {about.remedy} |" in page
+        assert f"| `{kind}` | {about.meaning} | {about.in_words} |" in page

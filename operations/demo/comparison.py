@@ -10,7 +10,7 @@ SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Comparison:
     """One comparison. ``said``: its numbers in words; ``wrong``: what differs, the first few."""
 
     what: str
@@ -23,10 +23,10 @@ class Line:
         return not self.wrong
 
 
-def line(what: str, said: str, wrong: list[str]) -> Line:
+def compared(what: str, said: str, wrong: list[str]) -> Comparison:
     """A line; of what is ``wrong`` the first few are kept."""
     more = len(wrong) - SHOWN
-    return Line(what, said, tuple(wrong[:SHOWN]) + ((f"and {more} more",) if more > 0 else ()))
+    return Comparison(what, said, tuple(wrong[:SHOWN]) + ((f"and {more} more",) if more > 0 else ()))
 
 
 def name(event: EventId) -> str:

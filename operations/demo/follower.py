@@ -15,7 +15,7 @@ from orderflow.stream.reading import Seen, follow
 ORDERS: Final = "/orderflow/orders"
 
 
-class Watch:
+class Follower:
     """Each order's latest status on the stream. ``records``: how many were read.
 
     What happened before ``since`` is left out: the orders of an earlier run.
@@ -61,14 +61,14 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(settings: Settings) -> AsyncIterator[Watch]:
-    """A watch for what happens from now on, as long as this lasts. Raises TopicAway when the topic cannot be read."""
-    watch = Watch(since=datetime.now(UTC))
+async def following_stream(settings: Settings) -> AsyncIterator[Follower]:
+    """Follows what happens from now on, as long as this lasts. Raises TopicAway when the topic cannot be read."""
+    follower = Follower(since=datetime.now(UTC))
     ready = asyncio.Event()
 
     async def read() -> None:
         async for batch in follow(settings, from_beginning=True):
-            watch.take(batch)
+            follower.take(batch)
             ready.set()
 
     reading, standing = asyncio.create_task(read()), asyncio.create_task(ready.wait())
@@ -76,7 +76,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
         await asyncio.wait({reading, standing}, return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
             await reading
-        yield watch
+        yield follower
     finally:
         reading.cancel()
         standing.cancel()
