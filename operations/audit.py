@@ -89,7 +89,7 @@ async def recorded(database: Database, order_id: UUID, name: str, said: str, tel
 
 async def _write(database: Database, record: Record, command_id: str, said: str) -> None:
     problem = Problem(slug="operator", detail=said, status=409)
-    await Orders(database).refuse(record.order_id, Command(name=record.name, id=command_id), problem)
+    await Orders(database).note(record.order_id, Command(name=record.name, id=command_id), problem)
 
 
 def _who() -> str:

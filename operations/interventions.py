@@ -6,7 +6,7 @@ NotPossible when there is nothing to do it to, and Unavailable when Temporal or 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from operations.audit import NotPossible, Tell, recorded
@@ -14,12 +14,9 @@ from operations.explain.runs import asking
 from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
+from orderflow.store.handovers import Handovers
 from orderflow.temporal.resets import NothingToReset, OrderResets, ResetPoint
 from orderflow.temporal.runs import RunFact
-from workflows.steps import SignalledCommand
-
-#: No order has this version, so a command that expects it is refused, whatever the order's status is.
-_NEVER: Final = 0
 
 #: Is asked before a running workflow is ended; raises what ends the reset.
 Confirm = Callable[[RunFact, ResetPoint], None]
@@ -46,19 +43,15 @@ class Reset:
 
 
 async def nudge(settings: Settings, order_id: UUID, reason: str, tell: Tell) -> str:
-    """Make the order's workflow look at its row again, by a signal that is refused for certain; the record's id."""
-    runs = asking(settings)
+    """Have Temporal look at the order's row again; a run begins where none runs. The record's id.
+
+    Temporal itself may be away: it is told when it is back.
+    """
     async with open_database(settings, "orders", pool_size=1) as database:
-        run = await runs.look(order_id)
         if order_id not in await reads.these_orders(database, [order_id]):
-            raise NotPossible("it has no row: nothing that its workflow could look at", missing=run.state == "missing")
-        if run.state != "running":
-            raise NotPossible("no workflow runs it: `orderflow order explain` says what to do")
+            raise NotPossible("it has no row: there is nothing to look at", missing=True)
         async with recorded(database, order_id, "nudge", reason, tell) as record:
-            look = SignalledCommand(
-                command_id=f"c:operator.{record.stamp}", expected_version=_NEVER, correlation_id="operator:nudge"
-            )
-            await runs.signal(order_id, "complete", look)
+            await Handovers(database).look(order_id)
     return record.id
 
 

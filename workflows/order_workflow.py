@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
-from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason, was_approved
+from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
 from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, ORDER_WORKFLOW, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, LOCAL
@@ -187,7 +187,7 @@ class OrderWorkflow:
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
             self._commit_stock()
-        elif status == OrderStatus.CANCELLED and was_approved(status, version):
+        elif status == OrderStatus.CANCELLED:
             self._shut_both_doors()
         self._tell()
 

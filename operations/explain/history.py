@@ -24,16 +24,11 @@ from operations.explain.decoding import (
 )
 from operations.explain.facts import StoryLine, Transition, Untaken
 from operations.words import duration
-from orderflow.domain.orders import LIFECYCLE
-from orderflow.temporal.names import AGAIN_TIMER, DRAFT_TIMER, SHIP_REFUSED, refusal_summary
+from orderflow.temporal.names import AGAIN_TIMER, SHIP_REFUSED
 
 _LOCAL: Final = "core_local_activity"
-#: What a transition's summary says, to the command that it carries out; the records of refusals have summaries of
-#: their own.
-_COMMANDS: Final = {
-    SHIP_REFUSED: "ship",
-    **{refusal_summary(transition.command): transition.command for transition in LIFECYCLE.transitions},
-}
+#: What a transition's summary says, to the command that it carries out.
+_COMMANDS: Final = {SHIP_REFUSED: "ship"}
 
 
 @dataclass

@@ -28,6 +28,8 @@ class Case:
     run: RunFact
     money: MoneyFact | None
     money_is_known: bool
+    #: Since when Temporal must look at it and has not been told; None: it has been.
+    untold_since: datetime | None
     now: datetime
     limits: Limits
 
@@ -106,6 +108,7 @@ def cases(facts: Facts, limits: Limits) -> Iterator[Case]:
             facts.runs.get(order_id, _MISSING),
             money.get(order_id),
             facts.money is not None,
+            facts.handovers.get(order_id),
             facts.now,
             limits,
         )

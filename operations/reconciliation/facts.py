@@ -1,7 +1,7 @@
 """What reconciliation looks at: what one of the stores says of an order at one moment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -19,7 +19,10 @@ from orderflow.temporal.runs import RunFact
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that was read in one look. ``money`` is None where the gateway cannot list it."""
+    """Everything that was read in one look. ``money`` is None where the gateway cannot list it.
+
+    ``handovers``: since when Temporal must look at an order and has not been told.
+    """
 
     now: datetime
     orders: Mapping[UUID, OrderFact]
@@ -27,6 +30,7 @@ class Facts:
     reservations: Mapping[UUID, ReservationFact]
     runs: Mapping[UUID, RunFact]
     money: Mapping[UUID, MoneyFact] | None
+    handovers: Mapping[UUID, datetime] = field(default_factory=dict)
     stock: Sequence[StockFact] = ()
     outbox: Sequence[OutboxFact] = ()
     parked: Sequence[ParkedFact] = ()

@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """What can be wrong."""
 
     WORKFLOW_GONE = "workflow_gone"
-    ORDER_LOST = "order_lost"
+    HANDOVER_WAITS = "handover_waits"
     FINAL_ROW_OPEN_WORKFLOW = "final_row_open_workflow"
     ROW_AHEAD_OF_WORKFLOW = "row_ahead_of_workflow"
     ROW_BEHIND_WORKFLOW = "row_behind_workflow"
@@ -44,12 +44,8 @@ class Kind(StrEnum):
 class Repair(StrEnum):
     """What may be done about it. Each can be done any number of times."""
 
-    RESTART = "restart"
-    NUDGE = "nudge"
-    VOID = "void"
+    LOOK = "look"
     VOID_AT_GATEWAY = "void_at_gateway"
-    RELEASE = "release"
-    COMMIT = "commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +67,22 @@ class About:
 
 ABOUT: Final[Mapping[Kind, About]] = {
     Kind.WORKFLOW_GONE: About(
-        "The order's row is not final, and no workflow runs it.",
-        "restart: Temporal resets the closed run, its signals included. Where Temporal remembers nothing, a new run "
-        "adopts the row; an order that still had to be paid is cancelled first, as its payment token is gone.",
+        "The order is APPROVED, FULFILLING or SHIPPED, and no workflow runs it.",
+        "look: a new run begins, reads the row, and goes on from it.",
     ),
-    Kind.ORDER_LOST: About(
-        "An order was accepted and its workflow was closed before there was a row.",
-        "restart: Temporal resets the closed run, which places the order.",
+    Kind.HANDOVER_WAITS: About(
+        "Temporal must look at an order, and has not been told for longer than a setting.",
+        "the dispatcher in the orders workers tells it again and again: see whether they run, and what Temporal says.",
+        report_only=True,
     ),
     Kind.FINAL_ROW_OPEN_WORKFLOW: About(
         "The order's row is final, and its workflow still runs.",
-        "nudge, if the workflow has nothing under way: it looks at the row and ends. Report only while a step runs: "
+        "look, if the workflow has nothing under way: it reads the row and ends. Nothing is done while a step runs: "
         "that service is away or slow, and the step is repeated by itself.",
     ),
     Kind.ROW_AHEAD_OF_WORKFLOW: About(
         "The order's row moved on and its workflow did not notice.",
-        "nudge: a signal that is refused and makes the workflow adopt the row.",
+        "look: the workflow reads the row.",
     ),
     Kind.ROW_BEHIND_WORKFLOW: About(
         "The workflow saw a later status than the row has: the database lost a commit.",
@@ -95,16 +91,16 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.CAPTURED_NOT_SHIPPED: About(
         "The money was taken and the order is not SHIPPED.",
-        "restart, if its workflow is gone: it goes forward to SHIPPED. Report only where the workflow runs (it is at "
+        "look, if its workflow is gone: it goes forward to SHIPPED. Nothing is done where the workflow runs (it is at "
         "it) and for a CANCELLED order: whether to refund is for people to say.",
     ),
     Kind.VOIDING_LONG: About(
         "A void was begun and the gateway has not confirmed it.",
-        "void, if the workflow is gone. Report only while it runs: it repeats the void by itself.",
+        "look, if the workflow is gone. Nothing is done while it runs: it repeats the void by itself.",
     ),
     Kind.AUTHORIZATION_WITHOUT_ORDER: About(
         "Money is held for an order that is CANCELLED or not there, and no workflow gives it back.",
-        "void, if the order is CANCELLED. Report only without a row: nothing says that it was cancelled.",
+        "look, if the order is CANCELLED. Nothing is done without a row: nothing says that it was cancelled.",
     ),
     Kind.SHIPPED_NOT_CAPTURED: About(
         "The order is SHIPPED or COMPLETED and its payment is only held.",
@@ -118,13 +114,14 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.MONEY_WITHOUT_PAYMENT: About(
         "The gateway holds or took money for a reference that has no payments row.",
-        "void, if the order is CANCELLED and its workflow is gone. Report only where the order lives (its workflow "
+        "look, if the order is CANCELLED and its workflow is gone. Nothing is done where the order lives (its workflow "
         "records the answer when it repeats the call) and for a reference that is no order of ours.",
     ),
     Kind.MONEY_AGAINST_PAYMENT: About(
         "The gateway holds or took money although the payments row says VOIDED or DECLINED, or the two disagree "
         "about the capture.",
-        "void_at_gateway, under a new idempotency key, where the row says VOIDED or DECLINED. Report only otherwise.",
+        "void_at_gateway, under a new idempotency key, where the row says VOIDED or DECLINED. Nothing is done "
+        "otherwise.",
     ),
     Kind.HOLD_MISSING: About(
         "The payments row says AUTHORIZED and the gateway holds nothing: it lapsed, or somebody released it there.",
@@ -133,11 +130,11 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.RESERVATION_WITHOUT_ORDER: About(
         "Stock is reserved for an order that is CANCELLED or not there, and no workflow gives it back.",
-        "release, if the order is CANCELLED. Report only without a row: nothing says that it was cancelled.",
+        "look, if the order is CANCELLED. Nothing is done without a row: nothing says that it was cancelled.",
     ),
     Kind.SHIPPED_NOT_COMMITTED: About(
         "The order is SHIPPED or COMPLETED and its stock is still only reserved.",
-        "commit, if the order's workflow has ended. Report only while it runs: it repeats the commit by itself.",
+        "look, if the order's workflow has ended. Nothing is done while it runs: it repeats the commit by itself.",
     ),
     Kind.STOCK_DIFFERS: About(
         "A SKU's stock on hand is not the sum of its movements.",

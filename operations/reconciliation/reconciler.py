@@ -7,7 +7,7 @@ the age that everything in it must have, nothing that is merely under way is rep
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -22,9 +22,12 @@ from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
 from orderflow.telemetry.origin import about_order
 from orderflow.temporal.runs import OrderRuns
 
+#: How many are looked at; more than these tell nothing new.
+MOST_HANDOVERS: Final = 10_000
 #: Between the two looks.
 CONFIRM_SECONDS: Final = 3.0
 
@@ -92,15 +95,15 @@ class Reconciler:
         """Read everything once."""
         now = await reads.now(self._orders)
         runs = await self._runs.running()
-        broken = await self._runs.broken(datetime.now(UTC) - limits.window)
         orders = await reads.live_orders(self._orders)
+        handovers = await Handovers(self._orders).waiting(timedelta(), MOST_HANDOVERS)
         payments = await reads.open_payments(self._payments, limits.window)
         reservations = await reads.live_reservations(self._inventory)
         money = None
         if self._ledger is not None:
             money = {fact.reference: fact for fact in await self._ledger.money(now - limits.window)}
         known = runs.keys() | payments.keys() | reservations.keys() | (money or {}).keys()
-        orders |= await reads.these_orders(self._orders, (known | broken) - orders.keys())
+        orders |= await reads.these_orders(self._orders, known - orders.keys())
         # Again, now that the others are read: a payment of this moment must not look like one that is missing.
         payments |= await reads.these_payments(self._payments, (money or {}).keys() - payments.keys())
         facts = Facts(
@@ -108,8 +111,9 @@ class Reconciler:
             orders=orders,
             payments=payments,
             reservations=reservations,
-            runs=runs | {order_id: await self._runs.look(order_id) for order_id in broken - orders.keys()},
+            runs=runs,
             money=money,
+            handovers=handovers,
             stock=await reads.stock_that_differs(self._inventory),
             outbox=[fact for database in self._all() for fact in await reads.waiting_events(database, limits.outbox)],
             parked=[fact for database in self._all() for fact in await reads.parked(database)],

@@ -32,10 +32,8 @@ def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
 
 def _workflow(case: Case) -> Iterator[Finding]:
     order, run = case.order, case.run
-    if order is None:
-        if run.state == "closed" and run.ended != "COMPLETED" and case.stands(run.since):
-            yield case.finding(Kind.ORDER_LOST, run.since, repair=Repair.RESTART, run_id=run.run_id)
-        return
+    if order is None or order.status == OrderStatus.DRAFT or case.untold_since is not None:
+        return  # a DRAFT has no workflow; what Temporal has not been told yet is HANDOVER_WAITS
     if not case.stands(order.updated_at, run.since):
         return
     if not case.live:
@@ -44,23 +42,29 @@ def _workflow(case: Case) -> Iterator[Finding]:
             yield case.finding(
                 Kind.FINAL_ROW_OPEN_WORKFLOW,
                 order.updated_at,
-                repair=Repair.NUDGE if idle else None,
+                repair=Repair.LOOK if idle else None,
                 why_not=f"under way: {', '.join(run.busy)}" if run.busy else "no worker answers for it",
             )
-    elif run.ended == "COMPLETED":
+    elif run.ended == "COMPLETED" and run.status is not None and _leads(order.status, run.status):
         yield case.finding(Kind.ROW_BEHIND_WORKFLOW, order.updated_at, why_not="its workflow has ended")
     elif not case.runs:
         yield case.finding(
-            Kind.WORKFLOW_GONE, order.updated_at, run.since, repair=Repair.RESTART, pending_ship=order.pending_ship
+            Kind.WORKFLOW_GONE, order.updated_at, run.since, repair=Repair.LOOK, pending_ship=order.pending_ship
         )
     elif run.status not in (None, order.status) and run.version != order.version:
         behind = run.version > order.version if run.version is not None else _leads(order.status, str(run.status))
         yield case.finding(
             Kind.ROW_BEHIND_WORKFLOW if behind else Kind.ROW_AHEAD_OF_WORKFLOW,
             order.updated_at,
-            repair=None if behind else Repair.NUDGE,
+            repair=None if behind else Repair.LOOK,
             why_not="what the database lost cannot be made up",
         )
+
+
+def _handover(case: Case) -> Iterator[Finding]:
+    since = case.untold_since
+    if since is not None and case.stands(since, longer_than=case.limits.stuck):
+        yield case.finding(Kind.HANDOVER_WAITS, since, why_not="the dispatcher tells Temporal again by itself")
 
 
 def _payment(case: Case) -> Iterator[Finding]:
@@ -70,10 +74,10 @@ def _payment(case: Case) -> Iterator[Finding]:
         return
     match payment.status:
         case PaymentStatus.VOIDING:
-            repair = None if case.runs else Repair.VOID
+            repair = None if case.runs else Repair.LOOK
             yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=_AT_IT)
         case PaymentStatus.CAPTURED if order is None or order.status not in _GONE:
-            repair = Repair.RESTART if case.live and not case.runs else None
+            repair = Repair.LOOK if case.live and not case.runs else None
             why_not = _AT_IT if case.live else "whether to refund it is for people to say"
             yield case.finding(Kind.CAPTURED_NOT_SHIPPED, *since, repair=repair, why_not=why_not)
         case PaymentStatus.AUTHORIZED if order is not None and order.status in _GONE:
@@ -87,7 +91,7 @@ def _payment(case: Case) -> Iterator[Finding]:
                     authorized_at=payment.created_at.isoformat(),
                 )
         case PaymentStatus.AUTHORIZED if not case.runs and case.stands(case.run.since):
-            repair = Repair.VOID if case.cancelled else None
+            repair = Repair.LOOK if case.cancelled else None
             yield case.finding(Kind.AUTHORIZATION_WITHOUT_ORDER, *since, case.run.since, repair=repair, why_not=_NO_ROW)
 
 
@@ -109,7 +113,7 @@ def _money(case: Case) -> Iterator[Finding]:
         yield case.finding(
             Kind.MONEY_WITHOUT_PAYMENT,
             *moments,
-            repair=Repair.VOID if case.cancelled else None,
+            repair=Repair.LOOK if case.cancelled else None,
             why_not="the order's workflow records it when it repeats the call" if ours else "no order of ours",
         )
     elif payment.status in (PaymentStatus.VOIDED, PaymentStatus.DECLINED):
@@ -130,20 +134,18 @@ def _reservation(case: Case) -> Iterator[Finding]:
     if order is not None and order.status in _GONE:
         # SHIPPED without a workflow is WORKFLOW_GONE: the workflow commits when it is started again.
         if case.runs or not case.live:
-            repair = None if case.runs else Repair.COMMIT
+            repair = None if case.runs else Repair.LOOK
             yield case.finding(Kind.SHIPPED_NOT_COMMITTED, *since, repair=repair, why_not=_AT_IT)
     elif not case.live and not case.runs and case.stands(case.run.since):
-        repair = Repair.RELEASE if case.cancelled else None
+        repair = Repair.LOOK if case.cancelled else None
         yield case.finding(Kind.RESERVATION_WITHOUT_ORDER, *since, case.run.since, repair=repair, why_not=_NO_ROW)
 
 
 def _waiting(case: Case) -> Iterator[Finding]:
     order, limits = case.order, case.limits
-    if not case.runs:
+    if order is None or not case.runs:
         return
-    if order is None:
-        since, limit, waits_for, why_not = case.run.since, limits.stuck, "its placing", "no row yet"
-    elif order.pending_since is not None:
+    if order.pending_since is not None:
         since, limit, waits_for, why_not = order.pending_since, limits.stuck, "its capture", _AT_IT
     else:
         since = order.updated_at
@@ -162,6 +164,7 @@ def _waiting(case: Case) -> Iterator[Finding]:
 
 _RULES: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     _workflow,
+    _handover,
     _payment,
     _money,
     _reservation,

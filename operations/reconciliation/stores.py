@@ -10,8 +10,6 @@ from typing import Final
 
 from temporalio.client import Client
 
-from activities.inventory import InventoryActivities
-from activities.payments import PaymentActivities
 from operations.reconciliation.findings import Reconcile, Report
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
@@ -19,8 +17,6 @@ from orderflow.databases import open_databases
 from orderflow.gateways.http import HttpPaymentGateway, gateway_client
 from orderflow.settings import Settings
 from orderflow.store.database import Database
-from orderflow.store.payments import Payments
-from orderflow.store.reservations import Reservations
 from orderflow.temporal.client import connect
 from orderflow.temporal.runs import OrderRuns
 
@@ -40,15 +36,7 @@ class Stores:
     def reconciler(self, settings: Settings, client: Client) -> Reconciler:
         """A reconciler that uses them and ``client``."""
         runs = OrderRuns.of(client)
-        repairs = Repairs(
-            self.orders,
-            self.payments,
-            PaymentActivities(Payments(self.payments), self.gateway),
-            InventoryActivities(Reservations(self.inventory)),
-            self.gateway,
-            runs,
-            timedelta(seconds=settings.draft_ttl_seconds),
-        )
+        repairs = Repairs(self.orders, self.gateway)
         return Reconciler(settings, self.orders, self.payments, self.inventory, self.gateway, runs, repairs)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from orderflow.domain.inventory import ReservationStatus
-from orderflow.domain.orders import LIFECYCLE, Line, Order
+from orderflow.domain.orders import LIFECYCLE
 from orderflow.domain.payments import PaymentStatus
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
@@ -97,23 +97,6 @@ _PARKED = Statement(
     "SELECT order_id, version, error, parked_at FROM parked_orders ORDER BY parked_at",
 )
 
-_PLACED = Statement(
-    "reconciliation.placed",
-    "Reads all that the database knows of an order, for a workflow that takes it over.",
-    """
-SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference, o.currency,
-       (SELECT jsonb_agg(jsonb_build_object('sku', l.sku, 'quantity', l.quantity, 'unit_price', l.unit_price)
-                         ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.order_id) AS lines,
-       coalesce((SELECT c.request_hash FROM commands c
-                 WHERE c.order_id = o.order_id AND c.command_id = 'w:place'), '') AS request_hash,
-       coalesce((SELECT max(substr(c.command_id, 3)::int) FROM commands c
-                 WHERE c.order_id = o.order_id AND c.command_id ~ '^s:[0-9]{1,9}$'), 0) AS raw_signals,
-       p.command_id AS ship_id, p.request_hash AS ship_hash
-FROM orders o
-LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
-WHERE o.order_id = $order_id""",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class OrderFact:
@@ -186,23 +169,6 @@ class ParkedFact:
     parked_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedOrder:
-    """All that the database knows of an order; what a workflow needs to take it over, but for the payment token.
-
-    ``raw_signals``: how many commands came without an id. ``ship_id``: a ship whose capture is under way.
-    """
-
-    order: Order
-    status: str
-    version: int
-    created_at: datetime
-    request_hash: str
-    raw_signals: int
-    ship_id: str | None
-    ship_hash: str | None
-
-
 async def now(database: Database) -> datetime:
     """The database's clock: it dates the rows, so it says how old they are."""
     row = await database.one(_NOW, {})
@@ -262,22 +228,6 @@ async def waiting_events(database: Database, older_than: timedelta) -> list[Outb
 async def parked(database: Database) -> list[ParkedFact]:
     """Orders whose events Kafka refuses."""
     return [ParkedFact(database.name, **row) for row in await database.all(_PARKED, {})]
-
-
-async def placed_order(database: Database, order_id: UUID) -> PlacedOrder | None:
-    """An order as a new workflow would need it; None: no row."""
-    row = await database.one(_PLACED, {"order_id": order_id})
-    if row is None:
-        return None
-    order = Order(
-        order_id=order_id,
-        customer_id=row["customer_id"],
-        reference=row["reference"],
-        currency=row["currency"],
-        lines=tuple(Line.model_validate(line) for line in row["lines"] or ()),
-    )
-    names = ("status", "version", "created_at", "request_hash", "raw_signals", "ship_id", "ship_hash")
-    return PlacedOrder(order, **{name: row[name] for name in names})
 
 
 def _chunks(order_ids: Collection[UUID]) -> Iterator[list[UUID]]:

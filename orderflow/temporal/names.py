@@ -15,7 +15,7 @@ SEARCH_ATTRIBUTES: Final = (ORDER_STATUS,)
 #: The workflow type of an order.
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 
-#: Summaries, which tell the workflow's timer and the record of a refused ship apart: Temporal has no other name for them.
+#: Summaries: Temporal has no other name for the workflow's timer, and for the record of a refused ship.
 AGAIN_TIMER: Final = "a step that failed is started again"
 SHIP_REFUSED: Final = "ship refused"
 

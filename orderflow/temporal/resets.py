@@ -8,7 +8,6 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.temporal.names import workflow_id
@@ -33,19 +32,6 @@ class OrderResets:
 
     def __init__(self, runs: OrderRuns) -> None:
         self._runs = runs
-
-    async def reset(self, order_id: UUID, reason: str) -> None:
-        """Run the order's closed workflow again from its last finished workflow task.
-
-        A run that came to its end, and one that is open, are left alone. Raises NothingToReset.
-        """
-        run = await self._runs.look(order_id)
-        if run.state == "running" or run.ended == WorkflowExecutionStatus.COMPLETED.name:
-            return
-        points = await self.reset_points(order_id, run.run_id) if run.run_id else []
-        if run.run_id is None or not points:
-            raise NothingToReset("Temporal remembers no run of it")
-        await self.go_back(order_id, run.run_id, points[-1], reason)
 
     async def reset_points(self, order_id: UUID, run_id: str) -> list[ResetPoint]:
         """Where a run can be gone back to, in order: each finished workflow task.

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -53,9 +53,6 @@ _QUERY_TIMEOUT: Final = timedelta(seconds=3)
 _MARGIN: Final = timedelta(seconds=0.5)
 _STATUS: Final = SearchAttributeKey.for_keyword(ORDER_STATUS)
 _OPEN: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
-_BROKEN: Final = (
-    f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')"
-)
 
 Connect = Callable[[], Awaitable[Client]]
 
@@ -219,14 +216,6 @@ class OrderRuns:
                 if (order_id := order_of(execution.id)) is not None:
                     found[order_id] = _fact(execution)
         return found
-
-    async def broken(self, since: datetime) -> set[UUID]:
-        """Orders of which a run was closed after ``since``, otherwise than by coming to its end."""
-        query = f"{_BROKEN} AND CloseTime > '{since.astimezone(UTC).isoformat()}'"
-        async with self.answering() as client:
-            executions = client.list_workflows(query, rpc_timeout=self.timeout)
-            ids = {order_of(execution.id) async for execution in executions}
-        return {order_id for order_id in ids if order_id is not None}
 
     async def task_queue(self, name: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
         """Who polls a task queue, and how much waits in it."""
