@@ -216,22 +216,16 @@ def setup(as_json: AsJson = False) -> None:
 
 def api() -> None:
     """Run the HTTP API in this process."""
-    import uvicorn
+    from api.app import create_app
+    from api.server import serve
+    from orderflow.sealing import KeyFileError
 
     settings = load_settings()
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level=settings.log_level,
-        timeout_graceful_shutdown=10,
-        # Longer than clients keep an idle connection: else a request can meet a connection that is just closed.
-        timeout_keep_alive=75,
-    )
+    try:
+        app = create_app()
+    except KeyFileError as error:
+        fail(f"payment tokens cannot be sealed: {error}")
+    serve(app, settings)
 
 
 def worker(

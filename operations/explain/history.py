@@ -77,9 +77,7 @@ class _Teller:
         told = self._told
         told.untaken = tuple(signal for _, signal in self._signals)
         for about, at in self._timers.values():
-            if about == DRAFT_TIMER:
-                told.expires_at = at
-            elif about == AGAIN_TIMER:
+            if about == AGAIN_TIMER:
                 told.bug = "; ".join(self._failures.values()) or about
         return told
 

@@ -68,9 +68,9 @@ _STATEMENTS = AggregateStatements(
     LIFECYCLE,
     {
         "place": Write(("customer_id", "reference", "currency", "total"), (_LINES, _TOKEN_KEPT)),
-        "approve": Write((), (_HANDOVER,), _SHOWN, _SHOWN_ANSWER),
-        "complete": Write((), (_HANDOVER,), _SHOWN, _SHOWN_ANSWER),
-        "cancel": Write(("reason",), (_HANDOVER_UNLESS_DRAFT, _TOKEN_GONE), _SHOWN, _SHOWN_ANSWER),
+        "approve": Write((), (_HANDOVER,), _SHOWN, answer=_SHOWN_ANSWER),
+        "complete": Write((), (_HANDOVER,), _SHOWN, answer=_SHOWN_ANSWER),
+        "cancel": Write(("reason",), (_HANDOVER_UNLESS_DRAFT, _TOKEN_GONE), _SHOWN, answer=_SHOWN_ANSWER),
         "fulfil": Write((), (_TOKEN_GONE,)),
         "fail": Write(("reason",), (_TOKEN_GONE,)),
     },

@@ -24,7 +24,7 @@ _STATEMENTS = AggregateStatements(
     {
         PaymentStatus.AUTHORIZED: Write(("amount", "currency", "authorization_id")),
         PaymentStatus.DECLINED: Write(("amount", "currency", "reason")),
-        PaymentStatus.CAPTURED: Write(("capture_id",)),
+        PaymentStatus.CAPTURED: Write(("capture_id",), told=("amount", "currency")),
         PaymentStatus.VOIDED: Write(("refunded",)),
     },
     types={"amount": "bigint", "refunded": "boolean"},
@@ -34,11 +34,6 @@ _REASON = Statement(
     "payments.reason",
     "Reads why a payment was declined.",
     "SELECT reason FROM payments WHERE order_id = $order_id",
-)
-_AMOUNT = Statement(
-    "payments.amount",
-    "Reads how much a payment is about.",
-    "SELECT amount, currency FROM payments WHERE order_id = $order_id",
 )
 
 
@@ -80,11 +75,10 @@ class Payments:
 
     async def captured(self, order_id: UUID, command: Command, *, capture_id: str) -> Outcome:
         """The gateway took the money."""
-        row = await self._database.one(_AMOUNT, {"order_id": order_id})
-        amount, currency = (row["amount"], row["currency"]) if row else (0, "")
-        event = PaymentCaptured(amount=amount, currency=currency, capture_id=capture_id)
+        # Amount and currency of the event are the row's.
+        event = PaymentCaptured.model_construct(capture_id=capture_id)
         return await self._log.change(
-            order_id, command, data=event.model_dump(mode="json"), columns={"capture_id": capture_id}
+            order_id, command, data=event.model_dump(mode="json", warnings=False), columns={"capture_id": capture_id}
         )
 
     async def shut(self, order_id: UUID, command: Command) -> Outcome:

@@ -62,10 +62,15 @@ def lock(table: str, *, settling: bool = False) -> Cte:
     return Cte("locked", f"SELECT status, version, updated_at FROM {table}\nWHERE {where}\nFOR UPDATE")
 
 
-def update(table: str, columns: tuple[str, ...] = (), shown: tuple[str, ...] = ()) -> Cte:
-    """``moved`` from ``locked``. Event data that has a ``from`` gets the status that the row really had."""
+def update(table: str, columns: tuple[str, ...] = (), shown: tuple[str, ...] = (), told: tuple[str, ...] = ()) -> Cte:
+    """``moved`` from ``locked``. Event data that has a ``from`` gets the status that the row really had.
+
+    ``shown``: columns that ``moved`` has too; ``told``: columns that go from the row into the event's data.
+    """
     sets = "".join(f",\n        {column} = ${column}" for column in columns)
     more = "".join(f", t.{column}" for column in shown)
+    known = ", ".join(f"'{column}', t.{column}" for column in told)
+    known = f" || jsonb_build_object({known})" if known else ""
     return Cte(
         "moved",
         f"""
@@ -75,7 +80,7 @@ def update(table: str, columns: tuple[str, ...] = (), shown: tuple[str, ...] = (
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
-                                   ELSE '{{}}'::jsonb END AS data""",
+                                   ELSE '{{}}'::jsonb END{known} AS data""",
     )
 
 
@@ -111,12 +116,14 @@ LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version"""
 class Write:
     """What is written beside a row's status and version: further ``columns``, and CTEs that read from ``moved``.
 
-    ``shown``: further columns that a moved row gives to the ``answer``.
+    ``shown``: further columns that a moved row gives to the ``answer``; ``told``: columns of the moved row that go into
+    its event's data.
     """
 
     columns: tuple[str, ...] = ()
     effects: tuple[Cte, ...] = ()
     shown: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     answer: str = ANSWER
 
 
@@ -158,7 +165,13 @@ class AggregateStatements:
                 about = f"Makes the row of the {lifecycle.aggregate}, {end}, where there is none."
                 self._starts[transition] = Statement(name, about, chain(ctes, write.answer))
             if transition.moves_from:
-                ctes = [lock(table), update(table, write.columns, write.shown), *write.effects, EVENT, COMMAND]
+                ctes = [
+                    lock(table),
+                    update(table, write.columns, write.shown, write.told),
+                    *write.effects,
+                    EVENT,
+                    COMMAND,
+                ]
                 about = f"Moves the {lifecycle.aggregate} from {' or '.join(transition.moves_from)} to {end}."
                 self._moves[transition] = Statement(name, about, chain(ctes, write.answer))
 
