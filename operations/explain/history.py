@@ -76,7 +76,7 @@ class _Teller:
         """What all of them said together."""
         told = self._told
         told.untaken = tuple(signal for _, signal in self._signals)
-        for about, at in self._timers.values():
+        for about, _ in self._timers.values():
             if about == AGAIN_TIMER:
                 told.bug = "; ".join(self._failures.values()) or about
         return told

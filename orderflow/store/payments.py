@@ -11,7 +11,6 @@ from orderflow.store.statements import Statement
 from orderflow.store.write_rule import AggregateStatements, Write
 from orderflow_events.models import (
     PaymentAuthorized,
-    PaymentCaptured,
     PaymentFailed,
     PaymentVoided,
     PaymentVoidRequested,
@@ -75,11 +74,9 @@ class Payments:
 
     async def captured(self, order_id: UUID, command: Command, *, capture_id: str) -> Outcome:
         """The gateway took the money."""
-        # Amount and currency of the event are the row's.
-        event = PaymentCaptured.model_construct(capture_id=capture_id)
-        return await self._log.change(
-            order_id, command, data=event.model_dump(mode="json", warnings=False), columns={"capture_id": capture_id}
-        )
+        # The statement adds the event's amount and currency, which are the row's.
+        captured = {"capture_id": capture_id}
+        return await self._log.change(order_id, command, data=captured, columns=captured)
 
     async def shut(self, order_id: UUID, command: Command) -> Outcome:
         """Shut the door: from now on no authorization of this order can stand."""
