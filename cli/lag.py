@@ -25,9 +25,12 @@ def lag(
     as_json: AsJson = False,
 ) -> None:
     """Show committed and end offsets of each partition. Exit code 1: a group has read what is no longer there."""
-    found = run(_lags(running_settings(), group or []))
-    if isinstance(found, str):
-        fail(found)
+    from orderflow.stream.lag import NoTopic
+
+    try:
+        found = run(_lags(running_settings(), group or []))
+    except NoTopic as error:
+        fail(str(error))
     if as_json:
         print_json([_document(one) for one in found])
     else:
@@ -39,13 +42,10 @@ def lag(
         raise typer.Exit(REFUSED)
 
 
-async def _lags(settings: "Settings", groups: list[str]) -> "list[GroupLag] | str":
-    from orderflow.stream.lag import NoTopic, group_lags
+async def _lags(settings: "Settings", groups: list[str]) -> "list[GroupLag]":
+    from orderflow.stream.lag import group_lags
 
-    try:
-        return await group_lags(settings, groups)
-    except NoTopic as error:
-        return str(error)
+    return await group_lags(settings, groups)
 
 
 def _document(one: "GroupLag") -> dict[str, Any]:

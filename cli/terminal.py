@@ -51,7 +51,8 @@ def load_settings() -> "Settings":
 
 
 def _wrong(error: "ErrorDetails") -> str:
-    said = error["msg"].removeprefix("Value error, ")
+    raised = error.get("ctx", {}).get("error")  # by a check of ours; pydantic's own message puts words before it
+    said = str(raised) if isinstance(raised, ValueError) else error["msg"]
     return f"ORDERFLOW_{'.'.join(map(str, error['loc'])).upper()}: {said}" if error["loc"] else said
 
 
