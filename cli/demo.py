@@ -136,7 +136,7 @@ async def _demo(stack: "EmbeddedStack", options: Options, teller: "Teller", as_j
     return 0 if run.agrees else DIFFERS
 
 
-async def _report(stack: "EmbeddedStack", options: Options, run: Run) -> None:
+async def _report(stack: "EmbeddedStack", options: Options, run: "Run") -> None:
     from cli.pages import demo_report as report
     from operations.demo.whole import api_client, telling_orders
 

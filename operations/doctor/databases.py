@@ -24,7 +24,7 @@ _APPLIED = Statement("SELECT version FROM schema_migrations")
 
 
 def checks(settings: Settings) -> list[Check]:
-    """One for each service."""
+    """One for each service's database: server, clock, migrations, outbox."""
     return [
         Check(
             f"{service} database",

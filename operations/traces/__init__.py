@@ -1,1 +1,1 @@
-"""An order's traces: ``otlp`` reads them from what was exported, ``waterfall`` lays them out, as text and as JSON."""
+"""An order's traces: ``otlp`` reads them from what was exported, ``waterfall`` lays them out."""
