@@ -1,6 +1,8 @@
 """What all commands share: the two consoles, reading the settings, and how a failure looks (never a traceback)."""
 
+import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -31,6 +33,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """Say why it cannot go on, and leave with ``code``."""
     err.print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
     raise typer.Exit(code)
+
+
+def short_path(path: Path) -> str:
+    """``path`` from here, where it is below the working directory."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def load_settings() -> "Settings":

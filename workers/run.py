@@ -4,15 +4,13 @@ import asyncio
 import importlib
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import cast
 
 import structlog
 
 from orderflow import process
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
-
-ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 
 Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
 

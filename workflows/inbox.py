@@ -19,7 +19,7 @@ from workflows.steps import SignalledCommand
 
 
 class Inbox:
-    """Commands in the order they came. ``refused`` holds the problem of those that cannot be judged."""
+    """Commands in the order they came. With each, its problem where it cannot even be judged."""
 
     def __init__(self, raw_signals: int = 0) -> None:
         self.raw_signals = raw_signals

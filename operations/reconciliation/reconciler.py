@@ -89,7 +89,7 @@ class Reconciler:
         )
 
     async def look(self, limits: Limits) -> Facts:
-        """Read everything once."""
+        """Everything that the rules look at, read once. Raises Unavailable when any of it cannot be read."""
         now = await reads.now(self._orders)
         runs = await self._runs.running()
         broken = await self._runs.broken(datetime.now(UTC) - limits.window)
