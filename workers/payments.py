@@ -7,7 +7,8 @@ from temporalio.worker import Worker
 
 from activities.payments import PaymentActivities
 from orderflow.databases import open_database
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.client import GatewayClient
+from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.gateways.protocol import PaymentGateway
 from orderflow.settings import Settings
 from orderflow.store.database import Database
@@ -28,7 +29,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> 
     """Work until ``stopping`` is set."""
     async with (
         open_database(settings, "payments") as database,
-        gateway_client(settings.gateway_url, settings.gateway_timeout_seconds) as http,
+        GatewayClient(settings.gateway_url, settings.gateway_timeout_seconds) as http,
     ):
         gateway = HttpPaymentGateway(http)
         await serve_queue(
