@@ -9,7 +9,6 @@ from cli.calls import REFUSED, UNREACHABLE, Api, AsJson, IfMatch, Key, Wait, cal
 from cli.orders import OrderId, show_outcome
 from cli.reasons import checked, tell
 from cli.terminal import err, fail, running_settings
-from operations.audit import NotPossible
 
 if TYPE_CHECKING:
     from orderflow.client import ApiClient, Reply
@@ -35,6 +34,7 @@ def cancel(
 ) -> None:
     """Cancel a DRAFT, APPROVED or FULFILLING order: what it holds is given back."""
     from operations import cancelling
+    from operations.audit import NotPossible
     from orderflow.client import How
     from orderflow.domain.errors import Unavailable
 

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import uuid4
@@ -13,26 +10,19 @@ from uuid import uuid4
 import typer
 
 from cli.calls import AsJson, print_json, show_problem
-from cli.terminal import err, fail, load_settings, out
+from cli.interrupts import STOP_SIGNALS
+from cli.terminal import err, fail, load_settings, out, short_path
 
 if TYPE_CHECKING:
     from cli.pages.demo_progress import Teller
-    from operations.demo.comparison import Comparison
-    from operations.demo.measure import Figures
-    from operations.demo.plan import Plan
-    from operations.demo.run import Story
-    from orderflow.client import ApiClient
+    from operations.demo.whole import Run
     from orderflow.settings import Settings
     from orderflow.stack.stack import EmbeddedStack
 
 SAMPLES: Final = Path(__file__).resolve().parents[1] / "samples"
 DECLINE_RATE: Final = 0.1
-PATIENCE_SECONDS: Final = 30.0
-REST_SECONDS: Final = 60.0
-STOCK_REQUESTS: Final = 16
 DIFFERS: Final = 1
 INTERRUPTED: Final = 130
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +35,6 @@ class Options:
     keep: bool
     fresh: bool
     samples: Path
-
-
-@dataclass(slots=True)
-class Run:
-    """What a run has found so far."""
-
-    idle: "list[Story]" = field(default_factory=list)
-    crowd: "list[Story]" = field(default_factory=list)
-    figures: "Figures | None" = None
-    lines: "list[Comparison]" = field(default_factory=list)
-    first_seconds: float | None = None
-    #: Whether the machine had anything else to do while orders were measured one at a time.
-    load: float = 0.0
 
 
 def register(app: typer.Typer) -> None:
@@ -135,94 +112,42 @@ async def _until_stopped(settings: "Settings", options: Options, as_json: bool) 
 
 async def _demo(stack: "EmbeddedStack", options: Options, teller: "Teller", as_json: bool) -> int:
     from operations.bulk.csv_files import read_baskets
-    from operations.demo.check import agrees
     from operations.demo.plan import make_plan
     from operations.demo.run import CURRENCY
+    from operations.demo.whole import examine, trade
 
     typed_at = typed()
     baskets = read_baskets(options.samples / "baskets.csv", CURRENCY)
     # With the data of another run the same keys would only find its orders again.
     plan = make_plan(baskets, options.orders, "1" if options.fresh else uuid4().hex[:8])
-    teller.say(f"starting the stack in {_short(stack.data_dir)}")
+    teller.say(f"starting the stack in {short_path(stack.data_dir)}")
     await stack.start()
     teller.announce = False
-    run = Run()
-    await _trade(stack, plan, options, teller, run, typed_at)
-    await _examine(stack, teller, run)
+    run = await trade(
+        stack.settings, plan, teller, at_once=options.concurrency, per_second=options.rate, typed_at=typed_at
+    )
+    await examine(stack.settings, run, teller)
     if as_json:
-        print_json(_document(run, stack))
+        print_json({**run.to_data(), "links": stack.links})
     else:
         await _report(stack, options, run)
     if options.keep:
         await _keep(stack, teller)
-    return 0 if agrees(run.lines) else DIFFERS
+    return 0 if run.agrees else DIFFERS
 
 
-async def _trade(
-    stack: "EmbeddedStack", plan: "Plan", options: Options, teller: "Teller", run: Run, typed_at: float
-) -> None:
-    """Load the stock, then let the customers in: first one at a time, then all of them."""
-    from cli.pages.progress import progress
-    from operations.bulk.stock_import import import_stock
-    from operations.demo.follower import following_stream
-    from operations.demo.run import Shop, Stuck
-
-    async with (
-        _client(stack, max(options.concurrency, STOCK_REQUESTS)) as api,
-        following_stream(stack.settings) as follower,
-    ):
-        with progress("stating stock", len(plan.stock), teller.console) as advance:
-            stated = await import_stock(api, plan.stock, at_once=STOCK_REQUESTS, advance=advance)
-        if stated.refused or stated.stopped:
-            raise Stuck(f"the stock was not loaded: {stated.stopped or next(iter(stated.refused.values()))}")
-        teller.say(
-            f"stock of {stated.skus} products loaded ({len(plan.scarce)} scarce; "
-            f"{len(plan.unstocked)} that baskets want are not sold here)"
-        )
-        shop = Shop(api, follower)
-        async with teller.following(follower, "one at a time", len(plan.idle)):
-            run.idle = await shop.one_at_a_time(plan.idle[:1])
-            run.first_seconds = (run.idle[0].decided_at or time.time()) - typed_at
-            teller.say(f"the first order was FULFILLING {run.first_seconds:.1f} s after the command was typed")
-            run.idle += await shop.one_at_a_time(plan.idle[1:])
-            run.load = os.getloadavg()[0]
-        what = f"{options.concurrency} at once"
-        async with teller.following(follower, what, len(plan.idle) + len(plan.crowd)):
-            run.crowd = await shop.crowd(plan.crowd, at_once=options.concurrency, per_second=options.rate)
-
-
-async def _examine(stack: "EmbeddedStack", teller: "Teller", run: Run) -> None:
-    """When the last door is shut and the last event is tracked: read everything, compare, count."""
-    from operations.demo.check import check
-    from operations.demo.evidence import gather
-    from operations.demo.measure import measure
-    from operations.demo.rest import settled
-
-    moving = await settled(stack.settings, REST_SECONDS)
-    if moving is not None:
-        teller.say(f"not at rest after {REST_SECONDS:.0f} s: {moving}")
-    evidence = await gather(stack.settings)
-    run.lines = check(evidence)
-    run.figures = measure(evidence, run.idle, run.crowd)
-    teller.say("everything that was written is read and compared")
-
-
-async def _report(stack: "EmbeddedStack", options: Options, run: Run) -> None:
+async def _report(stack: "EmbeddedStack", options: Options, run: "Run") -> None:
     from cli.pages import demo_report as report
+    from operations.demo.whole import api_client, telling_orders
 
     if run.figures is not None:
         report.print_figures(out, run.figures, at_once=options.concurrency, load=run.load)
-    report.print_check(out, run.lines)
-    async with _client(stack, 2) as api:
-        web_ui = ""
-        for status in ("COMPLETED", "CANCELLED"):
-            found = (await api.get("/orders", status=status, limit=200)).data["orders"]
-            # Of the cancelled ones the most telling: its payment was held, or its stock, and given back.
-            chosen = max(found, key=lambda order: order["version"], default=None)
-            if chosen is not None:
-                events = (await api.get(f"/orders/{chosen['id']}/events")).data["events"]
-                report.print_timeline(out, chosen, events)
-                web_ui = web_ui or chosen["links"]["temporal_ui"]
+    report.print_check(out, run.comparisons)
+    async with api_client(stack.settings, 2) as api:
+        told = await telling_orders(api)
+    for order, events in told:
+        report.print_timeline(out, order, events)
+    web_ui = next((order["links"]["temporal_ui"] for order, _ in told), "")
     out.print(f"first order FULFILLING: {run.first_seconds:.1f} s after the command was typed")
     out.print(f"that order in the Temporal Web UI: {web_ui}", soft_wrap=True)
     out.print(f"the API's documentation: {stack.links['api']}", soft_wrap=True)
@@ -233,7 +158,7 @@ async def _report(stack: "EmbeddedStack", options: Options, run: Run) -> None:
 async def _keep(stack: "EmbeddedStack", teller: "Teller") -> None:
     """Until a signal comes."""
     teller.announce = True
-    data_dir = _short(stack.data_dir)
+    data_dir = short_path(stack.data_dir)
     teller.say(f"it stays up until Ctrl-C; in another terminal: ORDERFLOW_DATA_DIR={data_dir} orderflow order list")
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
@@ -249,28 +174,3 @@ def typed() -> float:
             if parent.name() in ("make", "gmake"):
                 started = parent
     return started.create_time()
-
-
-def _client(stack: "EmbeddedStack", connections: int) -> "ApiClient":
-    from orderflow.client import ApiClient
-
-    return ApiClient(stack.settings.api_url, patience_seconds=PATIENCE_SECONDS, connections=connections)
-
-
-def _document(run: Run, stack: "EmbeddedStack") -> dict[str, Any]:
-    from operations.demo.check import agrees
-
-    return {
-        "agrees": agrees(run.lines),
-        "check": [{**asdict(line), "ok": line.ok} for line in run.lines],
-        "figures": run.figures.to_data() if run.figures else None,
-        "first_fulfilling_seconds": run.first_seconds,
-        "load_average": run.load,
-        "links": stack.links,
-    }
-
-
-def _short(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)

@@ -5,22 +5,14 @@ tracking. Another group's is reached with ``--group`` and ``--database``, and it
 """
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, USAGE, AsJson, print_json
-from cli.stores import COMMAND_SECONDS, run
+from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
-
-if TYPE_CHECKING:
-    from orderflow.settings import Settings
-    from orderflow_events.applying import Connect, Effect
-    from orderflow_events.dead_letters import DeadLetter
-    from orderflow_events.redrive import Redriven
 
 app = typer.Typer(help="Dead letters: events that a consumer could not apply.", no_args_is_help=True)
 
@@ -34,89 +26,20 @@ Order = Annotated[UUID | None, typer.Option("--order", metavar="ID", help="Of on
 @app.command("list")
 def list_(group: Group = None, database: Where = None, order: Order = None, as_json: AsJson = False) -> None:
     """Show the dead letters, the oldest first. Exit code 1: there are some."""
-    letters = run(_all(running_settings(), group, database, order))
+    from cli.pages import dead_letters as pages
+    from operations.dead_letters import read
+
+    letters = run(read(running_settings(), group, database, order))
     if as_json:
-        print_json([_document(letter) for letter in letters])
+        print_json([pages.document(letter) for letter in letters])
     elif letters:
-        _print(letters)
+        out.print(pages.table(letters))
+        orders = len({letter.subject for letter in letters if letter.subject})
+        err.print(f"{len(letters)} dead letters hold {orders} orders; `orderflow dlq redrive` applies them again")
     else:
         err.print("no dead letters")
     if letters:
         raise typer.Exit(REFUSED)
-
-
-async def _all(
-    settings: "Settings", group: str | None, url: str | None, order: UUID | None = None, after: int = 0, limit: int = 0
-) -> "list[DeadLetter]":
-    """From the one behind id ``after``; ``limit`` 0: all."""
-    from orderflow_events.redrive import dead_letters
-
-    letters: list[DeadLetter] = []
-    async with _connect(settings, url) as connect:
-        while page := await dead_letters(
-            connect, group or settings.tracking_group, str(order) if order else None, after=after, limit=limit or 500
-        ):
-            letters += page
-            after = page[-1].id
-            if limit:
-                break
-    return letters
-
-
-@asynccontextmanager
-async def _connect(settings: "Settings", url: str | None) -> "AsyncIterator[Connect]":
-    from orderflow.store.database import Database
-
-    dsn = url or settings.orders_database_url.get_secret_value()
-    async with Database("dead letters", dsn, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
-        pool = await database.pool()
-        yield pool.acquire
-
-
-def _document(letter: "DeadLetter", *, whole: bool = False) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "id": letter.id,
-        "group": letter.group,
-        "order_id": letter.subject,
-        "kind": letter.kind,
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "first_failed_at": letter.first_failed_at.isoformat() if letter.first_failed_at else None,
-        "last_failed_at": letter.last_failed_at.isoformat() if letter.last_failed_at else None,
-        "dead_lettered_at": letter.dead_lettered_at.isoformat(),
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-    }
-    if whole:
-        headers = {name: value.decode(errors="replace") for name, value in letter.headers}
-        key = None if letter.key is None else letter.key.decode(errors="replace")
-        document |= {"key": key, "headers": headers, "value": _value(letter)}
-    return document
-
-
-def _value(letter: "DeadLetter") -> Any:
-    """The record's JSON, or its text where it is none."""
-    text = (letter.value or b"").decode(errors="replace")
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _print(letters: "list[DeadLetter]") -> None:
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    table = Table("id", "since", "order", "where", "kind", Column("reason", overflow="fold"), box=box.SIMPLE)
-    for letter in letters:
-        where = f"{letter.partition}/{letter.offset}"
-        since = f"{letter.dead_lettered_at:%Y-%m-%d %H:%M:%SZ}"
-        table.add_row(str(letter.id), since, letter.subject or "-", where, letter.kind, Text(letter.reason))
-    out.print(table)
-    orders = len({letter.subject for letter in letters if letter.subject})
-    err.print(f"{len(letters)} dead letters hold {orders} orders; `orderflow dlq redrive` applies them again")
 
 
 @app.command()
@@ -127,12 +50,15 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter whole: why, and the record as it came."""
+    from cli.pages import dead_letters as pages
+    from operations.dead_letters import read
+
     found = [
-        one for one in run(_all(running_settings(), group, database, after=letter - 1, limit=1)) if one.id == letter
+        one for one in run(read(running_settings(), group, database, after=letter - 1, limit=1)) if one.id == letter
     ]
     if not found:
         fail(f"there is no dead letter {letter}", NOT_FOUND)
-    document = _document(found[0], whole=True)
+    document = pages.document(found[0], whole=True)
     if as_json:
         print_json(document)
         return
@@ -156,11 +82,17 @@ def redrive(
     as_json: AsJson = False,
 ) -> None:
     """Apply the dead letters after all, in order. Exit code 1: some fail again, and still hold their orders."""
+    from cli.pages import dead_letters as pages
+    from operations import dead_letters
+
     settings = running_settings()
-    apply = _effect(settings, group, effect)
-    result = run(_redrive(settings, group, database, order, apply))
+    try:
+        apply = dead_letters.effect_of(settings, group, effect)
+    except dead_letters.BadEffect as error:
+        fail(str(error), USAGE)
+    result = run(dead_letters.redrive(settings, group, database, order, apply))
     if as_json:
-        failed = [_document(letter) | {"reason": reason} for letter, reason in result.failed]
+        failed = [pages.document(letter) | {"reason": reason} for letter, reason in result.failed]
         print_json({"applied": result.applied, "skipped": result.skipped, "failed": failed})
     else:
         for letter, reason in result.failed:
@@ -169,45 +101,3 @@ def redrive(
         out.print(f"{applied}, {len(result.failed)} fail again")
     if result.failed:
         raise typer.Exit(REFUSED)
-
-
-async def _redrive(
-    settings: "Settings", group: str | None, url: str | None, order: UUID | None, effect: "Effect"
-) -> "Redriven":
-    from orderflow.domain.errors import Unavailable
-    from orderflow.stream.tracking import log_gap
-    from orderflow_events.failures import Interruption
-    from orderflow_events.redrive import redrive
-
-    async with _connect(settings, url) as connect:
-        try:
-            return await redrive(
-                connect=connect,
-                group=group or settings.tracking_group,
-                effect=effect,
-                order_id=str(order) if order else None,
-                on_gap=log_gap,
-            )
-        except Interruption as error:
-            raise Unavailable("dead letters", f"{error}; what was applied stays applied") from error
-
-
-def _effect(settings: "Settings", group: str | None, named: str | None) -> "Effect":
-    """The tracking's own, or the one that is named: its module is imported, as where its consumer runs."""
-    import importlib
-    import sys
-    from pathlib import Path
-
-    if named is None:
-        if group not in (None, settings.tracking_group):
-            fail(f"what {group} does with an event is not known here: say --effect MODULE:NAME", USAGE)
-        from orderflow.stream.tracking import track
-
-        return track
-    module, _, name = named.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        effect: Effect = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        fail(f"{named!r} is no MODULE:NAME of an effect: {error}", USAGE)
-    return effect

@@ -1,8 +1,6 @@
 """``orderflow doctor``. Exit codes: 0 everything is fine, 1 something is not (its line says what to do)."""
 
 import asyncio
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +11,6 @@ from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:
     from operations.doctor.checks import Checked
-    from orderflow.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check every dependency, version, migration, setting, poller and clock, and say what to do about each."""
-    lines = asyncio.run(_examine(running_settings()))
+    from operations.doctor.examine import examine
+
+    silence()
+    lines = asyncio.run(examine(running_settings()))
     bad = sum(not line.ok for line in lines)
     if as_json:
         said = [
@@ -36,26 +36,6 @@ def doctor(as_json: AsJson = False) -> None:
         out.print(f"{len(lines)} checks: " + (f"[red]{bad} need you[/]" if bad else "[green]all fine[/]"))
     if bad:
         raise typer.Exit(REFUSED)
-
-
-async def _examine(settings: "Settings") -> "list[Checked]":
-    from operations.doctor import databases, http, stream, temporal
-    from operations.doctor.checks import Checked, run_all
-
-    silence()
-    here = Checked("this machine", True, f"Python {platform.python_version()}, {_versions()}")
-    parts = (databases, temporal, stream, http)
-    return [here, *await run_all([check for part in parts for check in part.checks(settings)])]
-
-
-def _versions() -> str:
-    found = []
-    for package in ("orderflow", "temporalio", "aiokafka", "asyncpg"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} from source")
-    return ", ".join(found)
 
 
 def _print(lines: "list[Checked]") -> None:

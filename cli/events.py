@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import signal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from cli.calls import UNREACHABLE
+from cli.interrupts import until_interrupted
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
     from orderflow.settings import Settings
-    from orderflow.stream.reading import Seen
-    from orderflow_events.envelope import Envelope
 
 app = typer.Typer(help="The event stream.", no_args_is_help=True)
 
@@ -37,20 +35,9 @@ def tail(
 
     settings = running_settings()
     try:
-        asyncio.run(_until_interrupted(settings, from_beginning, order, event_type, limit, as_json))
+        asyncio.run(until_interrupted(_tail(settings, from_beginning, order, event_type, limit, as_json)))
     except TopicAway as error:
         fail(str(error), UNREACHABLE)
-
-
-async def _until_interrupted(settings: "Settings", *wanted: Any) -> None:
-    reading = asyncio.create_task(_tail(settings, *wanted))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, reading.cancel)
-    try:
-        await reading
-    except asyncio.CancelledError:
-        return
 
 
 async def _tail(
@@ -61,6 +48,7 @@ async def _tail(
     limit: int | None,
     as_json: bool,
 ) -> None:
+    from cli.pages import events as pages
     from orderflow.stream.reading import follow
 
     printed = 0
@@ -77,41 +65,12 @@ async def _tail(
                     continue
                 if (order and event.order_id != order) or (event_type and event.type != event_type.upper()):
                     continue
-                _print(seen, event, as_json)
+                if as_json:
+                    typer.echo(json.dumps(pages.document(seen, event), ensure_ascii=False))
+                else:
+                    out.print(pages.line(event), soft_wrap=True)
                 printed += 1
                 if printed == limit:
                     return
     finally:
         await batches.aclose()  # type: ignore[attr-defined]
-
-
-def _print(seen: "Seen", event: "Envelope", as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(_document(seen, event), ensure_ascii=False))
-        return
-    from rich.text import Text
-
-    from cli.pages.orders import COLOURS
-
-    reason = getattr(event.event, "reason", None)
-    line = Text.assemble(
-        f"{event.recorded_at:%H:%M:%S.%f}"[:-3],
-        f"  {event.order_id}  {event.source.rpartition('/')[2]:<9} {event.version}  {event.type:<22} ",
-        (event.status, COLOURS.get(event.status, "")),
-        f"  {reason}" if reason else "",
-    )
-    out.print(line, soft_wrap=True)
-
-
-def _document(seen: "Seen", event: "Envelope") -> dict[str, Any]:
-    return {
-        "partition": seen.partition,
-        "offset": seen.offset,
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "time": event.recorded_at.isoformat(),
-        "correlation_id": event.correlation_id,
-        "traceparent": event.traceparent,
-        **json.loads(seen.value),
-    }

@@ -7,14 +7,13 @@ was found and not everything could be read; 4 there is no such order.
 
 import asyncio
 import json
-import signal
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, AsJson, print_json
+from cli.interrupts import until_interrupted
 from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
 
@@ -58,7 +57,7 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
 ) -> None:
     """The order's story as it goes on, until it is over. Ctrl-C ends it."""
-    asyncio.run(_until_interrupted(_watch(running_settings(), order_id, as_json)))
+    asyncio.run(until_interrupted(_watch(running_settings(), order_id, as_json)))
 
 
 def stuck(
@@ -155,17 +154,6 @@ def _say_verdict(verdict: Any, said: str, found: "Found", as_json: bool) -> str:
         for text in pages.verdict_lines([verdict]):
             out.print(text, soft_wrap=True)
     return str(verdict.group + verdict.cause)
-
-
-async def _until_interrupted(work: Coroutine[Any, Any, None]) -> None:
-    working = asyncio.create_task(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, working.cancel)
-    try:
-        await working
-    except asyncio.CancelledError:
-        return
 
 
 def _fail_if_unread(found: "Found") -> None:

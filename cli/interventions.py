@@ -16,7 +16,6 @@ import typer
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.reasons import Why, checked, tell
 from cli.terminal import err, fail, out, running_settings
-from operations.audit import NotPossible
 
 if TYPE_CHECKING:
     from operations.interventions import Point
@@ -115,6 +114,7 @@ def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool)
 
 def _end(work: Coroutine[Any, Any, T], order_id: UUID) -> T:
     """What ``work`` gives; or the end of the process, with the reason."""
+    from operations.audit import NotPossible
     from orderflow.domain.errors import Unavailable
 
     try:

@@ -1,6 +1,6 @@
 """``orderflow lag``: how far each consumer group is behind the topic."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,6 @@ from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from orderflow.settings import Settings
     from orderflow.stream.lag import GroupLag
 
 
@@ -25,11 +24,15 @@ def lag(
     as_json: AsJson = False,
 ) -> None:
     """Show committed and end offsets of each partition. Exit code 1: a group has read what is no longer there."""
-    found = run(_lags(running_settings(), group or []))
-    if isinstance(found, str):
-        fail(found)
+    from cli.pages import lag as pages
+    from orderflow.stream.lag import NoTopic, group_lags
+
+    try:
+        found = run(group_lags(running_settings(), group or []))
+    except NoTopic as error:
+        fail(str(error))
     if as_json:
-        print_json([_document(one) for one in found])
+        print_json([pages.document(one) for one in found])
     else:
         for one in found:
             _print(one)
@@ -39,40 +42,11 @@ def lag(
         raise typer.Exit(REFUSED)
 
 
-async def _lags(settings: "Settings", groups: list[str]) -> "list[GroupLag] | str":
-    from orderflow.stream.lag import NoTopic, group_lags
-
-    try:
-        return await group_lags(settings, groups)
-    except NoTopic as error:
-        return str(error)
-
-
-def _document(one: "GroupLag") -> dict[str, Any]:
-    partitions = [
-        {
-            "partition": p.partition,
-            "committed": p.committed,
-            "start": p.start,
-            "end": p.end,
-            "lag": p.lag,
-            "lost": p.lost,
-        }
-        for p in one.partitions
-    ]
-    return {"group": one.group, "state": one.state, "members": one.members, "lag": one.lag, "partitions": partitions}
-
-
 def _print(one: "GroupLag") -> None:
-    from rich import box
-    from rich.table import Column, Table
+    from cli.pages import lag as pages
 
     out.print(f"{one.group}: {one.state}, {one.members} members, {one.lag} records behind", markup=False)
-    names = ("partition", "committed", "end", "lag")
-    table = Table(*(Column(name, justify="right") for name in names), box=box.SIMPLE)
-    for p in one.partitions:
-        table.add_row(str(p.partition), "-" if p.committed is None else str(p.committed), str(p.end), str(p.lag))
-    out.print(table)
+    out.print(pages.table(one))
     for p in one.partitions:
         if p.lost:
             err.print(

@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli.calls import UNREACHABLE
-from cli.stack import STOP_SIGNALS, say
+from cli.interrupts import asked_to_stop, until
+from cli.stack import say
 from cli.terminal import fail, load_settings, out
 
 if TYPE_CHECKING:
-    from orderflow.stack.prometheus import Prometheus
+    from orderflow.stack.prometheus import Alert, Prometheus
     from orderflow.stack.records import Record
 
 RULES: Final = Path(__file__).resolve().parents[1] / "deploy" / "prometheus" / "rules.yml"
@@ -76,12 +76,12 @@ async def _observe(data_dir: Path, port: int | None, rules: Path) -> None:
             Record(Identity.of(os.getpid()), "running", supervisor.left(), ports).write(own)
 
         supervisor = Supervisor(data_dir / "logs", on_event=say, on_change=note)
-        with _asked_to_stop() as asked:
+        with asked_to_stop() as asked:
             try:
-                await _until(asked, supervisor.start(prometheus.spec()))
+                await until(asked, supervisor.start(prometheus.spec()))
                 if not asked.is_set():
                     _greet(prometheus, record)
-                    await _until(asked, _look(prometheus, stack, record))
+                    await until(asked, _look(prometheus, stack, record))
             finally:
                 await supervisor.stop()
 
@@ -99,32 +99,6 @@ def _prometheus(home: Path, port: int | None, before: "Record", rules: Path) -> 
     return Prometheus(home, chosen["prometheus"], rules)
 
 
-@contextlib.contextmanager
-def _asked_to_stop() -> Iterator[asyncio.Event]:
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, asked.set)
-    try:
-        yield asked
-    finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-async def _until(asked: asyncio.Event, work: Any) -> None:
-    """Do ``work`` until it ends, or until somebody asks to stop. Raises what it raises."""
-    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(asked.wait())
-    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if working.done():
-        await working
-    else:
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-
-
 def _greet(prometheus: "Prometheus", record: "Record") -> None:
     from orderflow.stack.prometheus import targets_of
 
@@ -138,9 +112,10 @@ async def _look(prometheus: "Prometheus", stack: Path, record: "Record") -> None
     """Say which alerts begin and end, and follow a stack that is started again on other ports."""
     import httpx
 
+    from orderflow.stack.prometheus import firing
     from orderflow.stack.records import Record
 
-    firing: dict[str, str] = {}
+    fires: dict[str, Alert] = {}
     async with httpx.AsyncClient(base_url=prometheus.url, timeout=5, trust_env=False) as client:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -149,22 +124,14 @@ async def _look(prometheus: "Prometheus", stack: Path, record: "Record") -> None
                 record = now
                 prometheus.retarget(record)
             with contextlib.suppress(httpx.HTTPError):  # it is being started again
-                alerts = (await client.get("/api/v1/alerts")).raise_for_status().json()["data"]["alerts"]
-                firing = _tell(firing, alerts)
+                before, fires = fires, await firing(client)
+                _tell(before, fires)
 
 
-def _tell(before: dict[str, str], alerts: list[dict[str, Any]]) -> dict[str, str]:
-    """Say what has changed. What fires now, by its labels, and what it says."""
-    now = {
-        str(sorted(alert["labels"].items())): f"{alert['labels']['alertname']}: {alert['annotations']['summary']} "
-        f"→ {alert['annotations']['runbook_url']}"
-        for alert in alerts
-        if alert["state"] == "firing"
-    }
-    for key in sorted(now.keys() - before.keys()):
-        out.print("[red]fires[/]", end=" ")
-        out.print(now[key], markup=False, soft_wrap=True)
-    for key in sorted(before.keys() - now.keys()):
-        out.print("[green]over[/] ", end=" ")
-        out.print(before[key], markup=False, soft_wrap=True)
-    return now
+def _tell(before: "dict[str, Alert]", now: "dict[str, Alert]") -> None:
+    """Say what has changed."""
+    for word, some, others in (("[red]fires[/]", now, before), ("[green]over[/] ", before, now)):
+        for key in sorted(some.keys() - others.keys()):
+            alert = some[key]
+            out.print(word, end=" ")
+            out.print(f"{alert.name}: {alert.summary} → {alert.runbook_url}", markup=False, soft_wrap=True)

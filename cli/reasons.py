@@ -6,17 +6,17 @@ import typer
 
 from cli.calls import USAGE
 from cli.terminal import err, fail
-from operations.audit import BadReason
-from operations.audit import checked as checked_by_audit
 
 Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
 def checked(reason: str) -> str:
     """``reason`` as it is recorded; or the end of the process."""
+    from operations import audit
+
     try:
-        return checked_by_audit(reason)
-    except BadReason as error:
+        return audit.checked(reason)
+    except audit.BadReason as error:
         fail(f"--reason: {error}", USAGE)
 
 

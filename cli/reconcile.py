@@ -15,10 +15,8 @@ from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
-    from operations.reconciliation.findings import Handled, Report
+    from operations.reconciliation.findings import Report
     from orderflow.settings import Settings
-
-_OUTCOMES = {"repaired": "[green]repaired[/]", "failed": "[red]failed[/]", "reported": "reported"}
 
 
 def register(app: typer.Typer) -> None:
@@ -60,10 +58,11 @@ async def _reconcile(settings: "Settings", repair: bool, older_than: float | Non
 
 
 def _print(report: "Report") -> None:
+    from cli.pages import reconcile as pages
     from operations.reconciliation.findings import ABOUT
 
     for handled in report.findings:
-        _print_finding(handled)
+        out.print(pages.finding(handled), soft_wrap=True)
     for kind in dict.fromkeys(handled.finding.kind for handled in report.findings):
         err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].in_words}", markup=False)
     found, left = len(report.findings), report.left
@@ -76,17 +75,3 @@ def _print(report: "Report") -> None:
     )
     hint = "; `orderflow reconcile --repair` repairs " + str(repairable) if repairable and not report.repair else ""
     out.print(f"{said}{found} finding{'s' if found != 1 else ''}, {found - left} repaired{hint}")
-
-
-def _print_finding(handled: "Handled") -> None:
-    from rich.markup import escape
-
-    finding = handled.finding
-    evidence = ", ".join(f"{name} {value}" for name, value in finding.evidence.items() if value is not None)
-    what = f" by {finding.repair}" if finding.repair else ""
-    why = f" ({escape(handled.detail)})" if handled.detail else ""
-    out.print(
-        f"[bold]{finding.kind}[/]  {escape(finding.subject)}  since {finding.since:%Y-%m-%d %H:%M:%SZ}\n"
-        f"  {escape(evidence)}\n  {_OUTCOMES[handled.outcome]}{what if handled.outcome != 'reported' else ''}{why}",
-        soft_wrap=True,
-    )

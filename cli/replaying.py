@@ -54,6 +54,7 @@ def replay(
         fail("give one of: an order, --query, --file, --since", USAGE)
     span = None if since is None else _span(since)
 
+    from cli.pages import replaying as pages
     from operations.replaying import replayer
 
     replayer.quiet_sdk()
@@ -66,7 +67,7 @@ def replay(
         work = replayer.replay_query(running_settings(), wanted)
     done = _run(work)
     if as_json:
-        print_json(_document(done))
+        print_json(pages.document(done))
     else:
         _print(done)
     if done.failed or not done.count:
@@ -159,36 +160,7 @@ def _print(done: "Replayed") -> None:
 
 
 def _print_failure(failed: "Failed") -> None:
-    found = failed.difference
-    out.print(f"{failed.workflow_id} (run {failed.run_id})", markup=False, style="bold", soft_wrap=True)
-    if not found.nondeterministic:
-        at = f" at the workflow task of event {found.event_id}" if found.event_id is not None else ""
-        out.print(f"  the code failed{at}:", style="red")
-    elif found.recorded is not None:
-        where = f"event {found.event_id}, " if found.event_id is not None else ""
-        out.print(f"  first difference: {where}{found.recorded}", markup=False, style="red", soft_wrap=True)
-        out.print(f"  the code wanted: {found.wanted}", markup=False, soft_wrap=True)
-    for line in found.message.strip().splitlines()[:12]:
-        out.print(f"  {line}", markup=False, style="dim", soft_wrap=True)
+    from cli.pages import replaying as pages
 
-
-def _document(done: "Replayed") -> dict[str, Any]:
-    return {
-        "replayed": done.count,
-        "failed": done.failed,
-        "events": done.events,
-        "seconds": round(done.seconds, 3),
-        "per_second": round(done.rate, 1),
-        "failures": [
-            {
-                "workflow_id": failed.workflow_id,
-                "run_id": failed.run_id,
-                "nondeterministic": failed.difference.nondeterministic,
-                "event_id": failed.difference.event_id,
-                "recorded": failed.difference.recorded,
-                "wanted": failed.difference.wanted,
-                "message": failed.difference.message,
-            }
-            for failed in done.failures
-        ],
-    }
+    for line in pages.failure(failed):
+        out.print(line, soft_wrap=True)

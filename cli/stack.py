@@ -9,28 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.calls import REFUSED, UNREACHABLE, AsJson, print_json
-from cli.terminal import fail, load_settings, out
+from cli.interrupts import STOP_SIGNALS
+from cli.terminal import fail, load_settings, out, short_path
+from workers import ROLES
 
 if TYPE_CHECKING:
     from orderflow.settings import Settings
     from orderflow.stack.control import Status
     from orderflow.stack.processes import Event
     from orderflow.stack.stack import EmbeddedStack
-
-ROLES = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
-WHAT = {
-    "postgres": "PostgreSQL",
-    "temporal": "Temporal and its Web UI",
-    "kafka": "Kafka-protocol broker",
-    "gateway": "Payment gateway simulator",
-    "workers": "Workers of the three queues",
-    "orders": "Worker: orders",
-    "payments": "Worker: payments",
-    "inventory": "Worker: inventory",
-    "relay": "Relay and tracking",
-    "api": "HTTP API",
-}
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +49,7 @@ def up(
 
 
 async def _up(settings: "Settings", *, fresh: bool) -> None:
+    from cli.pages import stack as pages
     from orderflow.stack.stack import EmbeddedStack
 
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -84,11 +72,11 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
         asked.cancel()
         raise
     out.print("OrderFlow runs:")
-    out.print(_table(stack))
+    out.print(pages.started(stack.processes, stack.links))
     await _say_what_is_not_ready(stack)
     for moved in stack.moved_ports:
         out.print(f"port {moved.wanted} is taken: {moved.name} uses {moved.chosen}")
-    out.print(f"Logs: {_short(stack.data_dir / 'logs')}", soft_wrap=True)
+    out.print(f"Logs: {short_path(stack.data_dir / 'logs')}", soft_wrap=True)
     out.print("Ctrl-C stops everything; the data stays.")
     await asked
     out.print("stopping (Ctrl-C again: at once)")
@@ -124,26 +112,6 @@ def say(event: "Event") -> None:
     out.print(f" ({event.detail})" if event.detail else "", markup=False)
 
 
-def _table(stack: "EmbeddedStack") -> object:
-    from rich import box
-    from rich.table import Column, Table
-
-    table = Table("", "what", Column("where", overflow="fold"), box=box.SIMPLE)
-    for name in stack.processes:
-        table.add_row(name, WHAT[name], _link(stack.links.get(name, "")))
-    return table
-
-
-def _link(where: str) -> str:
-    return f"[link={where}]{where}[/link]" if where.startswith("http") else where
-
-
-def _short(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
-
-
 def down(as_json: AsJson = False) -> None:
     """Stop the stack that runs from the data dir, also what a killed `orderflow up` left behind."""
     from orderflow.stack import control
@@ -174,8 +142,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def _print_status(found: "Status", data_dir: Path) -> None:
-    from rich import box
-    from rich.table import Column, Table
+    from cli.pages import stack as pages
 
     if found.phase == "stopped":
         out.print(f"not running (data dir {data_dir.resolve()})")
@@ -184,12 +151,7 @@ def _print_status(found: "Status", data_dir: Path) -> None:
         out.print("[red]its supervisor was killed; these still run[/]: `orderflow down` stops them")
     else:
         out.print(f"{found.phase}, supervisor pid {found.supervisor_pid}")
-    table = Table("", "pid", "state", "for", "memory", Column("where", overflow="fold"), box=box.SIMPLE)
-    for process in found.processes:
-        state = "[green]runs[/]" if process.alive else "[red]gone[/]"
-        memory = f"{process.memory_bytes / 2**20:.0f} MiB"
-        table.add_row(process.name, str(process.pid), state, f"{process.seconds:.0f} s", memory, _link(process.link))
-    out.print(table)
+    out.print(pages.running(found.processes))
 
 
 def setup(as_json: AsJson = False) -> None:

@@ -1,6 +1,8 @@
 """What all commands share: the two consoles, reading the settings, and how a failure looks (never a traceback)."""
 
+import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -33,6 +35,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def short_path(path: Path) -> str:
+    """``path`` from here, where it is below the working directory."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
 def load_settings() -> "Settings":
     """The settings of this process, of the profile that was chosen; one line for each variable that is wrong."""
     from pydantic import ValidationError
@@ -51,7 +60,8 @@ def load_settings() -> "Settings":
 
 
 def _wrong(error: "ErrorDetails") -> str:
-    said = error["msg"].removeprefix("Value error, ")
+    raised = error.get("ctx", {}).get("error")  # by a check of ours; pydantic's own message puts words before it
+    said = str(raised) if isinstance(raised, ValueError) else error["msg"]
     return f"ORDERFLOW_{'.'.join(map(str, error['loc'])).upper()}: {said}" if error["loc"] else said
 
 

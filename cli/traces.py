@@ -37,18 +37,19 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """The order's traces as waterfalls: one for each request that did something, through all processes."""
-    from operations.traces import waterfall
+    from cli.pages import traces as pages
     from operations.traces.otlp import OtlpError, spans_of_order
+    from operations.traces.waterfall import traces
 
     settings = running_settings()
     try:
-        found = waterfall.traces(spans_of_order(files or _written(settings), order_id))
+        found = traces(spans_of_order(files or _written(settings), order_id))
     except (OtlpError, OSError) as error:
         fail(str(error), USAGE)
     if as_json:
-        print_json(waterfall.document(found))
+        print_json(pages.document(found))
     elif found:
-        out.print(waterfall.page(found), soft_wrap=True, highlight=False, markup=False)
+        out.print(pages.page(found), soft_wrap=True, highlight=False, markup=False)
     if not found:
         fail(f"no trace of order {order_id}: {_why(settings, files)}", NOT_FOUND)
 

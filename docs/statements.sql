@@ -1021,7 +1021,7 @@ SELECT order_id, status, version, created_at, updated_at FROM payments WHERE ord
 -- Reads an order's reservation, whatever its status.
 SELECT order_id, status, version, updated_at FROM reservations WHERE order_id = $order_id;
 
--- trail.waiting_orders --
+-- trail.old_entries --
 -- Reads the orders among the first entries of the outbox that have waited too long.
 SELECT o.order_id, count(*) AS entries, min(e.recorded_at) AS oldest_at
 FROM (SELECT position, order_id, version FROM outbox ORDER BY position LIMIT $limit) o

@@ -1,1 +1,5 @@
 """One entry point a role. Each has ``serve(settings, stopping, health)``; ``workers.run`` runs them in a process."""
+
+from typing import Final
+
+ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")

@@ -9,7 +9,7 @@ from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader
 from orderflow.stream.gauges import LeadGauge, OutboxGauges
 from orderflow.stream.publisher import Publisher
-from orderflow.stream.relay import NAME_PREFIX, Relay
+from orderflow.stream.relay import Relay
 from orderflow.stream.topic import check_topic
 from orderflow.stream.truncation import TopicComparison
 from orderflow.telemetry.health import Health
@@ -33,9 +33,7 @@ def make_relay(
     service: str, dsn: str, settings: Settings, report: Callable[[PartState], None]
 ) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = Database(
-        f"{NAME_PREFIX}{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds
-    )
+    database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -45,6 +43,7 @@ def make_relay(
         partitions=settings.kafka_partitions,
     )
     relay = Relay(
+        service,
         database,
         publisher,
         lease_seconds=settings.relay_lease_seconds,

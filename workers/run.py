@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import cast
 
 import structlog
 
@@ -12,8 +12,6 @@ from orderflow import process
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
 from workers.shared import Shared
-
-ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")
 
 Serve = Callable[[Settings, asyncio.Event, Health, Shared], Awaitable[None]]
 

@@ -9,7 +9,8 @@ from typing import Self
 from activities.inventory import InventoryActivities
 from activities.payments import PaymentActivities
 from orderflow.databases import open_database
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.client import GatewayClient
+from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.sealing import TokenOpener
 from orderflow.settings import Settings
 from orderflow.store.payments import Payments
@@ -43,7 +44,7 @@ class Shared:
                 opener = TokenOpener.from_file(settings.token_private_key)
                 database = await self._stack.enter_async_context(open_database(settings, "payments"))
                 http = await self._stack.enter_async_context(
-                    gateway_client(settings.gateway_url, settings.gateway_timeout_seconds)
+                    GatewayClient(settings.gateway_url, settings.gateway_timeout_seconds)
                 )
                 self._payments = PaymentActivities(Payments(database), HttpPaymentGateway(http), opener)
         return self._payments

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.pages.orders import status_text
+from cli.pages.progress import progress
 from operations.demo.follower import Follower
 from orderflow.stack.processes import Event
 
@@ -48,6 +50,10 @@ class Teller:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
             self.say(_sentence(follower, what, orders))
+
+    def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """A bar, or a line now and then, for ``total`` things."""
+        return progress(what, total, self.console)
 
     async def _show(self, follower: Follower, what: str, orders: int) -> None:
         if not self.console.is_terminal:

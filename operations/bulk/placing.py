@@ -45,7 +45,7 @@ class Placing:
         return Counter(result.fate for result in self.results)[fate]
 
     def summary(self) -> str:
-        """In a sentence."""
+        """How many ended in which way, in a sentence."""
         counts = {fate: self.count(fate) for fate in IN_WORDS}
         parts = [f"{n} {IN_WORDS[fate]}" for fate, n in counts.items() if n or fate == "placed"]
         return f"{self.baskets} baskets: {', '.join(parts)}"

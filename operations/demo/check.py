@@ -29,10 +29,10 @@ COMPARISONS: Final[tuple[Callable[[Evidence], Comparison], ...]] = (
 
 
 def check(evidence: Evidence) -> list[Comparison]:
-    """A line for each comparison."""
+    """What each of ``COMPARISONS`` came to, in their order."""
     return [compare(evidence) for compare in COMPARISONS]
 
 
 def agrees(lines: Iterable[Comparison]) -> bool:
-    """Whether every line does."""
+    """Whether none of them found a difference."""
     return all(line.ok for line in lines)

@@ -21,6 +21,7 @@ _APPROVED: Final = ("orders", "APPROVED")
 
 
 def parts(evidence: Evidence) -> Comparison:
+    """Each order has the payment and the reservation that its status needs, and there is no part without an order."""
     approved = {order for (service, order, _), e in evidence.events.items() if (service, e.status) == _APPROVED}
     wrong = []
     placed, paid, held = (evidence.rows[service] for service in SERVICES)
@@ -93,6 +94,7 @@ def held_money(evidence: Evidence) -> Comparison:
 
 
 def payments_are_ledger(evidence: Evidence) -> Comparison:
+    """Each payments row says what the gateway's ledger says: status, and amount where both have one."""
     wrong = []
     for order_id, row in evidence.rows["payments"].items():
         entry = evidence.ledger.get(str(order_id))
@@ -109,6 +111,7 @@ def payments_are_ledger(evidence: Evidence) -> Comparison:
 
 
 def stock_is_movements(evidence: Evidence) -> Comparison:
+    """On hand is the sum of a SKU's movements, and what left is what the COMMITTED reservations took."""
     wrong = []
     for sku in evidence.stock.keys() | evidence.moved.keys():
         on_hand = evidence.stock[sku]["on_hand"] if sku in evidence.stock else None
@@ -126,6 +129,7 @@ def stock_is_movements(evidence: Evidence) -> Comparison:
 
 
 def reserved(evidence: Evidence) -> Comparison:
+    """Reserved is the sum of a SKU's live reservations, and never more than is on hand."""
     reserved: dict[str, int] = {}
     for (_, sku), (quantity, status) in evidence.held.items():
         if status == "RESERVED":

@@ -26,6 +26,7 @@ _TRACKED_COLUMNS: Final = {
 
 
 def published(evidence: Evidence) -> Comparison:
+    """Each event has its publication, at the position that it names, and no outbox holds anything back."""
     wrong = [f"{waiting} wait in the outbox of {name}" for name, waiting in evidence.waiting.items() if waiting]
     wrong += [f"{parked} orders are parked in {name}" for name, parked in evidence.parked.items() if parked]
     there = {
@@ -44,6 +45,7 @@ def published(evidence: Evidence) -> Comparison:
 
 
 def stream_is_events(evidence: Evidence) -> Comparison:
+    """The records are the events of the three databases: none missing, none foreign, the same data."""
     wrong = [f"{s.partition}/{s.offset}: {s.error}" for s in evidence.stream if s.envelope is None]
     first: dict[EventId, Envelope] = {}
     for envelope in _envelopes(evidence):
@@ -67,6 +69,7 @@ def _difference(envelope: Envelope, written: Event) -> str | None:
 
 
 def in_order(evidence: Evidence) -> Comparison:
+    """Each order is in one partition, and its events come first in version order, those of each service."""
     wrong: list[str] = []
     next_version: dict[tuple[str, UUID], int] = {}
     partitions: dict[UUID, int] = {}
@@ -115,6 +118,7 @@ def fold_is_rows(evidence: Evidence) -> Comparison:
 
 
 def tracking_is_rows(evidence: Evidence) -> Comparison:
+    """The tracking's rows say what the three services' rows say, and its timelines hold every event."""
     wrong = []
     for order_id in evidence.tracked.keys() | evidence.rows["orders"].keys():
         tracked = evidence.tracked.get(order_id)

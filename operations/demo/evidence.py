@@ -1,6 +1,6 @@
 """Everything that a stack has written about its orders, read once: three databases, the topic, the gateway's ledger.
 
-Read it when the stack is at rest (``cli.demo.rest``), or the parts are of different moments.
+Read it when the stack is at rest (``operations.demo.rest``), or the parts are of different moments.
 """
 
 from collections.abc import Mapping

@@ -61,5 +61,5 @@ def clock(whose: str, theirs: datetime, asked: datetime, answered: datetime) -> 
 
 
 def now() -> datetime:
-    """This machine's time."""
+    """This machine's clock, aware, in UTC."""
     return datetime.now(UTC)

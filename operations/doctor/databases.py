@@ -31,7 +31,7 @@ _APPLIED = Statement(
 
 
 def checks(settings: Settings) -> list[Check]:
-    """One for each service."""
+    """One for each service's database: server, clock, migrations, outbox."""
     return [
         Check(
             f"{service} database",

@@ -16,7 +16,7 @@ ROUNDING = timedelta(seconds=1)
 
 
 def checks(settings: Settings) -> list[Check]:
-    """The API and the gateway."""
+    """The API (ready, or which dependency is not) and the payment gateway, each with its clock."""
     return [
         Check("API", lambda: _api(settings), "start it: `orderflow api`, or set ORDERFLOW_API_URL"),
         Check("payment gateway", lambda: _gateway(settings), "start it, or set ORDERFLOW_GATEWAY_URL"),

@@ -52,12 +52,12 @@ def _chain(failure: Failure) -> Iterator[Failure]:
 
 
 def moment(at: Timestamp) -> datetime:
-    """Temporal's time."""
+    """Temporal's time as an aware one, in UTC."""
     return at.ToDatetime(UTC)
 
 
 def span(length: Duration) -> timedelta:
-    """Temporal's duration."""
+    """Temporal's duration as a timedelta."""
     return length.ToTimedelta()
 
 
@@ -86,7 +86,7 @@ def summary(event: HistoryEvent) -> str:
 
 
 def outcome(result: Any) -> str:
-    """What a step came to."""
+    """What a step's result (``StepOutcome`` as JSON) says, in a few words; "done" for a result that is none."""
     if not isinstance(result, dict):
         return "done"
     why = ", ".join(str(result[key]) for key in ("reason", "detail") if result.get(key)).rstrip(".")
@@ -95,7 +95,7 @@ def outcome(result: Any) -> str:
 
 
 def transitioned(result: Any) -> str:
-    """What a transition came to."""
+    """What a transition's result (``Outcome`` or ``Placed`` as JSON) says, in a few words; "done" for another."""
     if not isinstance(result, dict):
         return "done"
     outcome = result.get("outcome", result)

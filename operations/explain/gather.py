@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
-import httpx
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -23,7 +22,7 @@ from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
 from orderflow.databases import open_databases
 from orderflow.domain.errors import Unavailable
-from orderflow.gateways.http import gateway_client
+from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.lookup import GatewayPayment, look_up
 from orderflow.settings import Service, Settings
 from orderflow.store import reconciliation, tracking
@@ -69,7 +68,7 @@ class Sources:
         self,
         settings: Settings,
         databases: dict[Service, Database],
-        gateway: httpx.AsyncClient,
+        gateway: GatewayClient,
         runs: RunReader,
         remember_seconds: float = 0.0,
     ) -> None:
@@ -171,7 +170,7 @@ class Sources:
         return _Service(await trails.trail(database, order_id), row)
 
     async def _gateway(self, order_id: UUID) -> GatewayPayment | None:
-        return await look_up(self.gateway, order_id, within_seconds=ANSWER_SECONDS)
+        return await look_up(self.gateway, order_id)
 
 
 @asynccontextmanager
@@ -179,7 +178,7 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
     """Everything that an order's story is read from. Nothing is connected before it is asked."""
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(open_databases(settings, pool_size=4))
-        gateway = await stack.enter_async_context(gateway_client(settings.gateway_url, ANSWER_SECONDS, connections=4))
+        gateway = await stack.enter_async_context(GatewayClient(settings.gateway_url, ANSWER_SECONDS, connections=4))
         yield Sources(settings, databases, gateway, RunReader(asking(settings)), remember_seconds)
 
 

@@ -48,7 +48,7 @@ class Told:
 
 
 def tell(events: Sequence[HistoryEvent]) -> Told:
-    """One run's history."""
+    """What one run's events, in order and from the first on, say."""
     teller = _Teller()
     for event in events:
         teller.take(event)

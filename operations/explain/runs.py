@@ -53,7 +53,7 @@ class RunReader:
         self.orders = runs
 
     async def read(self, order_id: UUID) -> RunFound:
-        """The order's workflow, with its history."""
+        """The order's workflow, with its history. Raises Unavailable."""
         description = await self.orders.describe(order_id)
         if description is None:
             return RunFound(Run("missing"))

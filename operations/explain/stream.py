@@ -8,6 +8,7 @@ from operations.words import clock, one_or_many, short
 
 
 def stream(facts: Facts) -> Iterator[Verdict]:
+    """Where its events do not reach Kafka: parked, a stopped partition, Kafka or the relay away."""
     for outbox in facts.outboxes:
         if outbox.parked_error is not None:
             yield Verdict(
@@ -74,6 +75,7 @@ def _waits_for_the_relay(outbox: OutboxState) -> bool:
 
 
 def tracking(facts: Facts) -> Iterator[Verdict]:
+    """Where the tracking does not apply what is published: a dead letter, or it is behind."""
     tracked = facts.tracked
     if tracked.set_aside is not None:
         yield Verdict(

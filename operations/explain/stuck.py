@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A stuck order."""
+    """A stuck order: its status (None: not known) and the most urgent verdict about it."""
 
     order_id: UUID
     status: str | None
@@ -56,7 +56,7 @@ class Stuck:
 
 
 async def look(settings: Settings, older_than_seconds: float) -> Stuck:
-    """Look at everything once."""
+    """All orders that have waited longer than that for something of ours. ``unread`` names what is away."""
     older_than = timedelta(seconds=older_than_seconds)
     async with open_sources(settings, remember_seconds=_REMEMBER_SECONDS) as sources:
         unread: dict[Source, str] = {}

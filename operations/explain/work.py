@@ -17,6 +17,7 @@ _SERVICE: Final = {PAYMENTS_QUEUE: "the payment service", INVENTORY_QUEUE: "the 
 
 
 def workflow_task(facts: Facts) -> Iterator[Verdict]:
+    """Where its next workflow task fails, or no orders worker takes it."""
     run = facts.run
     if run is None or run.state != "running" or run.task is None:
         return
@@ -72,6 +73,7 @@ def _orders_worker(facts: Facts, run: Run, since: datetime) -> Verdict:
 
 
 def transition(facts: Facts) -> Iterator[Verdict]:
+    """Where a transition of its own row fails and is repeated."""
     run = facts.run
     if run is None or run.transition is None:
         return
@@ -92,6 +94,7 @@ def transition(facts: Facts) -> Iterator[Verdict]:
 
 
 def steps(facts: Facts) -> Iterator[Verdict]:
+    """Where a step of another service fails, hangs, is taken by nobody, or has met a bug."""
     run = facts.run
     if run is None or run.state != "running":
         return

@@ -17,7 +17,7 @@ from orderflow.domain.model import Model
 
 
 class Kind(StrEnum):
-    """What can be wrong."""
+    """What can be wrong, the workflow first; ``ABOUT`` explains each."""
 
     WORKFLOW_GONE = "workflow_gone"
     HANDOVER_WAITS = "handover_waits"

@@ -92,7 +92,7 @@ class Reconciler:
         )
 
     async def look(self, limits: Limits) -> Facts:
-        """Read everything once."""
+        """Everything that the rules look at, read once. Raises Unavailable when any of it cannot be read."""
         now = await reads.now(self._orders)
         runs = await self._runs.running()
         orders = await reads.live_orders(self._orders)

@@ -1,4 +1,4 @@
-"""From facts to findings. Pure: what is read when, and what is done about it, stands in ``activities/``.
+"""From facts to findings. Pure: ``reconciler`` says what is read when, ``repairs`` what is done about it.
 
 Only what has stood for ``Limits.older_than`` counts: every row and run that a finding rests on must be that old, so
 that nothing in motion is reported.
@@ -19,7 +19,7 @@ _GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 
 def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
-    """Everything that is wrong, in the order of the kinds."""
+    """Everything that is wrong, in the order of the kinds, of each the oldest first."""
     found = [finding for case in cases(facts, limits) for rule in _RULES for finding in rule(case)]
     found += _of_stock(facts)
     found += _of_events(facts)

@@ -14,7 +14,8 @@ from operations.reconciliation.findings import Reconcile, Report
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
 from orderflow.databases import open_databases
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.client import GatewayClient
+from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.temporal.client import connect
@@ -52,6 +53,6 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Everything that reconciliation reads, but for Temporal. Nothing is connected before it is asked."""
     async with (
         open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
-        gateway_client(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
+        GatewayClient(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
     ):
         yield Stores(databases["orders"], databases["payments"], databases["inventory"], HttpPaymentGateway(http))

@@ -16,7 +16,6 @@ from google.protobuf.json_format import Parse, ParseError
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.client import Client, WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -27,6 +26,7 @@ from operations.replaying.difference import Difference, difference
 from orderflow.settings import Settings
 from orderflow.temporal.answering import answering
 from orderflow.temporal.client import connect
+from orderflow.temporal.converter import DATA_CONVERTER
 from orderflow.temporal.interceptor import StepInterceptor
 from orderflow.temporal.names import ORDER_WORKFLOW
 from workflows.order_workflow import OrderWorkflow
@@ -75,7 +75,7 @@ def make_replayer(workflows: Sequence[type] = (OrderWorkflow, ReconcileWorkflow)
     return Replayer(
         workflows=workflows,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         interceptors=[StepInterceptor()],
         build_id="replay",  # its default is a hash over all code that is loaded: seconds
         debug_mode=debug,

@@ -1,1 +1,1 @@
-"""``orderflow order trace``: an order's traces, read from exported OTLP and drawn in the terminal."""
+"""An order's traces: ``otlp`` reads them from what was exported, ``waterfall`` lays them out."""

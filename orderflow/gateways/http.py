@@ -1,22 +1,26 @@
 """The payment gateway over HTTP, as the simulator speaks it. Keeps the promises of ``protocol``.
 
-One call is one request, bounded as a whole; nothing is repeated here, the caller's retries do that.
+One call is one request, bounded as a whole; nothing is repeated here, the caller's retries do that. An answer is
+checked before anything of it is kept: what the gateway's protocol does not know is ``Unavailable``.
 """
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
 from uuid import UUID
 
-import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from orderflow.domain.errors import Unavailable
+from orderflow.domain.model import Model
+from orderflow.gateways.client import GATEWAY, GatewayClient, Reply, senseless
 from orderflow.gateways.protocol import (
     Authorized,
     Captured,
@@ -31,31 +35,25 @@ from orderflow.gateways.protocol import (
 )
 from orderflow.telemetry.metrics import GATEWAY_SECONDS
 
-_GATEWAY = "payment gateway"
 _DECLINE_REASONS: dict[str, DeclineReason] = {reason: reason for reason in get_args(DeclineReason)}
 #: 4xx that say nothing about the request: it came too slowly, or too often.
 _TRY_AGAIN = frozenset({408, 429})
-_MOST_OF_A_BODY = 500
-_MONEY = TypeAdapter(list[MoneyFact])
+#: Characters of what the gateway said, in an error or a refusal.
+_MOST_OF_A_BODY: Final = 500
+#: The gateway's ids: printable ASCII, as they go into a database, logs and terminals.
+_ID: Final = re.compile(r"[ -~]{1,200}")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+#: Bytes. It names every order with money at the gateway, at about 200 bytes each: 300,000 of them.
+_MOST_OF_A_LEDGER: Final = 64 * 1024 * 1024
 
 
-def gateway_client(url: str, timeout_seconds: float, *, connections: int = 64) -> httpx.AsyncClient:
-    """A client for ``HttpPaymentGateway``; the caller closes it.
-
-    ``timeout_seconds`` bounds a whole call, waiting for a free connection and connecting included.
-    ``connections`` bounds the pool: more than a worker's concurrent steps is never used.
-    """
-    return httpx.AsyncClient(
-        base_url=url,
-        timeout=timeout_seconds,
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        # A proxy or .netrc of the environment has no business between us and payment tokens.
-        trust_env=False,
-    )
+class _Ledger(Model):
+    payments: tuple[MoneyFact, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    operation: str
     status: int
     body: dict[str, Any]
     text: str
@@ -66,22 +64,28 @@ class _Answer:
         code = self.body.get("code")
         return code if isinstance(code, str) else None
 
-    def require(self, field: str) -> str:
-        """A field that a 2xx must have."""
+    def id(self, field: str) -> str:
+        """An id that a 2xx must have. Raises Unavailable."""
         value = self.body.get(field)
-        if not isinstance(value, str) or not value:
-            raise Unavailable(_GATEWAY, f"answered {self.status} without {field}")
+        if not isinstance(value, str) or not _ID.fullmatch(value):
+            raise senseless(self.operation, f"{field} is not 1 to 200 printable ASCII characters")
         return value
+
+    def refunded(self) -> bool:
+        """What a void did. Raises Unavailable."""
+        match self.body.get("status"):
+            case "refunded":
+                return True
+            case "voided":
+                return False
+        raise senseless(self.operation, "status is neither voided nor refunded")
 
 
 class HttpPaymentGateway(PaymentGateway, GatewayLedger):
-    """``PaymentGateway`` and ``GatewayLedger`` over HTTP. The client's read time-out bounds each request as a whole."""
+    """``PaymentGateway`` and ``GatewayLedger`` over HTTP."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: GatewayClient) -> None:
         self._client = client
-        # httpx bounds each phase (pool, connect, write, every read) on its own: four of them, and a trickling answer
-        # would have no end at all.
-        self._timeout_seconds = client.timeout.read
 
     async def authorize(
         self,
@@ -103,7 +107,7 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
             secret=token,
         )
         if answer.status == 200:
-            return Authorized(answer.require("authorization_id"))
+            return Authorized(answer.id("authorization_id"))
         if answer.status == 402 and answer.code in _DECLINE_REASONS:
             return Declined(_DECLINE_REASONS[answer.code])
         if answer.status == 409 and answer.code == "reference_voided":
@@ -116,7 +120,7 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         """See ``PaymentGateway.capture``."""
         answer = await self._call("capture", reference, idempotency_key, correlation_id)
         if answer.status == 200:
-            return Captured(answer.require("capture_id"))
+            return Captured(answer.id("capture_id"))
         refused = answer.status == 402
         # The hold is gone, whoever let go of it: for the order that is a refusal, not a bug.
         released = answer.status == 409 and answer.code in ("reference_voided", "reference_refunded")
@@ -129,30 +133,28 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         """See ``PaymentGateway.void``. The refund's key is the void's with ``:refund`` behind it."""
         answer = await self._call("void", reference, idempotency_key, correlation_id)
         if answer.status == 200:
-            return Voided(refunded=answer.require("status") == "refunded")
+            return Voided(refunded=answer.refunded())
         if answer.status != 409 or answer.code != "already_captured":
             raise _unexpected("void", reference, answer)
         refund = await self._call("refund", reference, f"{idempotency_key}:refund", correlation_id)
         if refund.status != 200:
             raise _unexpected("refund", reference, refund)
-        refund.require("refund_id")
+        refund.id("refund_id")
         return Voided(refunded=True)
 
     async def money(self, captured_since: datetime) -> list[MoneyFact]:
         """See ``GatewayLedger.money``."""
-        params = {"captured_since": captured_since.isoformat()}
+        what, query = "the question for its ledger", urlencode({"captured_since": captured_since.isoformat()})
+        reply = await self._client.exchange(what, "GET", f"/v1/money?{query}", most_bytes=_MOST_OF_A_LEDGER)
+        if reply.status != 200:
+            raise Unavailable(GATEWAY, f"answered {what} with {reply.status}")
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.get("/v1/money", params=params, follow_redirects=False)
-            if response.status_code != 200:
-                raise Unavailable(_GATEWAY, f"answered the question for its ledger with {response.status_code}")
-            return _MONEY.validate_python(response.json()["payments"])
-        except TimeoutError:
-            raise Unavailable(_GATEWAY, f"no ledger within {self._timeout_seconds} s") from None
-        except httpx.RequestError as error:
-            raise Unavailable(_GATEWAY, f"no ledger: {type(error).__name__}") from None
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            raise Unavailable(_GATEWAY, f"gave a ledger that cannot be read: {type(error).__name__}") from None
+            facts = _Ledger.model_validate_json(reply.body, strict=True).payments
+        except ValidationError:
+            raise senseless(what, "it is no list of payments") from None
+        if not all(_CURRENCY.fullmatch(fact.currency) for fact in facts):
+            raise senseless(what, "a currency is no ISO 4217 code")
+        return list(facts)
 
     async def _call(
         self,
@@ -168,27 +170,12 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         headers = {"Idempotency-Key": idempotency_key}
         if correlation_id is not None:
             headers["X-Correlation-ID"] = correlation_id
+        target, content = f"/v1/payments/{reference}/{operation}", b"" if body is None else json.dumps(body).encode()
         with _measured(operation) as measure:
-            answer = await self._answer(operation, reference, body, headers, secret)
+            reply = await self._client.exchange(operation, "POST", target, headers=headers, body=content)
+            answer = _read(operation, reply, secret)
             measure.status = answer.status
             return answer
-
-    async def _answer(
-        self, operation: str, reference: UUID, body: dict[str, Any] | None, headers: dict[str, str], secret: str
-    ) -> _Answer:
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.post(
-                    f"/v1/payments/{reference}/{operation}", json=body, headers=headers, follow_redirects=False
-                )
-        except TimeoutError:
-            raise Unavailable(_GATEWAY, f"no answer to {operation} within {self._timeout_seconds} s") from None
-        # httpx's errors hold the request, and the request holds the token: none of them goes on from here.
-        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
-            raise RuntimeError(f"{operation} cannot be sent: {type(error).__name__}") from None
-        except httpx.RequestError as error:
-            raise Unavailable(_GATEWAY, f"no answer to {operation}: {type(error).__name__}") from None
-        return _read(operation, response, secret)
 
 
 @dataclass(slots=True)
@@ -213,20 +200,19 @@ def _measured(operation: str) -> Iterator[_Measure]:
         GATEWAY_SECONDS.observe(time.perf_counter() - started, operation, outcome)
 
 
-def _read(operation: str, response: httpx.Response, secret: str) -> _Answer:
-    status = response.status_code
-    refused = 400 <= status < 500 and status not in _TRY_AGAIN
-    if status != 200 and not refused:
-        raise Unavailable(_GATEWAY, f"answered {operation} with {status}")
+def _read(operation: str, reply: Reply, secret: str) -> _Answer:
+    refused = 400 <= reply.status < 500 and reply.status not in _TRY_AGAIN
+    if reply.status != 200 and not refused:
+        raise Unavailable(GATEWAY, f"answered {operation} with {reply.status}")
     try:
-        body = response.json()
-    except ValueError:
+        body = json.loads(reply.body)
+    except (ValueError, RecursionError):
         body = None
-    if isinstance(body, dict):
-        return _Answer(status, body, _without(secret, response.text))
-    if refused:
-        return _Answer(status, {}, _without(secret, response.text))
-    raise Unavailable(_GATEWAY, f"answered {operation} with {status} and no JSON object")
+    if not isinstance(body, dict):
+        if not refused:
+            raise senseless(operation, f"{reply.status} without a JSON object")
+        body = {}
+    return _Answer(operation, reply.status, body, _without(secret, reply.body.decode(errors="replace")))
 
 
 def _without(secret: str, text: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 from orderflow.stack.errors import StackError
 from orderflow.stack.ports import LOOPBACK
 from orderflow.stack.probes import child_environment, http_answers
@@ -90,6 +92,27 @@ class Prometheus:
                 for job in (JOB, SIMULATOR_JOB)
             ],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert that fires: its name, what it says, and where the runbook tells what to do."""
+
+    name: str
+    summary: str
+    runbook_url: str
+
+
+async def firing(client: httpx.AsyncClient) -> dict[str, Alert]:
+    """The alerts that fire now, by their labels; ``client`` leads to the Prometheus. Raises httpx.HTTPError."""
+    alerts = (await client.get("/api/v1/alerts")).raise_for_status().json()["data"]["alerts"]
+    return {
+        str(sorted(alert["labels"].items())): Alert(
+            alert["labels"]["alertname"], alert["annotations"]["summary"], alert["annotations"]["runbook_url"]
+        )
+        for alert in alerts
+        if alert["state"] == "firing"
+    }
 
 
 def targets_of(record: Record) -> dict[str, dict[str, int]]:

@@ -19,7 +19,7 @@ POLLS_A_SECOND = {"history.transferProcessorMaxPollRPS": 500, "history.timerProc
 
 
 class TemporalServer:
-    """One server; its database is ``home/temporal.db``, or memory when ``home`` is None."""
+    """One server; its database is ``home/temporal.db``, or with ``in_memory`` nothing that outlives it."""
 
     def __init__(self, home: Path, port: int, ui_port: int | None, *, in_memory: bool = False) -> None:
         self.home = home

@@ -176,11 +176,11 @@ class AggregateStatements:
                 self._moves[transition] = Statement(name, about, chain(ctes, write.answer))
 
     def start(self, transition: Transition) -> Statement:
-        """The statement that makes the row. Raises KeyError where ``transition`` needs one."""
+        """The statement that makes the row. Raises KeyError where ``transition`` needs a row, or is apart."""
         return self._starts[transition]
 
     def move(self, transition: Transition) -> Statement:
-        """The statement that moves the row. Raises KeyError where ``transition`` cannot."""
+        """The statement that moves the row. Raises KeyError where ``transition`` only makes one, or is apart."""
         return self._moves[transition]
 
     def __iter__(self) -> Iterator[Statement]:

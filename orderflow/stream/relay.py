@@ -27,14 +27,12 @@ from orderflow.telemetry.readiness import OK, PartKind, PartState
 POLL_SECONDS = 0.5
 #: How soon a partition goes on after its repair.
 SEE_STOPS_SECONDS = 1.0
-#: A relay's database is called by it and the service.
-NAME_PREFIX = "relay-"
 #: How long a round under way may go on after a stop.
 STOP_SECONDS = 5.0
 
 
 class Relay:
-    """Publishes one database's outbox.
+    """Publishes the outbox of ``service``'s database.
 
     ``lease_seconds``: another relay takes over when this one is silent for so long; it renews five times as often.
     ``pacing_seconds``: the least time between two rounds. The first event goes at once, and under load a round grows.
@@ -43,6 +41,7 @@ class Relay:
 
     def __init__(
         self,
+        service: str,
         database: Database,
         publisher: Publisher,
         *,
@@ -57,7 +56,7 @@ class Relay:
         self._pacing_seconds = pacing_seconds
         self._batch_size = batch_size
         self._report = report
-        self._service = database.name.removeprefix(NAME_PREFIX)
+        self._service = service
         self._holder = str(uuid4())
         self._leads_until = 0.0
         self._lease_answered = False

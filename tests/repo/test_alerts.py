@@ -34,7 +34,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_names_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
-    """Ours by their definitions; all of them in a scrape: ``tests/metrics/test_named_metrics.py``."""
+    """Ours by their definitions; all of them in a scrape: ``tests/e2e/metrics/test_named_metrics.py``."""
     found = named(rule["expr"])
     recorded = {other.get("record") for other in RULES}
     known = set(TARGET_LABELS)

@@ -62,6 +62,7 @@ async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIt
     publisher = Publisher("/orderflow/orders", settings.kafka_topic, **(options | publisher_options))
     states: list[PartState] = []
     relay = Relay(
+        "orders",
         database,
         publisher,
         lease_seconds=settings.relay_lease_seconds,

@@ -1,6 +1,6 @@
 """Real servers for the tests: started once a session, on free ports, away from any running stack.
 
-Each is an async context manager; ``tests/conftest.py`` makes fixtures of them. Everything of one session lies in
+Each is an async context manager; ``support/fixtures.py`` makes fixtures of them. Everything of one session lies in
 one temporary folder with a record of its processes. A session that was killed could not clean up: the next one
 finds its folder, stops what still runs and removes it.
 """

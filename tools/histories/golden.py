@@ -11,9 +11,9 @@ from typing import Any, Final
 from google.protobuf.json_format import Parse
 from temporalio.api.history.v1 import History
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from operations.replaying.replayer import make_replayer
+from orderflow.temporal.converter import DATA_CONVERTER
 from workflows.order_workflow import OrderWorkflow
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "tests" / "histories"
@@ -61,6 +61,6 @@ def recorded_steps(history: WorkflowHistory) -> Iterator[str]:
         elif event.HasField("marker_recorded_event_attributes"):
             for payloads in event.marker_recorded_event_attributes.details.values():
                 for payload in payloads.payloads:
-                    answer = pydantic_data_converter.payload_converter.from_payload(payload)
+                    answer = DATA_CONVERTER.payload_converter.from_payload(payload)
                     if isinstance(answer, dict) and "activity_type" in answer:
                         yield answer["activity_type"]

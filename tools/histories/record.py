@@ -17,12 +17,12 @@ from typing import Any
 from google.protobuf.json_format import Parse
 from temporalio.api.history.v1 import History
 from temporalio.client import Client, WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
+from orderflow.temporal.converter import DATA_CONVERTER
 from support.stack import PostgresServer, postgres_server, session_folder
 from support.world import a_world
 from tools.histories.golden import FOLDER, files, number_of, of_events, replay
@@ -45,7 +45,7 @@ class Recorder:
     async def record(self, name: str, scenario: Scenario) -> list[Path]:
         """Play it; the files, one a run."""
         address = await self._temporal(scenario.continue_after)
-        client = await Client.connect(address, identity=IDENTITY, data_converter=pydantic_data_converter)
+        client = await Client.connect(address, identity=IDENTITY, data_converter=DATA_CONVERTER)
         databases = await self._postgres.fresh_databases()
         settings = Settings(worker_graceful_shutdown_seconds=1, draft_ttl_seconds=scenario.draft_ttl_seconds)
         try:

@@ -1,10 +1,12 @@
 """The adapter against the simulator, and against servers that misbehave."""
 
 import asyncio
+import json
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,8 +15,18 @@ import httpx
 import pytest
 
 from orderflow.domain.errors import Unavailable
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
-from orderflow.gateways.protocol import Authorized, Captured, CaptureRefused, Declined, PaymentGateway, Shut, Voided
+from orderflow.gateways.client import GatewayClient
+from orderflow.gateways.http import HttpPaymentGateway
+from orderflow.gateways.protocol import (
+    Authorized,
+    Captured,
+    CaptureRefused,
+    Declined,
+    MoneyFact,
+    PaymentGateway,
+    Shut,
+    Voided,
+)
 from support.gateway import SimulatorProcess, free_port
 
 OK = "tok_ok"
@@ -22,7 +34,7 @@ OK = "tok_ok"
 
 @pytest.fixture
 async def gateway(client: httpx.AsyncClient, simulator_url: str) -> AsyncIterator[PaymentGateway]:
-    async with gateway_client(simulator_url, 5) as ours:
+    async with GatewayClient(simulator_url, 5) as ours:
         yield HttpPaymentGateway(ours)
 
 
@@ -129,7 +141,7 @@ async def test_no_answer_once_and_the_same_call_again_is_one_hold(
 async def test_a_time_out_is_unavailable_and_the_same_call_again_is_one_hold(
     client: httpx.AsyncClient, simulator_url: str, reference: UUID
 ) -> None:
-    async with gateway_client(simulator_url, 0.3) as ours:
+    async with GatewayClient(simulator_url, 0.3) as ours:
         gateway = HttpPaymentGateway(ours)
         with pytest.raises(Unavailable, match="no answer to authorize"):
             await authorize(gateway, reference, "tok_slow")
@@ -151,7 +163,7 @@ async def test_a_gateway_that_is_down_is_unavailable(
 
 async def test_a_gateway_that_is_gone_is_unavailable_and_back_without_a_new_client(tmp_path: Path) -> None:
     process = SimulatorProcess(tmp_path)
-    async with gateway_client(process.url, 5) as ours:
+    async with GatewayClient(process.url, 5) as ours:
         gateway = HttpPaymentGateway(ours)
         reference = uuid4()
         with pytest.raises(Unavailable, match="ConnectError"):
@@ -181,31 +193,55 @@ async def test_what_no_order_can_cause_is_a_bug(gateway: PaymentGateway, referen
 # --- servers that misbehave ---
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[str]:
+    """A server that does this with each connection until the other side is gone; its URL."""
+
+    async def until_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(until_gone, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def a_request(reader: asyncio.StreamReader) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+
+
 @asynccontextmanager
 async def canned(answer: bytes, *, trickle: bool = False) -> AsyncIterator[str]:
     """A server that reads a request and gives this answer to it, whatever it was."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            while trickle:
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.05)
+        await a_request(reader)
+        writer.write(answer)
+        while trickle:
+            writer.write(b" ")
             await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+            await asyncio.sleep(0.05)
+        await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serving(serve) as url:
+        yield url
 
 
 def http(status: str, body: bytes) -> bytes:
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
+
+
+def ids(value: object) -> bytes:
+    """A 200 with this value wherever an answer has an id or a status."""
+    fields = ("authorization_id", "capture_id", "status")
+    return http("200 OK", json.dumps(dict.fromkeys(fields, value)).encode())
 
 
 SECRET = 'tok_"geheim"_4242'
@@ -216,9 +252,17 @@ NO_ANSWERS = {
     "not JSON": http("200 OK", b"<html>"),
     "not UTF-8": http("200 OK", b'{"status": "\xff\xff"}'),
     "no object": http("200 OK", b"[]"),
+    "nested without end": http("200 OK", b"[" * 60_000),
+    "a number of many digits": http("200 OK", b'{"status": ' + b"9" * 60_000 + b"}"),
     "no id": http("200 OK", b"{}"),
     "empty id": http("200 OK", b'{"authorization_id": "", "capture_id": "", "status": ""}'),
     "no string": http("200 OK", b'{"authorization_id": 1, "capture_id": 1, "status": 1}'),
+    "a list": ids(["a"]),
+    "201 characters": ids("a" * 201),
+    "a new line": ids("auth_1\n"),
+    "a control character": ids("auth_1\x1b[2J"),
+    "another script": ids("auth_\u0430"),
+    "half a character": ids("\ud800"),
     "202": http("202 Accepted", b"{}"),
     "302": http("302 Found\r\nLocation: /elsewhere", b""),
     "408": http("408 Request Timeout", b"{}"),
@@ -231,7 +275,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
 async def test_an_answer_that_says_nothing_is_unavailable(answer: bytes, reference: UUID) -> None:
-    async with canned(answer) as url, gateway_client(url, 2) as ours:
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
         gateway = HttpPaymentGateway(ours)
         with pytest.raises(Unavailable) as raised:
             await authorize(gateway, reference, SECRET)
@@ -243,12 +287,130 @@ async def test_an_answer_that_says_nothing_is_unavailable(answer: bytes, referen
             await gateway.void(reference, "v")
 
 
-async def test_the_time_out_bounds_the_whole_call(reference: UUID) -> None:
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long:"], ids=["body", "head"])
+async def test_the_time_out_bounds_the_whole_call(beginning: bytes, reference: UUID) -> None:
     """Each read of a trickling answer is quick enough; all of them together never end."""
-    async with canned(b"HTTP/1.1 200 OK\r\n\r\n", trickle=True) as url, gateway_client(url, 0.4) as ours:
+    async with canned(beginning, trickle=True) as url, GatewayClient(url, 0.4) as ours:
         async with asyncio.timeout(5):
             with pytest.raises(Unavailable, match=r"within 0\.4 s"):
                 await authorize(HttpPaymentGateway(ours), reference)
+
+
+LONG = b'{"authorization_id": "auth_1", "capture_id": "cap_1", "status": "voided", "more": "%s"}'
+
+
+def chunked(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize("form", [lambda body: http("200 OK", body), chunked], ids=["announced", "chunked"])
+async def test_an_answer_may_have_64_kib_and_no_byte_more(form: Callable[[bytes], bytes], reference: UUID) -> None:
+    longest = LONG % (b"x" * (64 * 1024 - len(LONG) + 2))
+    assert len(longest) == 64 * 1024
+    async with canned(form(longest)) as url, GatewayClient(url, 5) as ours:
+        assert await authorize(HttpPaymentGateway(ours), reference) == Authorized("auth_1")
+    async with canned(form(longest + b" ")) as url, GatewayClient(url, 5) as ours:
+        with pytest.raises(Unavailable, match="the answer to authorize makes no sense: it is longer than 65536 bytes"):
+            await authorize(HttpPaymentGateway(ours), reference)
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"409 Conflict"])
+async def test_an_answer_without_end_is_not_read_on(status: bytes, reference: UUID) -> None:
+    """The gateway notices that we hung up; it would else fill our memory until the time-out."""
+    hung_up, sent = asyncio.Event(), 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await a_request(reader)
+        writer.write(b"HTTP/1.1 %s\r\n\r\n" % status)
+        try:
+            while True:
+                writer.write(b"x" * 65536)
+                sent += 65536
+                await writer.drain()
+        finally:
+            hung_up.set()
+
+    async with serving(serve) as url, GatewayClient(url, 60) as ours:
+        with pytest.raises(Unavailable, match="longer than"):
+            await authorize(HttpPaymentGateway(ours), reference)
+        async with asyncio.timeout(10):
+            await hung_up.wait()
+    assert sent < 32 * 1024 * 1024  # what sockets buffer
+
+
+async def test_after_an_answer_that_was_given_up_the_next_call_gets_its_own(reference: UUID) -> None:
+    """The late rest of the first answer must not be taken for the second one's."""
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        answer = chunked(LONG % (b"x" * 70_000)) if served == 1 else http("200 OK", b'{"capture_id": "cap_1"}')
+        while True:
+            await a_request(reader)
+            writer.write(answer)
+            await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 5) as ours:
+        gateway = HttpPaymentGateway(ours)
+        with pytest.raises(Unavailable, match="longer than"):
+            await gateway.capture(reference, "c")
+        for _ in range(3):
+            assert await gateway.capture(reference, "c") == Captured("cap_1")
+    assert served == 2  # and the second connection was kept
+
+
+async def test_calls_share_as_many_connections_as_allowed(reference: UUID) -> None:
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        while True:
+            await a_request(reader)
+            writer.write(http("200 OK", b'{"capture_id": "cap_1"}'))
+            await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 5, connections=3) as ours:
+        gateway = HttpPaymentGateway(ours)
+        taken = await asyncio.gather(*(gateway.capture(reference, "c") for _ in range(40)))
+    assert taken == [Captured("cap_1")] * 40
+    assert served == 3
+
+
+SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+FACT = {"reference": str(UUID(int=1)), "status": "captured", "amount": 300, "currency": "USD", "since": str(SINCE)}
+
+
+def ledger(**other: object) -> bytes:
+    """A ledger of one payment."""
+    return json.dumps({"payments": [{**FACT, **other}]}).encode()
+
+
+LEDGERS = {
+    "no object": b"[]",
+    "no payments": b"{}",
+    "no list": b'{"payments": {}}',
+    "nested without end": b"[" * 60_000,
+    "an amount as text": ledger(amount="300"),
+    "another status": ledger(status="lost"),
+    "a currency with control characters": ledger(currency="\x1b[2J"),
+}
+
+
+@pytest.mark.parametrize("answer", LEDGERS.values(), ids=LEDGERS.keys())
+async def test_a_ledger_that_makes_no_sense_is_unavailable(answer: bytes) -> None:
+    async with canned(http("200 OK", answer)) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="its ledger makes no sense"):
+            await HttpPaymentGateway(ours).money(SINCE)
+
+
+async def test_a_ledger_may_be_longer_than_an_answer() -> None:
+    body = json.dumps({"payments": [FACT] * 2000}).encode()
+    async with canned(http("200 OK", body)) as url, GatewayClient(url, 5) as ours:
+        facts = await HttpPaymentGateway(ours).money(SINCE)
+    assert facts == [MoneyFact(UUID(int=1), "captured", 300, "USD", SINCE)] * 2000
 
 
 @pytest.mark.parametrize(
@@ -265,7 +427,7 @@ async def test_the_time_out_bounds_the_whole_call(reference: UUID) -> None:
 async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
     status: str, body: bytes, reference: UUID
 ) -> None:
-    async with canned(http(status, body)) as url, gateway_client(url, 2) as ours:
+    async with canned(http(status, body)) as url, GatewayClient(url, 2) as ours:
         with pytest.raises(RuntimeError, match=status[:3]) as raised:
             await authorize(HttpPaymentGateway(ours), reference, SECRET)
         assert_no_secret(raised.value)
@@ -273,9 +435,9 @@ async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
 
 async def test_the_token_is_in_no_log(simulator_url: str, reference: UUID, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with gateway_client(simulator_url, 5) as ours:
+        async with GatewayClient(simulator_url, 5) as ours:
             await authorize(HttpPaymentGateway(ours), reference, SECRET)
-        async with gateway_client(f"http://127.0.0.1:{free_port()}", 5) as ours:
+        async with GatewayClient(f"http://127.0.0.1:{free_port()}", 5) as ours:
             with pytest.raises(Unavailable) as raised:
                 await authorize(HttpPaymentGateway(ours), reference, SECRET)
     assert_no_secret(raised.value)

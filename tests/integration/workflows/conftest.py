@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest_asyncio
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from orderflow.temporal.converter import DATA_CONVERTER
 from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS
 from support.stack import Databases
 from support.world import World, a_world
@@ -27,7 +27,7 @@ def _test_server() -> str:
 async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     """A server for one test (0.3 s): it may give a task to a poll that an earlier test's worker left behind."""
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=_test_server(), data_converter=pydantic_data_converter
+        test_server_existing_path=_test_server(), data_converter=DATA_CONVERTER
     )
     async with environment:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD

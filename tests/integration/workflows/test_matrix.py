@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from orderflow.settings import Settings
+from orderflow.temporal.converter import DATA_CONVERTER
 from support.faults import Faults
 from support.stack import Databases
 from support.waiting import until
@@ -35,7 +35,7 @@ async def world(
 ) -> AsyncIterator[World]:
     # A frozen attempt is given up after a second, not after 15.
     monkeypatch.setitem(REMOTE, "start_to_close_timeout", timedelta(seconds=1))
-    client = await Client.connect(temporal_server, data_converter=pydantic_data_converter, interceptors=[faults])
+    client = await Client.connect(temporal_server, data_converter=DATA_CONVERTER, interceptors=[faults])
     async with a_world(client, databases, Settings(worker_graceful_shutdown_seconds=1)) as world:
         await world.stock(bread=10)
         yield world

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.pages.traces import page
 from operations.traces.otlp import OtlpError, spans_of_order
-from operations.traces.waterfall import page, traces
+from operations.traces.waterfall import traces
 
 ORDER = UUID("54afbc77-eb2a-5f2a-9dda-ea1d68dae6d5")
 OTHER = "11111111-1111-4111-8111-111111111111"

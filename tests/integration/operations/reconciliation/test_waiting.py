@@ -16,7 +16,8 @@ from operations.reconciliation.findings import Kind, Reconcile, Report
 from operations.reconciliation.schedule import SCHEDULE, ensure_schedule
 from operations.reconciliation.stores import open_stores
 from orderflow.domain.errors import Unavailable
-from orderflow.gateways.http import HttpPaymentGateway, gateway_client
+from orderflow.gateways.client import GatewayClient
+from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.settings import Settings
 from orderflow.store import outbox
 from support.auditor import Auditor
@@ -130,7 +131,7 @@ async def test_old_outbox_entries_and_parked_orders_are_reported_only(auditor: A
 
 async def test_half_a_look_tells_nothing(auditor: Auditor) -> None:
     reconciler = auditor.reconciler()
-    reconciler._ledger = HttpPaymentGateway(gateway_client("http://127.0.0.1:9", 1.0))
+    reconciler._ledger = HttpPaymentGateway(GatewayClient("http://127.0.0.1:9", 1.0))
     with pytest.raises(Unavailable, match="payment gateway"):
         await reconciler.run(Reconcile(repair=True))
 
@@ -140,7 +141,7 @@ async def test_half_a_look_tells_nothing(auditor: Auditor) -> None:
 
 async def test_the_gateway_lists_what_it_holds_and_what_it_took(tmp_path: Path) -> None:
     held, taken, released, refunded = (uuid4() for _ in range(4))
-    async with running_simulator(tmp_path) as url, gateway_client(url, 10.0) as http:
+    async with running_simulator(tmp_path) as url, GatewayClient(url, 10.0) as http:
         gateway = HttpPaymentGateway(http)
         for number, reference in enumerate((held, taken, released, refunded)):
             await gateway.authorize(reference, 100 + number, "USD", "tok_ok", f"{reference}:w:authorize")

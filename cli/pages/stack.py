@@ -1,0 +1,45 @@
+"""How the stack of this folder looks on a terminal. Nothing here asks anybody anything."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Column, Table
+
+from orderflow.stack.control import Running
+
+WHAT: Final = {
+    "postgres": "PostgreSQL",
+    "temporal": "Temporal and its Web UI",
+    "kafka": "Kafka-protocol broker",
+    "gateway": "Payment gateway simulator",
+    "workers": "Workers of the three queues",
+    "orders": "Worker: orders",
+    "payments": "Worker: payments",
+    "inventory": "Worker: inventory",
+    "relay": "Relay and tracking",
+    "api": "HTTP API",
+}
+
+
+def started(processes: Iterable[str], links: Mapping[str, str]) -> RenderableType:
+    """What runs, and where it is reached."""
+    table = Table("", "what", Column("where", overflow="fold"), box=box.SIMPLE)
+    for name in processes:
+        table.add_row(name, WHAT[name], _link(links.get(name, "")))
+    return table
+
+
+def running(processes: Iterable[Running]) -> RenderableType:
+    """Each process with its pid, state, age and memory."""
+    table = Table("", "pid", "state", "for", "memory", Column("where", overflow="fold"), box=box.SIMPLE)
+    for process in processes:
+        state = "[green]runs[/]" if process.alive else "[red]gone[/]"
+        memory = f"{process.memory_bytes / 2**20:.0f} MiB"
+        table.add_row(process.name, str(process.pid), state, f"{process.seconds:.0f} s", memory, _link(process.link))
+    return table
+
+
+def _link(where: str) -> str:
+    return f"[link={where}]{where}[/link]" if where.startswith("http") else where

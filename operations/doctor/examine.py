@@ -1,0 +1,25 @@
+"""All checks of the doctor together, and what runs here."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from operations.doctor import databases, http, stream, temporal
+from operations.doctor.checks import Checked, run_all
+from orderflow.settings import Settings
+
+
+async def examine(settings: Settings) -> list[Checked]:
+    """This machine's versions, then every dependency. Raises nothing for one that is away: its line says so."""
+    here = Checked("this machine", True, f"Python {platform.python_version()}, {_versions()}")
+    parts = (databases, temporal, stream, http)
+    return [here, *await run_all([check for part in parts for check in part.checks(settings)])]
+
+
+def _versions() -> str:
+    found = []
+    for package in ("orderflow", "temporalio", "aiokafka", "asyncpg"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} from source")
+    return ", ".join(found)

@@ -1,0 +1,42 @@
+"""A worker serves every step of its contract: nothing is registered by hand."""
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from temporalio import activity
+
+from activities.inventory import InventoryActivities
+from activities.orders import OrderActivities
+from activities.payments import PaymentActivities
+from orderflow.domain.orders import was_approved
+from orderflow.temporal.worker import steps_of
+from workflows.steps import InventorySteps, OrderSteps, PaymentSteps
+
+NOBODY = cast(Any, None)
+
+
+@pytest.mark.parametrize(
+    ("contract", "steps", "names"),
+    [
+        (InventorySteps, InventoryActivities(NOBODY), ["reserve_inventory", "commit_inventory", "release_inventory"]),
+        (PaymentSteps, PaymentActivities(NOBODY, NOBODY), ["authorize_payment", "capture_payment", "void_payment"]),
+        (
+            OrderSteps,
+            OrderActivities(NOBODY, timedelta()),
+            ["place_order", "move_order", "accept_ship", "record_ship", "refuse_ship", "refuse_command"],
+        ),
+    ],
+)
+def test_a_worker_serves_every_step_of_its_contract(contract: type, steps: object, names: list[str]) -> None:
+    found = steps_of(contract, steps)
+    assert [activity._Definition.must_from_callable(step).name for step in found] == names
+    assert all(step.__self__ is steps for step in cast(Any, found))
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "approved"),
+    [(None, 0, False), ("DRAFT", 1, False), ("CANCELLED", 2, False), ("APPROVED", 2, True), ("CANCELLED", 3, True)],
+)
+def test_whether_an_order_was_approved_is_told_by_its_row(status: str | None, version: int, approved: bool) -> None:
+    assert was_approved(status, version) is approved
