@@ -15,6 +15,7 @@ from orderflow import bootstrap
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
 from support.stack import Databases
+from support.tokens import with_keys
 from support.waiting import until
 
 #: Nobody listens here.
@@ -36,7 +37,7 @@ async def a_namespace(temporal_server: str) -> str:
             await bootstrap.setup_search_attributes(settings, lambda _: None)
             there = await connect(settings)
             with contextlib.suppress(StopAsyncIteration):
-                await anext(there.list_workflows("OrderStatus = 'DRAFT' AND CustomerId = 'nobody'"))
+                await anext(there.list_workflows("OrderStatus = 'APPROVED'"))
             return True
         return False
 
@@ -56,7 +57,7 @@ def api_settings(databases: Databases, temporal_address: str, namespace: str, **
         "worker_graceful_shutdown_seconds": 1,
         "api_wait_seconds": 20,
     }
-    return Settings(**(given | more))
+    return Settings(**with_keys(**(given | more)))
 
 
 @contextlib.asynccontextmanager

@@ -6,15 +6,11 @@ from uuid import UUID
 
 import asyncpg
 
-from activities.inventory import InventoryActivities
-from activities.payments import PaymentActivities
 from operations.reconciliation.findings import Handled, Kind, Reconcile
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
 from orderflow.gateways.protocol import GatewayLedger, MoneyFact
 from orderflow.settings import Settings
-from orderflow.store.payments import Payments
-from orderflow.store.reservations import Reservations
 from orderflow.store.statements import Statement
 from orderflow.temporal.runs import OrderRuns
 from support.scripted_gateway import ScriptedGateway
@@ -51,15 +47,7 @@ class Auditor:
         self.world = world
         self._databases = databases
         self._runs = OrderRuns.of(world.client)
-        self.repairs = Repairs(
-            world.orders,
-            world.payments,
-            PaymentActivities(Payments(world.payments), world.gateway),
-            InventoryActivities(Reservations(world.inventory)),
-            world.gateway,
-            self._runs,
-            timedelta(days=1),
-        )
+        self.repairs = Repairs(world.orders, world.gateway)
 
     def reconciler(self, **settings: Any) -> Reconciler:
         """A reconciler that finds everything older than nothing, unless ``settings`` say otherwise."""

@@ -4,7 +4,6 @@ from uuid import UUID, uuid4
 
 from orderflow.domain.commands import Command
 from orderflow.domain.orders import Line, Order
-from workflows.steps import StartOrder
 
 
 def an_order(*lines: tuple[str, int, int], order_id: UUID | None = None, customer_id: str = "household-515") -> Order:
@@ -16,11 +15,6 @@ def an_order(*lines: tuple[str, int, int], order_id: UUID | None = None, custome
         currency="USD",
         lines=tuple(Line(sku=s, quantity=q, unit_price=p) for s, q, p in lines or (("1082185", 2, 99),)),
     )
-
-
-def a_start(order: Order, token: str = "tok_ok") -> StartOrder:
-    """What the API gives a workflow."""
-    return StartOrder(order=order, payment_token=token, request_hash="0" * 64, correlation_id="test")
 
 
 def command(name: str, command_id: str | None = None, **fields: object) -> Command:

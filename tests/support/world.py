@@ -3,26 +3,34 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
+from activities.inventory import InventoryActivities
+from activities.payments import PaymentActivities
+from orderflow.domain.commands import Command
 from orderflow.domain.orders import Order
 from orderflow.settings import Settings
 from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
+from orderflow.store.orders import Accepted, Orders
+from orderflow.store.payments import Payments
+from orderflow.store.reservations import Reservations
 from orderflow.store.statements import Statement
-from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
-from support.orders import a_start, an_order
+from orderflow.temporal.names import workflow_id
+from orderflow.temporal.runs import OrderRuns
+from support.orders import an_order
 from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
+from support.tokens import opener, seal
 from support.waiting import until
 from workers import inventory as inventory_worker
 from workers import orders as orders_worker
 from workers import payments as payments_worker
-from workflows.order_workflow import OrderWorkflow
-from workflows.steps import SignalledCommand
 
 _EVENTS = Statement(
     "test.events",
@@ -50,6 +58,11 @@ class World:
         self.orders, self.payments, self.inventory = (databases[s] for s in ("orders", "payments", "inventory"))
         self.settings = settings
         self.gateway = ScriptedGateway()
+        self.payment_steps = PaymentActivities(Payments(self.payments), self.gateway, opener())
+        self.inventory_steps = InventoryActivities(Reservations(self.inventory))
+        self.handovers = Handovers(self.orders)
+        self.runs = OrderRuns.of(client)
+        self._orders = Orders(self.orders)
         self._workers: dict[str, Worker] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -58,9 +71,11 @@ class World:
     async def start_worker(self, service: str) -> None:
         """Start the worker of ``service``."""
         make: dict[str, Callable[[], Worker]] = {
-            "orders": lambda: orders_worker.make(self.client, self.settings, self.orders),
-            "payments": lambda: payments_worker.make(self.client, self.settings, self.payments, self.gateway),
-            "inventory": lambda: inventory_worker.make(self.client, self.settings, self.inventory),
+            "orders": lambda: orders_worker.make(
+                self.client, self.settings, self.orders, self.payment_steps, self.inventory_steps
+            ),
+            "payments": lambda: payments_worker.make(self.client, self.settings, self.payment_steps),
+            "inventory": lambda: inventory_worker.make(self.client, self.settings, self.inventory_steps),
         }
         worker = make[service]()
         self._workers[service] = worker
@@ -88,27 +103,55 @@ class World:
         assert row is not None
         return row["on_hand"], row["reserved"]
 
-    async def place(self, order: Order | None = None, token: str = "tok_ok", *, run_id: str = "") -> Handle:
-        """Start an order's workflow as the API does. ``run_id``: another workflow of the same order."""
+    async def place(self, order: Order | None = None, token: str = "tok_ok") -> Handle:
+        """Make a DRAFT, as the API does. Its workflow begins with the approve."""
         order = order or an_order(("bread", 2, 150))
-        return await self.client.start_workflow(
-            OrderWorkflow.run,
-            a_start(order, token),
-            id=workflow_id(order.order_id) + run_id,
-            task_queue=ORDERS_QUEUE,
+        command = Command(name="place", id="w:place", request_hash="0" * 64, correlation_id="test")
+        await self._orders.place(order, command, seal(order.order_id, token))
+        return self.client.get_workflow_handle(workflow_id(order.order_id))
+
+    async def accept(
+        self, handle: Handle, name: str, command_id: str | None = None, *, tells: bool = True, **fields: Any
+    ) -> Accepted:
+        """Carry a command out, as the API does, and tell Temporal of it (``tells``)."""
+        data = fields.pop("data", {"reason": "customer"} if name == "cancel" else {})
+        command = Command(
+            name=name, id=command_id or f"c:{name}", request_hash="1" * 64, correlation_id="test", data=data, **fields
         )
+        act = self._orders.accept_ship if name == "ship" else self._orders.carry_out
+        accepted = await act(order_id(handle), command)
+        if tells and accepted.handover is not None:
+            await self.runs.tell(accepted.handover)
+            await self.handovers.told([accepted.handover])
+        return accepted
 
     async def send(self, handle: Handle, name: str, command_id: str | None = None, **fields: Any) -> str:
-        """Signal a command; its id."""
-        command_id = command_id or f"c:{name}"
-        if name == "cancel":
-            fields.setdefault("data", {"reason": "customer"})
-        await handle.signal(name, SignalledCommand(command_id=command_id, request_hash="1" * 64, **fields))
-        return command_id
+        """Carry a command out; its id. A ship is pending then."""
+        await self.accept(handle, name, command_id, **fields)
+        return command_id or f"c:{name}"
 
     async def ask(self, handle: Handle, name: str, command_id: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Signal a command and wait for what came of it: its row in ``commands``."""
-        return await self.outcome(handle, await self.send(handle, name, command_id, **fields))
+        """Carry a command out, and wait for what comes of a ship: ``version``, or the ``refusal`` as data."""
+        accepted = await self.accept(handle, name, command_id, **fields)
+        if accepted.outcome.state == "pending":
+            return await self.outcome(handle, command_id or f"c:{name}")
+        refusal = accepted.outcome.refusal
+        return {"version": accepted.outcome.version, "refusal": refusal and refusal.to_data()}
+
+    async def look(self, handle: Handle) -> None:
+        """Have the workflow look at its row, whatever it was told before."""
+        await self.handovers.look(order_id(handle))
+        await self.tell_all()
+
+    async def tell_all(self) -> None:
+        """What a dispatcher would do now."""
+        for handover in await self.handovers.claim(100):
+            await self.runs.tell(handover)
+            await self.handovers.told([handover])
+
+    async def expire(self, ttl: timedelta = timedelta()) -> int:
+        """What a sweep would do now; how many drafts it cancelled."""
+        return await self._orders.expire(ttl, 100)
 
     async def outcome(self, handle: Handle, command_id: str) -> dict[str, Any]:
         """Wait until a command is done or refused."""

@@ -11,7 +11,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.testing import WorkflowEnvironment
 
 from orderflow.temporal.converter import DATA_CONVERTER
-from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS
+from orderflow.temporal.names import ORDER_STATUS
 from support.stack import Databases
 from support.world import World, a_world
 
@@ -32,7 +32,7 @@ async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     async with environment:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
         await environment.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(search_attributes={CUSTOMER_ID: keyword, ORDER_STATUS: keyword})
+            AddSearchAttributesRequest(search_attributes={ORDER_STATUS: keyword})
         )
         yield environment
 
