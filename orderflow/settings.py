@@ -204,7 +204,8 @@ class Settings(BaseSettings):
     tracking_idle_seconds: float = Field(
         0.0,
         ge=0,
-        description="Pause between two looks at an idle topic, for a broker that answers an empty fetch at once "
+        description="First pause between two looks at an idle topic (it grows to 0.25 s), for a broker that answers an "
+        "empty fetch at once "
         "(noida-db). 0: the broker holds the fetch, as Kafka does.",
     )
 

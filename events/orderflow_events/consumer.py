@@ -56,6 +56,8 @@ __all__ = [
 
 #: How long one look takes where looks are paused in between.
 _LOOK_MILLISECONDS = 3
+#: The longest pause between two looks at a topic that stays idle.
+LONGEST_IDLE_SECONDS = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ class IdempotentConsumer:
     ``kafka`` holds aiokafka's connection options (``bootstrap_servers`` ...), and ``group_instance_id`` if this member
     is to get its partitions back at once after a restart. ``pacing_seconds`` is the least time between two batches: the
     first event goes at once, and under load a batch grows instead of the number of transactions. ``idle_seconds`` is
-    for a broker that answers an empty fetch at once instead of holding it, as Kafka does: the pause between two looks.
+    for a broker that answers an empty fetch at once instead of holding it, as Kafka does: the first pause between two
+    looks; it grows while nothing comes.
     ``transient`` tells errors of the effect that say nothing about the event. ``pruning`` says how long the inbox
     remembers; None: for ever.
 
@@ -121,6 +124,7 @@ class IdempotentConsumer:
         self._connect = connect
         self._pacing_seconds = pacing_seconds
         self._idle_seconds = idle_seconds
+        self._empty_looks = 0
         self._max_records = max_records
         self._pruning = pruning
         self._on_state = on_state
@@ -204,8 +208,9 @@ class IdempotentConsumer:
         consumer.resume(*consumer.assignment())
         batches = await _unless(stopping, consumer.getmany(timeout_ms=_LOOK_MILLISECONDS))
         consumer.pause(*consumer.assignment())
+        self._empty_looks = 0 if batches else self._empty_looks + 1
         if not batches:
-            await pause(self._idle_seconds, stopping)
+            await pause(min(self._idle_seconds * 1.5**self._empty_looks, LONGEST_IDLE_SECONDS), stopping)
         return batches
 
     async def _work(self, records: list[ConsumerRecord], stopping: asyncio.Event) -> bool:

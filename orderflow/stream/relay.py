@@ -24,9 +24,11 @@ from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import OK, PartKind, PartState
 
 #: What the relay relies on: NOTIFY only makes it faster.
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 #: How soon a partition goes on after its repair.
 SEE_STOPS_SECONDS = 1.0
+#: The same while none stands: who stops one is this very process, or an operator.
+SEE_NO_STOPS_SECONDS = 5.0
 #: How long a round under way may go on after a stop.
 STOP_SECONDS = 5.0
 
@@ -160,7 +162,7 @@ class Relay:
         clock = asyncio.get_running_loop().time
         if clock() > self._see_stops_at:
             self._publisher.stopped = await truncation.stopped(self._database)
-            self._see_stops_at = clock() + SEE_STOPS_SECONDS
+            self._see_stops_at = clock() + (SEE_STOPS_SECONDS if self._publisher.stopped else SEE_NO_STOPS_SECONDS)
 
     async def _let_wait(self, entries: list[Entry]) -> None:
         """Have the orders of partitions that stand still left out of the next rounds, so that others are read."""
