@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
@@ -13,6 +13,7 @@ from orderflow.domain.orders import Order
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+from orderflow.store.stock import StockCommand, StockKeeper
 from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import a_start, an_order
 from support.scripted_gateway import ScriptedGateway
@@ -35,9 +36,6 @@ _COMMANDS = Statement(
     "SELECT command_id, name, version, refusal FROM commands WHERE order_id = $order_id ORDER BY recorded_at",
 )
 _STOCK = Statement("test.stock", "Reads a SKU's stock.", "SELECT on_hand, reserved FROM stock WHERE sku = $sku")
-_PUT = Statement(
-    "test.put", "Makes a SKU's stock.", "INSERT INTO stock (sku, on_hand, version) VALUES ($sku, $on_hand, 1)"
-)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -80,7 +78,9 @@ class World:
     async def stock(self, **on_hand: int) -> None:
         """Put SKUs on hand."""
         for sku, number in on_hand.items():
-            await self.inventory.all(_PUT, {"sku": sku, "on_hand": number})
+            await StockKeeper(self.inventory).set(
+                StockCommand(sku=sku, id=f"c:{uuid4()}", request_hash="0" * 64), number
+            )
 
     async def on_hand(self, sku: str) -> tuple[int, int]:
         """(on hand, reserved)."""
