@@ -10,7 +10,7 @@ from operations.reconciliation.findings import Handled, Kind, Reconcile
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
 from orderflow.gateways.protocol import GatewayLedger, MoneyFact
-from orderflow.settings import Settings
+from orderflow.settings import Service, Settings
 from orderflow.store.statements import Statement
 from orderflow.temporal.runs import OrderRuns
 from support.scripted_gateway import ScriptedGateway
@@ -107,9 +107,9 @@ class Auditor:
         rows = await self.world.orders.all(_REPAIRS, {})
         return {row["command_id"]: row["refusal"]["detail"] for row in rows}
 
-    async def around_the_rule(self, service: str, sql: str, *values: Any) -> None:
+    async def around_the_rule(self, service: Service, sql: str, *values: Any) -> None:
         """Write as no process of ours can: without triggers and foreign keys."""
-        connection = await asyncpg.connect(self._databases.as_admin(service))  # type: ignore[arg-type]
+        connection = await asyncpg.connect(self._databases.as_admin(service))
         try:
             await connection.execute("SET session_replication_role = replica")
             await connection.execute(sql, *values)
