@@ -1,6 +1,6 @@
 """A reconciler for a world, and what it found."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +9,9 @@ import asyncpg
 from operations.reconciliation.findings import Handled, Kind, Reconcile
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
-from orderflow.gateways.protocol import GatewayLedger, MoneyFact
 from orderflow.settings import Service, Settings
 from orderflow.store.statements import Statement
 from orderflow.temporal.runs import OrderRuns
-from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
@@ -23,21 +21,6 @@ _REPAIRS = Statement(
     "Reads the repairs that were refused.",
     "SELECT command_id, refusal FROM commands WHERE command_id LIKE 'r:%' AND refusal IS NOT NULL",
 )
-
-
-class ScriptedLedger(GatewayLedger):
-    """What the scripted gateway holds; it has all been so for an hour."""
-
-    def __init__(self, gateway: ScriptedGateway) -> None:
-        self._gateway = gateway
-
-    async def money(self, captured_since: datetime) -> list[MoneyFact]:
-        since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-        return [
-            MoneyFact(reference, "authorized" if state == "authorized" else "captured", 300, "USD", since)
-            for reference, state in self._gateway.state.items()
-            if state in ("authorized", "captured")
-        ]
 
 
 class Auditor:
@@ -57,7 +40,7 @@ class Auditor:
             world.orders,
             world.payments,
             world.inventory,
-            ScriptedLedger(world.gateway),
+            world.gateway,
             self._runs,
             self.repairs,
             confirm_seconds=0.2,

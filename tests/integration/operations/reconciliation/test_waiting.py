@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 import typer
 from temporalio.client import ScheduleActionExecutionStartWorkflow
@@ -143,8 +142,8 @@ async def test_half_a_look_tells_nothing(auditor: Auditor) -> None:
 
 async def test_the_gateway_lists_what_it_holds_and_what_it_took(tmp_path: Path) -> None:
     held, taken, released, refunded = (uuid4() for _ in range(4))
-    async with running_simulator(tmp_path) as url, GatewayClient(url, 10.0) as http:
-        gateway = HttpPaymentGateway(http)
+    async with running_simulator(tmp_path) as url, GatewayClient(url, 10.0) as client:
+        gateway = HttpPaymentGateway(client)
         for number, reference in enumerate((held, taken, released, refunded)):
             await gateway.authorize(reference, 100 + number, "USD", "tok_ok", f"{reference}:w:authorize")
         for reference in (taken, refunded):
@@ -156,9 +155,8 @@ async def test_the_gateway_lists_what_it_holds_and_what_it_took(tmp_path: Path) 
         assert money == {held: ("authorized", 100, "USD"), taken: ("captured", 101, "USD")}
         later = {f.reference for f in await gateway.money(before.replace(year=before.year + 1))}
         assert later == {held}
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as anybody:
-            answer = await anybody.get("/v1/money", params={"captured_since": "yesterday"})
-        assert answer.status_code == 422
+        answer = await client.exchange("a bad question", "GET", "/v1/money?captured_since=yesterday")
+        assert answer.status == 422
 
 
 # --- By the clock, and by hand ---
