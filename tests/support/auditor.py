@@ -1,6 +1,5 @@
 """A reconciler for a world, and what it found."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 

@@ -21,7 +21,7 @@ from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.temporal.client import connect
 from orderflow.temporal.converter import DATA_CONVERTER
-from orderflow.temporal.names import CUSTOMER_ID, ORDER_STATUS
+from orderflow.temporal.names import ORDER_STATUS
 from support.api import a_namespace, api_settings
 from support.paths import MIGRATIONS, ROOT
 from support.stack import (
@@ -118,7 +118,7 @@ async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
     async with environment:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
         await environment.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(search_attributes={CUSTOMER_ID: keyword, ORDER_STATUS: keyword})
+            AddSearchAttributesRequest(search_attributes={ORDER_STATUS: keyword})
         )
         yield environment
 
