@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -99,23 +100,28 @@ def make_keys(private: Path, public: Path) -> bool:
     """A pair of key files, unless the private one is there. Raises KeyFileError. True: they were made."""
     try:
         private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            # Never through somebody else's link, and never over a file.
-            file = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        except FileExistsError:
-            if not public.exists():
-                _write_public(public, _newest(private))
-            return False
-        key = X25519PrivateKey.generate()
-        with os.fdopen(file, "wb") as out:
-            out.write(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
-        _write_public(public, key.public_key())
+        made = _write_private(private, X25519PrivateKey.generate())
+        if made or not public.exists():
+            _write_public(public, _newest(private))
     except OSError as error:
         raise KeyFileError(f"{error.filename or private}: {error.strerror}") from error
+    return made
+
+
+def _write_private(path: Path, key: X25519PrivateKey) -> bool:
+    """Whole or not at all, never over a file, and never through somebody else's link. False: there is one."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    if path.exists():
+        return False
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # for its owner alone
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(pem)
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
     return True
 
 
