@@ -67,6 +67,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         """The next ``times`` calls of ``operation`` do not arrive: nothing happens."""
         self._misses[operation] = times
 
+    def forget(self) -> None:
+        """Forget what was answered under which key, as gateways do after a while; what is held stays."""
+        self._answers.clear()
+
     async def authorize(
         self,
         reference: UUID,
