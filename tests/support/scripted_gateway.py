@@ -9,7 +9,10 @@ from orderflow.gateways.protocol import Authorized, Captured, CaptureRefused, De
 
 
 class ScriptedGateway(PaymentGateway):
-    """``state``: what the ledger says of a reference. ``hold(op)`` stops calls, ``fail(op, n)`` breaks the next n."""
+    """``state``: what the ledger says of a reference. ``hold(op)`` stops calls, ``fail(op, n)`` breaks the next n.
+
+    ``break_down(op, error, n)``: the next n are no calls at all.
+    """
 
     def __init__(self) -> None:
         self.state: dict[UUID, str] = {}
@@ -19,6 +22,7 @@ class ScriptedGateway(PaymentGateway):
         self.remembers_voids = True
         self._answers: dict[tuple[str, str], object] = {}
         self._failures: dict[str, int] = defaultdict(int)
+        self._broken: dict[str, list[Exception]] = defaultdict(list)
         self._open: dict[str, asyncio.Event] = {}
 
     def hold(self, operation: str) -> asyncio.Event:
@@ -29,6 +33,10 @@ class ScriptedGateway(PaymentGateway):
     def fail(self, operation: str, times: int) -> None:
         """The next ``times`` calls of ``operation`` do what they do, and their answer is lost."""
         self._failures[operation] = times
+
+    def break_down(self, operation: str, error: Exception, times: int) -> None:
+        """The next ``times`` calls of ``operation`` raise ``error``, and do nothing."""
+        self._broken[operation] = [error] * times
 
     async def authorize(
         self,
@@ -88,6 +96,8 @@ class ScriptedGateway(PaymentGateway):
         self.calls.append((operation, key))
         if gate := self._open.get(operation):
             await gate.wait()
+        if self._broken[operation]:
+            raise self._broken[operation].pop()
 
     def _leave(self, operation: str) -> None:
         if self._failures[operation] > 0:
