@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test lint generate verify format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
+.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ observe: setup ## A Prometheus with our alerts beside a stack that runs from thi
 
 test: setup ## All tests, on real servers of their own
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: setup ## The tests that need no server, in less than 30 s
+	@$(BIN)/python -m pytest tests/unit events/tests/unit tests/repo $(ARGS)
 
 lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from temporalio import activity, workflow
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
@@ -166,7 +166,7 @@ async def live_through(client: Client, basket: Basket) -> Lap:
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
     )
     await client.execute_update_with_start_workflow(NaiveOrder.place, start_workflow_operation=start)
-    handle = client.get_workflow_handle_for(NaiveOrder.run, workflow_id(order.order_id))
+    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id(order.order_id))
     approving = watch.seconds()
     await handle.execute_update(NaiveOrder.approve)
     fulfilling = watch.seconds()

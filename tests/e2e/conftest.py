@@ -1,17 +1,15 @@
-"""The whole stack, as `orderflow up` runs it, on free ports: every process real."""
+"""Customers of a whole stack. Files directly in this folder share one; those in a folder have one of their own."""
 
 import csv
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
-from support.paths import ROOT, SAMPLES
+from support.paths import SAMPLES
 from support.shop import Basket, Shop
 
 
@@ -24,13 +22,6 @@ def baskets() -> list[Basket]:
             price = int(Decimal(row["unit_price"]) * 100)
             found[row["basket_id"]].append((row["product_id"], int(row["quantity"]), price))
     return list(found.values())
-
-
-@pytest_asyncio.fixture(scope="session")
-async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
-    settings = Settings(migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5)
-    async with EmbeddedStack(settings, servers_folder / "whole-stack", ports="free", durable=False) as stack:
-        yield stack
 
 
 @pytest_asyncio.fixture

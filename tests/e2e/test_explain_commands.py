@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from orderflow.settings import SERVICES
-from orderflow.stack.stack import EmbeddedStack
-from support.explaining import a_terminal, explained, explains, none_is_stuck
+from support.explaining import explained, explains, none_is_stuck
 from support.shop import Basket, Shop
 from support.terminal import Terminal
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def terminal(stack: EmbeddedStack, tmp_path: Path) -> Terminal:
-    return a_terminal(stack, tmp_path)
 
 
 async def test_a_draft_waits_for_its_customer_and_is_not_stuck(

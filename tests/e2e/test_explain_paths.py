@@ -23,7 +23,6 @@ from orderflow.store.statements import Statement
 from orderflow.temporal.client import connect
 from support.explaining import (
     COLUMNS,
-    a_terminal,
     a_worker,
     faulty_gateway,
     in_threads,
@@ -35,6 +34,7 @@ from support.explaining import (
     without,
 )
 from support.shop import Basket, Shop
+from support.terminal import Terminal
 from support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,12 +102,11 @@ async def is_told(stack: EmbeddedStack, order_id: str, name: str, *, cause: str 
     return story
 
 
-async def test_completed(stack: EmbeddedStack, client: Shop, tmp_path: Path) -> None:
+async def test_completed(stack: EmbeddedStack, client: Shop, terminal: Terminal) -> None:
     order_id = await placed(client, "FULFILLING")
     await client.ask(order_id, "ship", carrier="UPS", tracking_number="1Z999")
     await client.ask(order_id, "complete")
     story = await is_told(stack, order_id, "completed")
-    terminal = a_terminal(stack, tmp_path)
     terminal.env["COLUMNS"] = str(COLUMNS)
     said = await terminal.run("order", "explain", order_id)
     assert with_placeholders(said.out) == story

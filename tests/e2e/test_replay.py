@@ -5,18 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orderflow.stack.stack import EmbeddedStack
-from support.explaining import a_terminal, explains, reordered
+from support.explaining import explains, reordered
 from support.shop import Basket, Shop
 from support.terminal import Terminal
 from support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def terminal(stack: EmbeddedStack, tmp_path: Path) -> Terminal:
-    return a_terminal(stack, tmp_path)
 
 
 def with_code(terminal: Terminal, folder: Path) -> Terminal:

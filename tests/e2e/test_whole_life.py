@@ -40,7 +40,13 @@ async def test_an_order_from_post_to_completed(stack: EmbeddedStack, shop: Shop,
     await shop.ask(order_id, "complete")
 
     await _tracked(shop, order_id, "CAPTURED", "COMMITTED")
-    records = await stream_of(stack, order_id)
+    records: list[tuple[Envelope, dict[str, bytes]]] = []
+
+    async def all_sent() -> bool:
+        records[:] = await stream_of(stack, order_id)
+        return len(records) >= 9
+
+    await until(all_sent, seconds=20, every=0.2)
     by_source: dict[str, list[int]] = {}
     for envelope, _ in records:
         by_source.setdefault(envelope.source, []).append(envelope.version)

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from orderflow.telemetry.meters import DEFINITIONS, WHOLE
@@ -32,31 +31,32 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
-def test_a_rule_names_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
-    """Ours by their definitions; all of them in a scrape: ``tests/e2e/metrics/test_named_metrics.py``."""
-    found = named(rule["expr"])
+def test_a_rule_names_metrics_and_labels_that_exist() -> None:
+    """Ours by their definitions; all of them in a scrape: ``tests/e2e/telemetry/test_scrape.py``."""
     recorded = {other.get("record") for other in RULES}
-    known = set(TARGET_LABELS)
-    for name, labels in found.selected:
-        if name in recorded or name in OTHERS:
-            known |= labels | OTHERS.get(name, set())
-            continue
-        family = name if name in BY_NAME else re.sub(r"_(bucket|sum|count)$", "", name)
-        assert family in BY_NAME, f"{name} is not measured"
-        assert labels <= {*BY_NAME[family].labels, *TARGET_LABELS}, name
-        known |= set(BY_NAME[family].labels)
-    assert found.metrics
-    assert found.grouped <= known
+    for rule in RULES:
+        about = rule.get("alert") or rule["record"]
+        found = named(rule["expr"])
+        known = set(TARGET_LABELS)
+        for name, labels in found.selected:
+            if name in recorded or name in OTHERS:
+                known |= labels | OTHERS.get(name, set())
+                continue
+            family = name if name in BY_NAME else re.sub(r"_(bucket|sum|count)$", "", name)
+            assert family in BY_NAME, f"{about}: {name} is not measured"
+            assert labels <= {*BY_NAME[family].labels, *TARGET_LABELS}, f"{about}: {name}"
+            known |= set(BY_NAME[family].labels)
+        assert found.metrics, about
+        assert found.grouped <= known, about
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_has_a_section_in_the_runbook(alert: dict[str, Any]) -> None:
-    page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
-    assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
-    assert alert["labels"]["severity"] in ("page", "ticket")
-    assert alert["annotations"]["summary"]
+def test_an_alert_has_a_section_in_the_runbook() -> None:
+    for alert in ALERTS:
+        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings], alert["alert"]
+        assert alert["labels"]["severity"] in ("page", "ticket"), alert["alert"]
+        assert alert["annotations"]["summary"], alert["alert"]
 
 
 def test_the_page_lists_every_alert_and_no_other() -> None:
@@ -64,11 +64,9 @@ def test_the_page_lists_every_alert_and_no_other() -> None:
     assert set(re.findall(r"`(OrderFlow\w+)`", page)) == {alert["alert"] for alert in ALERTS}
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_has_a_case_where_it_fires_and_one_where_it_is_silent(alert: dict[str, Any]) -> None:
-    cases = [case for test in CASES for case in test["alert_rule_test"] if case["alertname"] == alert["alert"]]
-    assert any(case.get("exp_alerts") for case in cases)
-    assert any(not case.get("exp_alerts") for case in cases)
+def test_an_alert_has_a_case_where_it_fires_and_one_where_it_is_silent() -> None:
+    cases = {(case["alertname"], bool(case.get("exp_alerts"))) for test in CASES for case in test["alert_rule_test"]}
+    assert {(alert["alert"], fires) for alert in ALERTS for fires in (True, False)} - cases == set()
 
 
 def test_the_objectives_look_at_a_bucket_that_there_is() -> None:

@@ -36,7 +36,8 @@ OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 
 
 def environment(service: str) -> dict[str, str]:
-    return SERVICES[service].get("environment", {})
+    given: dict[str, str] = SERVICES[service].get("environment", {})
+    return given
 
 
 def settings(service: str) -> Settings:
@@ -67,16 +68,16 @@ def test_all_processes_are_there() -> None:
     assert set(OURS) == {"setup", "api", "gateway"} | workers
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_every_command_of_ours_parses(service: str) -> None:
-    program, *arguments = SERVICES[service]["command"]
-    if program == "orderflow":
-        name, given = parsed(arguments)
-        assert name in ("setup", "api", "worker")
-        assert set(given.get("roles", [])) <= set(ROLES)
-    else:
-        assert [program, *arguments[:2]] == ["python", "-m", "orderflow.gateways.simulator"]
-        assert simulator_arguments(arguments[2:]).host == "0.0.0.0"  # noqa: S104
+def test_every_command_of_ours_parses() -> None:
+    for service in OURS:
+        program, *arguments = SERVICES[service]["command"]
+        if program == "orderflow":
+            name, given = parsed(arguments)
+            assert name in ("setup", "api", "worker"), service
+            assert set(given.get("roles", [])) <= set(ROLES), service
+        else:
+            assert [program, *arguments[:2]] == ["python", "-m", "orderflow.gateways.simulator"], service
+            assert simulator_arguments(arguments[2:]).host == "0.0.0.0"  # noqa: S104
 
 
 def test_a_misspelt_command_would_be_found() -> None:
@@ -84,14 +85,13 @@ def test_a_misspelt_command_would_be_found() -> None:
         parsed(["wurker", "orders"])
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_every_setting_fits_its_type(service: str) -> None:
-    settings(service)
+def test_every_setting_fits_its_type() -> None:
+    for service in OURS:
+        settings(service)
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_a_process_gets_only_the_databases_it_works_on(service: str) -> None:
-    expected = {
+def test_a_process_gets_only_the_databases_it_works_on() -> None:
+    expected: dict[str, set[str]] = {
         "gateway": set(),
         "worker-orders": {"orders"},
         "worker-payments": {"payments"},
@@ -102,34 +102,33 @@ def test_a_process_gets_only_the_databases_it_works_on(service: str) -> None:
         "reconciliation": {"orders", "payments", "inventory"},
         "setup": {"orders", "payments", "inventory"},
     }
-    given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}
-    assert given == {f"ORDERFLOW_{database.upper()}_DATABASE_URL" for database in expected[service]}
-    for name in given:
-        role = urlsplit(environment(service)[name])
-        assert name == f"ORDERFLOW_{(role.username or '').upper()}_DATABASE_URL"
-        assert role.path == f"/{role.username}"
-    assert any(name.endswith("_ADMIN_URL") for name in environment(service)) == (service == "setup")
+    for service in OURS:
+        given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}
+        assert given == {f"ORDERFLOW_{database.upper()}_DATABASE_URL" for database in expected[service]}, service
+        for name in given:
+            role = urlsplit(environment(service)[name])
+            assert name == f"ORDERFLOW_{(role.username or '').upper()}_DATABASE_URL", service
+            assert role.path == f"/{role.username}", service
+        assert any(name.endswith("_ADMIN_URL") for name in environment(service)) == (service == "setup"), service
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_every_address_in_the_settings_is_another_service(service: str) -> None:
-    given = environment(service)
-    addresses = [urlsplit(value) for name, value in given.items() if name.endswith(("_DATABASE_URL", "_ADMIN_URL"))]
-    addresses += [
-        urlsplit(f"//{given[name]}")
-        for name in ("ORDERFLOW_TEMPORAL_ADDRESS", "ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS")
-        if name in given
-    ]
-    addresses += [urlsplit(given[name]) for name in ("ORDERFLOW_GATEWAY_URL",) if name in given]
+def test_every_address_in_the_settings_is_another_service() -> None:
     ports = {"postgres": 5432, "temporal": 7233, "kafka": 19092, "gateway": 8090}
-    assert [(a.hostname, a.port) for a in addresses if ports.get(a.hostname or "") != a.port] == []
+    others = ("ORDERFLOW_TEMPORAL_ADDRESS", "ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS")
+    for service in OURS:
+        given = environment(service)
+        urls = [name for name in given if name.endswith(("_DATABASE_URL", "_ADMIN_URL", "_GATEWAY_URL"))]
+        addresses = [urlsplit(given[name]) for name in urls]
+        addresses += [urlsplit(f"//{given[name]}") for name in others if name in given]
+        wrong = [(a.hostname, a.port) for a in addresses if ports.get(a.hostname or "") != a.port]
+        assert wrong == [], service
 
 
-@pytest.mark.parametrize("service", [name for name in OURS if name not in ("setup", "gateway")])
-def test_health_is_asked_where_the_process_answers(service: str) -> None:
-    known = settings(service)
-    port = known.api_port if service == "api" else known.health_port
-    assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[service]["healthcheck"]["test"][-1]
+def test_health_is_asked_where_the_process_answers() -> None:
+    for service in set(OURS) - {"setup", "gateway"}:
+        known = settings(service)
+        port = known.api_port if service == "api" else known.health_port
+        assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[service]["healthcheck"]["test"][-1], service
 
 
 def test_every_service_is_checked_or_ends_by_itself() -> None:

@@ -24,42 +24,38 @@ ALERTS = [
 ]
 
 
-def by_title(value: object) -> str:
-    return value.title if isinstance(value, Panel) else value.name if isinstance(value, Board) else str(value)
+def test_a_dashboard_is_laid_out_without_gaps_or_overlaps() -> None:
+    for board in BOARDS:
+        made: dict[str, Any] = dashboard(board)
+        taken: set[tuple[int, int]] = set()
+        for panel in made["panels"]:
+            place = panel["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            assert not cells & taken, f"{board.name}: {panel['title']}"
+            taken |= cells
+        assert {x for x, _ in taken} == set(range(24)), board.name
+        for each in ("id", "title"):
+            values = [panel[each] for panel in made["panels"]]
+            assert len(set(values)) == len(values), f"{board.name}: {each}"
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=by_title)
-def test_a_dashboard_is_laid_out_without_gaps_or_overlaps(board: Board) -> None:
-    made: dict[str, Any] = dashboard(board)
-    taken: set[tuple[int, int]] = set()
-    for panel in made["panels"]:
-        place = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert not cells & taken, panel["title"]
-        taken |= cells
-    assert {x for x, _ in taken} == set(range(24))
-    ids = [panel["id"] for panel in made["panels"]]
-    assert len(set(ids)) == len(ids)
-    titles = [panel["title"] for panel in made["panels"]]
-    assert len(set(titles)) == len(titles)
-
-
-@pytest.mark.parametrize(("board", "panel"), PANELS, ids=by_title)
-def test_a_panel_says_what_it_answers_and_names_its_series(board: Board, panel: Panel) -> None:
-    assert panel.question[0].isupper()
-    assert "?" in panel.question
-    for query in panel.queries:
-        labels = set(re.findall(r"{{(\w+)}}", query.legend))
-        found = named(query.expr)
-        assert query.legend
-        assert labels <= found.grouped | {"process", "instance"}, "a legend can only name what is left in the result"
-        assert ("$instance" in query.expr) <= board.by_instance
-    if panel.runbook:
-        assert section(panel.runbook) in dashboard_panel(board, panel)["description"]
+def test_a_panel_says_what_it_answers_and_names_its_series() -> None:
+    for board, panel in PANELS:
+        about = f"{board.name}: {panel.title}"
+        assert panel.question[0].isupper(), about
+        assert "?" in panel.question, about
+        for query in panel.queries:
+            labels = set(re.findall(r"{{(\w+)}}", query.legend))
+            left = named(query.expr).grouped | {"process", "instance"}
+            assert query.legend, about
+            assert labels <= left, f"{about}: a legend can only name what is left in the result"
+            assert ("$instance" in query.expr) <= board.by_instance, about
+        if panel.runbook:
+            assert section(panel.runbook) in dashboard_panel(board, panel)["description"], about
 
 
 def dashboard_panel(board: Board, panel: Panel) -> dict[str, Any]:

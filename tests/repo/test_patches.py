@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.mutants.patches import ROOT, Mutant, PatchError, apply, function_of, load, read
+from tools.mutants.patches import ROOT, PatchError, apply, function_of, load, read
 from tools.mutants.run import Case, Ran, judged
 
-# Read when the tests are collected: each patch is a test of its own name.
 MUTANTS = load()
 SOUND = """breaks: Stock is never oversold.
 bug: A constraint was dropped.
@@ -19,16 +18,24 @@ caught-by: tests/integration/store/test_invariants.py::test_stock_is_never_negat
 """
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.slug)
-def test_each_patch_applies_to_the_code_as_it_is(mutant: Mutant) -> None:
-    apply(mutant, ROOT, check=True)
+def test_each_patch_applies_to_the_code_as_it_is() -> None:
+    refused = []
+    for mutant in MUTANTS:
+        try:
+            apply(mutant, ROOT, check=True)
+        except PatchError as error:
+            refused.append(str(error))
+    assert refused == []
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.slug)
-def test_each_patch_names_tests_that_exist(mutant: Mutant) -> None:
-    for node_id in mutant.caught_by:
-        source = (ROOT / node_id.partition("::")[0]).read_text(encoding="utf-8")
-        assert re.search(rf"^(?:async )?def {function_of(node_id)}\(", source, re.MULTILINE), node_id
+def test_each_patch_names_tests_that_exist() -> None:
+    missing = []
+    for node_id in {node_id for mutant in MUTANTS for node_id in mutant.caught_by}:
+        file = ROOT / node_id.partition("::")[0]
+        source = file.read_text(encoding="utf-8") if file.exists() else ""
+        if not re.search(rf"^(?:async )?def {function_of(node_id)}\(", source, re.MULTILINE):
+            missing.append(node_id)
+    assert missing == []
 
 
 def test_there_are_enough_and_no_two_are_the_same() -> None:

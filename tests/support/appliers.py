@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,11 +12,12 @@ from aiokafka import ConsumerRecord
 
 from orderflow_events.applying import Applier, each
 from orderflow_events.dead_letters import DeadLetter
-from orderflow_events.envelope import Envelope, encode
+from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Retries, is_transient
 from orderflow_events.inbox import Connection, Gap
 from orderflow_events.redrive import Redriven, dead_letters, redrive
 from orderflow_events.states import ConsumerState
+from support.records import a_record
 
 TOPIC = "order.events"
 
@@ -81,17 +81,7 @@ class Billing:
 
     def event(self, order: UUID, version: int) -> ConsumerRecord:
         """The record of an event, at the next offset."""
-        record = encode(
-            source="/orderflow/orders",
-            type="ORDER_APPROVED",
-            order_id=order,
-            version=version,
-            status="APPROVED",
-            recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
-            correlation_id="corr-1",
-            traceparent=None,
-            data={},
-        )
+        record = a_record(order, version)
         return self.record(record.key, record.value, record.headers)
 
     def record(

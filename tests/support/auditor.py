@@ -1,6 +1,5 @@
 """A reconciler for a world, and what it found."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +8,9 @@ import asyncpg
 from operations.reconciliation.findings import Handled, Kind, Reconcile
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
-from orderflow.gateways.protocol import GatewayLedger, MoneyFact
-from orderflow.settings import Settings
+from orderflow.settings import Service, Settings
 from orderflow.store.statements import Statement
 from orderflow.temporal.runs import OrderRuns
-from support.scripted_gateway import ScriptedGateway
 from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
@@ -23,21 +20,6 @@ _REPAIRS = Statement(
     "Reads the repairs that were refused.",
     "SELECT command_id, refusal FROM commands WHERE command_id LIKE 'r:%' AND refusal IS NOT NULL",
 )
-
-
-class ScriptedLedger(GatewayLedger):
-    """What the scripted gateway holds; it has all been so for an hour."""
-
-    def __init__(self, gateway: ScriptedGateway) -> None:
-        self._gateway = gateway
-
-    async def money(self, captured_since: datetime) -> list[MoneyFact]:
-        since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-        return [
-            MoneyFact(reference, "authorized" if state == "authorized" else "captured", 300, "USD", since)
-            for reference, state in self._gateway.state.items()
-            if state in ("authorized", "captured")
-        ]
 
 
 class Auditor:
@@ -57,7 +39,7 @@ class Auditor:
             world.orders,
             world.payments,
             world.inventory,
-            ScriptedLedger(world.gateway),
+            world.gateway,
             self._runs,
             self.repairs,
             confirm_seconds=0.2,
@@ -107,9 +89,9 @@ class Auditor:
         rows = await self.world.orders.all(_REPAIRS, {})
         return {row["command_id"]: row["refusal"]["detail"] for row in rows}
 
-    async def around_the_rule(self, service: str, sql: str, *values: Any) -> None:
+    async def around_the_rule(self, service: Service, sql: str, *values: Any) -> None:
         """Write as no process of ours can: without triggers and foreign keys."""
-        connection = await asyncpg.connect(self._databases.as_admin(service))  # type: ignore[arg-type]
+        connection = await asyncpg.connect(self._databases.as_admin(service))
         try:
             await connection.execute("SET session_replication_role = replica")
             await connection.execute(sql, *values)

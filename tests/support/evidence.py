@@ -1,10 +1,11 @@
 """Evidence of a small shop at rest, in which everything agrees: what the check's tests corrupt."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from operations.demo.evidence import Event, Evidence
+from operations.demo.evidence import Event, Evidence, Row
 from orderflow.stream.reading import Seen
 from orderflow_events.envelope import decode, encode
 
@@ -67,7 +68,7 @@ def sound_evidence() -> Evidence:
         for version, (type_, status, data) in enumerate(history, start=1)
     }
     stream = [_record(number, *event) for number, event in enumerate(events.items())]
-    rows = {
+    rows: dict[str, dict[UUID, Row]] = {
         service: {order: _row(service, history) for (source, order), history in HISTORIES.items() if source == service}
         for service in ("orders", "payments", "inventory")
     }
@@ -125,7 +126,7 @@ def _entry(status: str, **figures: int) -> dict[str, Any]:
     return {"status": status, **_MONEY, **sums, **figures}
 
 
-def _tracked(rows: dict[str, dict[UUID, dict[str, Any]]], order: UUID) -> dict[str, Any]:
+def _tracked(rows: Mapping[str, Mapping[UUID, Row]], order: UUID) -> dict[str, Any]:
     columns = {"orders": ("order", "reason"), "payments": ("payment", "payment_reason")}
     tracked: dict[str, Any] = {}
     for service, (part, reason) in {**columns, "inventory": ("inventory", "inventory_reason")}.items():

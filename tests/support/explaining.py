@@ -23,19 +23,15 @@ from orderflow.settings import Service, Settings
 from orderflow.stack.environment import running_settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store.database import Database
+from support.paths import ROOT
 from support.shop import Shop
-from support.terminal import ROOT, Said, Terminal
+from support.terminal import Said, Terminal
 from support.waiting import until
 
 #: Above GRACE, at which what is not taken is late, and Temporal's 10 s for a task that its worker lost.
 LATE_SECONDS = 60.0
 #: Wide enough that no line of a story is folded.
 COLUMNS = 400
-
-
-def a_terminal(stack: EmbeddedStack, home: Path) -> Terminal:
-    """A terminal that finds the stack."""
-    return Terminal(home, data_dir=str(stack.data_dir))
 
 
 # --- Asking ---

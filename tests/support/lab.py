@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +12,9 @@ from aiokafka import AIOKafkaProducer
 from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
 from orderflow_events.consumer import IdempotentConsumer, each
-from orderflow_events.envelope import Envelope, encode
+from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection
+from support.records import a_record
 from support.waiting import until
 
 
@@ -42,17 +42,7 @@ class Lab:
     async def send(self, order: UUID, *versions: int, source: str = "/orderflow/orders") -> None:
         """Put ``versions`` of ``order`` into the topic, in that order."""
         for version in versions:
-            record = encode(
-                source=source,
-                type="ORDER_APPROVED",
-                order_id=order,
-                version=version,
-                status="APPROVED",
-                recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
-                correlation_id="corr-1",
-                traceparent=None,
-                data={},
-            )
+            record = a_record(order, version, source=source)
             await self.producer.send_and_wait(
                 self.settings.kafka_topic, record.value, key=record.key, headers=list(record.headers)
             )
@@ -75,6 +65,18 @@ class Lab:
             "effect": take_effects,
         }
         return kind(**(defaults | options))
+
+
+def mortal() -> tuple[type[IdempotentConsumer], asyncio.Event]:
+    """A consumer that stands still where it would commit its offsets, and the event that it has come there."""
+    died = asyncio.Event()
+
+    class DiesBeforeTheCommit(IdempotentConsumer):
+        async def _commit(self, *_: Any) -> None:
+            died.set()
+            await asyncio.Event().wait()
+
+    return DiesBeforeTheCommit, died
 
 
 @contextlib.asynccontextmanager

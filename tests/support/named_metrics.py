@@ -23,7 +23,7 @@ RULES = [
 TARGET_LABELS = frozenset({"job", "instance", "process"})
 OF_PROMETHEUS = {"up": TARGET_LABELS, "ALERTS": TARGET_LABELS | {"alertname", "alertstate", "severity"}}
 RECORDED = {rule["record"]: frozenset[str]() for rule in RULES if "record" in rule}
-#: What the SDK shows only after something went wrong: seen after an outage, tests/e2e/test_alerts_of_outages.py.
+#: What the SDK shows only after something went wrong: tests/e2e/outages/test_alerts_of_outages.py sees it.
 SDK_AFTER_TROUBLE = {
     "temporal_long_request_failure_total": TARGET_LABELS | {"operation", "status_code", "task_queue"},
     "temporal_request_failure_total": TARGET_LABELS | {"operation", "status_code"},

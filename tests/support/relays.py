@@ -22,15 +22,17 @@ from workers.relay import make_comparison
 
 def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> Settings:
     """Settings for one test's databases, with a topic of its own."""
-    return Settings(
-        _env_file=None,
-        orders_database_url=databases.orders,
-        payments_database_url=databases.payments,
-        inventory_database_url=databases.inventory,
-        kafka_bootstrap_servers=bootstrap_servers,
-        **{"kafka_topic": f"order.events.{uuid4().hex[:8]}", "relay_pacing_seconds": 0.01, "relay_lease_seconds": 1.5}
-        | more,
-    )
+    given: dict[str, Any] = {
+        "_env_file": None,
+        "orders_database_url": databases.orders,
+        "payments_database_url": databases.payments,
+        "inventory_database_url": databases.inventory,
+        "kafka_bootstrap_servers": bootstrap_servers,
+        "kafka_topic": f"order.events.{uuid4().hex[:8]}",
+        "relay_pacing_seconds": 0.01,
+        "relay_lease_seconds": 1.5,
+    }
+    return Settings(**(given | more))
 
 
 @dataclass

@@ -18,6 +18,7 @@ import asyncpg
 import psutil
 
 from orderflow import bootstrap
+from orderflow.settings import SERVICES, Service
 from orderflow.stack import placement
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
@@ -28,7 +29,7 @@ from orderflow.stack.temporal import TemporalServer
 from support.paths import MIGRATIONS
 
 PREFIX = f"orderflow-tests-{os.getuid()}-"
-PASSWORDS: dict[str, str] = {service: f"{service}-test-password" for service in bootstrap.SERVICES}
+PASSWORDS: dict[str, str] = {service: f"{service}-test-password" for service in SERVICES}
 ADMIN_PASSWORD = "admin-test-password"
 
 
@@ -43,13 +44,13 @@ class Databases:
     payments: str
     inventory: str
     admin: str
-    _admin: dict[bootstrap.Service, str]
+    _admin: dict[Service, str]
 
-    def url(self, service: bootstrap.Service) -> str:
+    def url(self, service: Service) -> str:
         """The URL of ``service``, as its role."""
         return str(getattr(self, service))
 
-    def as_admin(self, service: bootstrap.Service) -> str:
+    def as_admin(self, service: Service) -> str:
         """The URL of the database of ``service``, as the server's admin (no grant stands in the way)."""
         return self._admin[service]
 
@@ -67,7 +68,7 @@ class PostgresServer:
 
     async def prepare_templates(self) -> None:
         """Roles, and the three templates, by the code that ``orderflow setup`` runs."""
-        for service in bootstrap.SERVICES:
+        for service in SERVICES:
             await bootstrap.setup_database(
                 service,
                 admin_url=self.admin,
@@ -81,7 +82,7 @@ class PostgresServer:
         suffix = uuid.uuid4().hex[:12]
         admin = await asyncpg.connect(self.admin)
         try:
-            for service in bootstrap.SERVICES:
+            for service in SERVICES:
                 name = f"{service}_{suffix}"
                 await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_{service} STRATEGY FILE_COPY")
                 await bootstrap.restrict_database(admin, name, service)
@@ -89,16 +90,16 @@ class PostgresServer:
             await admin.close()
         urls = {
             service: self.server.url(f"{service}_{suffix}", user=service, password=PASSWORDS[service])
-            for service in bootstrap.SERVICES
+            for service in SERVICES
         }
-        admins = {service: self.server.url(f"{service}_{suffix}") for service in bootstrap.SERVICES}
+        admins = {service: self.server.url(f"{service}_{suffix}") for service in SERVICES}
         return Databases(**urls, admin=self.admin, _admin=admins)
 
     async def drop(self, databases: Databases) -> None:
         """Drop what ``fresh_databases`` made, whoever is still connected."""
         admin = await asyncpg.connect(self.admin)
         try:
-            for service in bootstrap.SERVICES:
+            for service in SERVICES:
                 name = databases.url(service).rpartition("/")[2].partition("?")[0]
                 await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         finally:

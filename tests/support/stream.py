@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orderflow_events.envelope import Envelope, decode
+from orderflow_events.inbox import Connection
 
 CREATED = {
     "customer_id": "c-1",
@@ -22,7 +22,7 @@ CREATED = {
 
 
 async def insert_event(
-    connection: "asyncpg.Connection[Any]",
+    connection: Connection,
     order_id: UUID,
     version: int,
     *,

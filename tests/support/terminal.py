@@ -13,9 +13,12 @@ import uvicorn
 from api.app import create_app
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
+from orderflow.temporal.client import connect
+from support.api import a_namespace, api_settings
 from support.paths import ROOT
+from support.stack import PostgresServer
 from support.waiting import until
-from support.world import World
+from support.world import World, a_world
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ async def served(settings: Settings) -> AsyncIterator[str]:
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
     # Signals are the test run's.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
     serving = asyncio.create_task(server.serve())
 
     async def started() -> bool:
@@ -84,3 +87,21 @@ async def served(settings: Settings) -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     await serving
+
+
+@contextlib.asynccontextmanager
+async def a_shop(
+    postgres: PostgresServer, temporal_server: str, home: Path, *, stores: bool = False
+) -> AsyncIterator[Shop]:
+    """A served API with workers behind it, and 1000 loaves and bottles. ``stores``: the terminal reaches those, too."""
+    databases = await postgres.fresh_databases()
+    settings = api_settings(databases, temporal_server, await a_namespace(temporal_server))
+    reached = {
+        "temporal_address": settings.temporal_address,
+        "temporal_namespace": settings.temporal_namespace,
+        "orders_database_url": databases.orders,
+    }
+    async with a_world(await connect(settings), databases, settings) as world, served(settings) as url:
+        await world.stock(bread=1000, milk=1000)
+        yield Shop(Terminal(home, api_url=url, **(reached if stores else {})), url, world)
+    await postgres.drop(databases)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
@@ -21,6 +21,7 @@ from orderflow.store.orders import Accepted, Orders
 from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations
 from orderflow.store.statements import Statement
+from orderflow.store.stock import StockCommand, StockKeeper
 from orderflow.temporal.names import workflow_id
 from orderflow.temporal.runs import OrderRuns
 from support.orders import an_order
@@ -43,9 +44,6 @@ _COMMANDS = Statement(
     "SELECT command_id, name, version, refusal FROM commands WHERE order_id = $order_id ORDER BY recorded_at",
 )
 _STOCK = Statement("test.stock", "Reads a SKU's stock.", "SELECT on_hand, reserved FROM stock WHERE sku = $sku")
-_PUT = Statement(
-    "test.put", "Makes a SKU's stock.", "INSERT INTO stock (sku, on_hand, version) VALUES ($sku, $on_hand, 1)"
-)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -95,7 +93,9 @@ class World:
     async def stock(self, **on_hand: int) -> None:
         """Put SKUs on hand."""
         for sku, number in on_hand.items():
-            await self.inventory.all(_PUT, {"sku": sku, "on_hand": number})
+            await StockKeeper(self.inventory).set(
+                StockCommand(sku=sku, id=f"c:{uuid4()}", request_hash="0" * 64), number
+            )
 
     async def on_hand(self, sku: str) -> tuple[int, int]:
         """(on hand, reserved)."""

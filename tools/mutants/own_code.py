@@ -1,14 +1,20 @@
-"""A pytest plugin: the session fails as misused when it ran code from outside its own root.
+"""A pytest plugin: the session fails as misused when it ran code from outside its own root, and can be interrupted.
 
 Without it a mutant could survive, or a whole run mean nothing, because the code of another checkout was tested.
 """
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGES = ("activities", "api", "cli", "orderflow", "orderflow_events", "support", "workers", "workflows")
+
+
+def pytest_configure() -> None:
+    """Let an interrupt end the tests, also where a shell has started us in the background: there it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

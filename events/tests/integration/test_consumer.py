@@ -5,17 +5,15 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from orderflow_events.consumer import IdempotentConsumer
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import TABLES_SQL, Connection, Gap
 from orderflow_events.states import OK, STARTING, ConsumerState
-from support.lab import Lab, applied, running, take_effect, take_effects
+from support.lab import Lab, applied, mortal, running, take_effect, take_effects
 from support.waiting import until
 
 
@@ -52,15 +50,10 @@ async def test_the_same_version_of_another_source_is_another_event(lab: Lab) -> 
 
 
 async def test_a_consumer_that_died_before_its_offset_commit_applies_each_event_once(lab: Lab) -> None:
-    class DiesBeforeTheCommit(IdempotentConsumer):
-        async def _commit(self, *_: Any) -> None:
-            died.set()
-            await asyncio.Event().wait()
-
-    died = asyncio.Event()
+    dies_before_the_commit, died = mortal()
     order = uuid4()
     await lab.send(order, 1, 2, 3)
-    async with running(lab.consumer(DiesBeforeTheCommit)) as first:
+    async with running(lab.consumer(dies_before_the_commit)) as first:
         await asyncio.wait_for(died.wait(), 30)
         first.cancel()
     assert await lab.effects(order)

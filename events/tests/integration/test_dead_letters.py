@@ -15,7 +15,7 @@ from orderflow_events.envelope import Envelope, decode
 from orderflow_events.inbox import TABLES_SQL, Connection
 from orderflow_events.redrive import dead_letters, redrive
 from orderflow_events.states import ConsumerState
-from support.lab import Lab, applied, running, take_effect
+from support.lab import Lab, applied, mortal, running, take_effect
 from support.waiting import until
 
 QUICK = Retries(attempts=2, first_pause_seconds=0.01, longest_pause_seconds=0.05)
@@ -121,7 +121,7 @@ async def test_a_dead_letter_and_its_followers_are_in_the_topic_as_they_came_and
 async def test_a_member_that_dies_between_the_row_and_the_topic_loses_and_overtakes_nothing(lab: Lab) -> None:
     class DiesBeforeTheTopic(IdempotentConsumer):
         async def _work(self, *arguments: Any) -> bool:
-            self._dead_letters.send = die  # type: ignore[method-assign]
+            self._dead_letters.send = die  # type: ignore[assignment, method-assign]
             return await super()._work(*arguments)
 
     async def die(*_: Any) -> bool:
@@ -148,16 +148,11 @@ async def test_a_member_that_dies_between_the_row_and_the_topic_loses_and_overta
 
 
 async def test_a_member_that_dies_between_the_topic_and_its_offset_commit_repeats_only_the_copy(lab: Lab) -> None:
-    class DiesBeforeTheCommit(IdempotentConsumer):
-        async def _commit(self, *_: Any) -> None:
-            died.set()
-            await asyncio.Event().wait()
-
-    died = asyncio.Event()
+    dies_before_the_commit, died = mortal()
     order = uuid4()
     poison = Poison((order, 1))
     await lab.send(order, 1, 2)
-    async with running(lab.consumer(DiesBeforeTheCommit, effect=poison, retries=QUICK)) as first:
+    async with running(lab.consumer(dies_before_the_commit, effect=poison, retries=QUICK)) as first:
         await asyncio.wait_for(died.wait(), 40)
         first.cancel()
     async with running(lab.consumer(effect=poison, retries=QUICK)):

@@ -5,12 +5,11 @@ import itertools
 import random
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from orderflow_events.envelope import encode
 from support.lab import Lab
 from support.paths import ROOT
+from support.records import a_record
 from support.waiting import until
 
 EXAMPLE = ROOT / "events" / "examples" / "billing.py"
@@ -27,17 +26,7 @@ async def capture(lab: Lab, order: UUID) -> None:
         ],
         start=1,
     ):
-        record = encode(
-            source="/orderflow/payments",
-            type=event_type,
-            order_id=order,
-            version=version,
-            status=status,
-            recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
-            correlation_id="corr-1",
-            traceparent=None,
-            data=data,
-        )
+        record = a_record(order, version, source="/orderflow/payments", type=event_type, status=status, data=data)
         await lab.producer.send_and_wait(
             lab.settings.kafka_topic, record.value, key=record.key, headers=list(record.headers)
         )

@@ -32,8 +32,9 @@ def record(**changes: Any) -> Record:
 
 
 def read(record: Record, **headers: str | None) -> Any:
-    changed = dict(record.headers) | {name: value and value.encode() for name, value in headers.items()}
-    return decode([(name, value) for name, value in changed.items() if value is not None], record.key, record.value)
+    given = {name: None if value is None else value.encode() for name, value in headers.items()}
+    changed = [(name, value) for name, value in {**dict(record.headers), **given}.items() if value is not None]
+    return decode(changed, record.key, record.value)
 
 
 def test_an_event_comes_back_typed() -> None:

@@ -1,4 +1,4 @@
-"""An API, and the workers behind it, on databases and a Temporal namespace of their own."""
+"""An API on databases and a Temporal namespace of its own."""
 
 from collections.abc import AsyncIterator
 
@@ -6,23 +6,8 @@ import httpx
 import pytest_asyncio
 
 from orderflow.settings import Settings
-from orderflow.temporal.client import connect
 from support.api import a_namespace, an_api, api_settings
-from support.stack import Databases, PostgresServer
-from support.world import World, a_world
-
-
-@pytest_asyncio.fixture
-async def settings(databases: Databases, temporal_server: str) -> Settings:
-    return api_settings(databases, temporal_server, await a_namespace(temporal_server))
-
-
-@pytest_asyncio.fixture
-async def world(settings: Settings, databases: Databases) -> AsyncIterator[World]:
-    """Workers of all three services, and some stock."""
-    async with a_world(await connect(settings), databases, settings) as world:
-        await world.stock(bread=10, milk=1)
-        yield world
+from support.stack import PostgresServer
 
 
 @pytest_asyncio.fixture(scope="module")

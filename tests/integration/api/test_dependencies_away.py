@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from api.orders import ORDER_IDS
 from orderflow.settings import Settings
@@ -27,12 +28,8 @@ async def temporal_away(databases: Databases) -> AsyncIterator[httpx.AsyncClient
 @pytest_asyncio.fixture
 async def database_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     nowhere = f"postgresql://orders:x@{CLOSED}/orders?sslmode=disable"
-    async with an_api(settings.model_copy(update={"orders_database_url": _secret(nowhere)})) as client:
+    async with an_api(settings.model_copy(update={"orders_database_url": SecretStr(nowhere)})) as client:
         yield client
-
-
-def _secret(url: str) -> object:
-    return Settings(orders_database_url=url).orders_database_url  # type: ignore[arg-type]
 
 
 async def test_temporal_away_is_503_that_says_what_to_do(temporal_away: httpx.AsyncClient) -> None:

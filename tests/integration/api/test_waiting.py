@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Collection
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -29,7 +29,7 @@ class CountingOutcomes(Outcomes):
         super().__init__(database)
         self.asked: list[int] = []
 
-    async def ended(self, keys):  # type: ignore[no-untyped-def]
+    async def ended(self, keys: Collection[Key]) -> dict[Key, Ended]:
         found = await super().ended(keys)
         self.asked.append(len(keys))
         return found
@@ -152,8 +152,8 @@ async def test_an_outage_of_the_database_is_survived(database: Database, databas
             assert await watch.ended(10) is not None
 
 
-async def _is(value, wanted):  # type: ignore[no-untyped-def]
-    return (await value) == wanted
+async def _is(value: Awaitable[object], wanted: object) -> bool:
+    return bool(await value == wanted)
 
 
 async def _last(asked: list[int]) -> int:

@@ -17,32 +17,20 @@ from temporalio.client import WorkflowExecutionStatus
 from operations.explain.gather import open_sources
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
-from support.api import a_namespace, api_settings
-from support.stack import Databases, PostgresServer
-from support.terminal import Shop, Terminal, served
+from support.stack import PostgresServer
+from support.terminal import Shop, Terminal, a_shop
 from support.waiting import until
-from support.world import Handle, a_world
+from support.world import Handle
 
 NO_ORDER = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def operated(
+async def shop(
     postgres: PostgresServer, temporal_server: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[Shop, Settings]]:
-    """A shop, and a terminal that reaches its stores and not only its API."""
-    databases: Databases = await postgres.fresh_databases()
-    settings = api_settings(databases, temporal_server, await a_namespace(temporal_server))
-    async with a_world(await connect(settings), databases, settings) as world, served(settings) as url:
-        await world.stock(bread=1000)
-        reached = {
-            "api_url": url,
-            "temporal_address": settings.temporal_address,
-            "temporal_namespace": settings.temporal_namespace,
-            "orders_database_url": settings.orders_database_url.get_secret_value(),
-        }
-        yield Shop(Terminal(tmp_path_factory.mktemp("home"), **reached), url, world), settings
-    await postgres.drop(databases)
+) -> AsyncIterator[Shop]:
+    async with a_shop(postgres, temporal_server, tmp_path_factory.mktemp("home"), stores=True) as shop:
+        yield shop
 
 
 async def placed(shop: Shop) -> str:
@@ -82,8 +70,8 @@ async def happened_once(shop: Shop, order_id: str) -> None:
     assert (await handle.describe()).status == WorkflowExecutionStatus.COMPLETED
 
 
-async def test_a_nudge_is_recorded_and_leaves_the_order_as_it_is(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_nudge_is_recorded_and_leaves_the_order_as_it_is(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     said = await shop.terminal.run("order", "nudge", order_id, "--reason", "it  looks\nasleep", "--json")
     assert said.code == 0, said.err
@@ -101,8 +89,8 @@ async def test_a_nudge_is_recorded_and_leaves_the_order_as_it_is(operated: tuple
     assert (shown["status"], shown["version"]) == ("DRAFT", 1)
 
 
-async def test_a_reset_runs_a_terminated_workflow_again(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_reset_runs_a_terminated_workflow_again(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     client = await connect(settings)
     await client.get_workflow_handle(f"order-{order_id}").terminate(reason="by mistake")
@@ -115,8 +103,7 @@ async def test_a_reset_runs_a_terminated_workflow_again(operated: tuple[Shop, Se
 
 
 @pytest.mark.parametrize("name", ["nudge", "reset"])
-async def test_what_is_not_possible(operated: tuple[Shop, Settings], name: str, tmp_path: Path) -> None:
-    shop, _ = operated
+async def test_what_is_not_possible(shop: Shop, name: str, tmp_path: Path) -> None:
     said = await shop.terminal.run("order", name, NO_ORDER, "--reason", "x")
     assert said.code == 4
     assert NO_ORDER in said.err
@@ -126,8 +113,8 @@ async def test_what_is_not_possible(operated: tuple[Shop, Settings], name: str, 
     assert (await away.run("order", name, NO_ORDER, "--reason", "x")).code == 3
 
 
-async def test_a_running_workflow_is_reset_only_when_that_is_said(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_running_workflow_is_reset_only_when_that_is_said(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     run = (await run_of(shop, order_id).describe()).run_id
     arguments = ("order", "reset", order_id, "--reason", "no need")
@@ -141,8 +128,8 @@ async def test_a_running_workflow_is_reset_only_when_that_is_said(operated: tupl
     assert await interventions(shop, settings, order_id) == []
 
 
-async def test_a_draft_that_is_reset_happens_once(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_draft_that_is_reset_happens_once(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     done = await reset(shop, order_id)
     told = f"looks odd; run {done['ended_run_id']}, from event {done['event_id']} (by "
@@ -157,8 +144,7 @@ async def test_a_draft_that_is_reset_happens_once(operated: tuple[Shop, Settings
 
 
 @pytest.mark.parametrize("to", ["last", "first"])
-async def test_an_order_that_is_reset_while_steps_run_happens_once(operated: tuple[Shop, Settings], to: str) -> None:
-    shop, _ = operated
+async def test_an_order_that_is_reset_while_steps_run_happens_once(shop: Shop, to: str) -> None:
     order_id = await placed(shop)
     handle, calls = run_of(shop, order_id), shop.world.gateway.calls
     gate = shop.world.gateway.hold("authorize")
@@ -181,9 +167,8 @@ async def test_an_order_that_is_reset_while_steps_run_happens_once(operated: tup
 
 
 async def test_an_order_that_is_reset_while_its_payment_is_captured_happens_once(
-    operated: tuple[Shop, Settings],
+    shop: Shop,
 ) -> None:
-    shop, _ = operated
     order_id = await placed(shop)
     handle, calls = run_of(shop, order_id), shop.world.gateway.calls
     await shop.world.ask(handle, "approve")
@@ -206,8 +191,7 @@ async def test_an_order_that_is_reset_while_its_payment_is_captured_happens_once
 
 
 @pytest.mark.parametrize(("typed", "code"), [("n", 2), ("y", 0)])
-async def test_on_a_terminal_it_asks(operated: tuple[Shop, Settings], typed: str, code: int) -> None:
-    shop, _ = operated
+async def test_on_a_terminal_it_asks(shop: Shop, typed: str, code: int) -> None:
     order_id = await placed(shop)
     run = (await run_of(shop, order_id).describe()).run_id
     keyboard, stdin = os.openpty()
@@ -230,9 +214,8 @@ async def test_on_a_terminal_it_asks(operated: tuple[Shop, Settings], typed: str
     assert ((await run_of(shop, order_id).describe()).run_id == run) == (code != 0)
 
 
-async def test_signals_since_the_point_are_handed_in_again(operated: tuple[Shop, Settings]) -> None:
+async def test_signals_since_the_point_are_handed_in_again(shop: Shop) -> None:
     """Those that were carried out, which repeat nothing, and one that no worker had taken yet."""
-    shop, _ = operated
     order_id = await placed(shop)
     handle = run_of(shop, order_id)
     await shop.world.ask(handle, "approve")
@@ -255,8 +238,8 @@ async def test_signals_since_the_point_are_handed_in_again(operated: tuple[Shop,
     assert (said.code, "came to its end" in said.err) == (1, True)
 
 
-async def test_a_cancel_with_a_reason_is_recorded_with_what_came_of_it(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_cancel_with_a_reason_is_recorded_with_what_came_of_it(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     arguments = ("order", "cancel", order_id, "--reason", "called  twice", "--key", "k-1")
     stale = await shop.terminal.run("order", "cancel", order_id, "--reason", "fraud?", "--if-match", "7", "--json")
@@ -284,8 +267,8 @@ async def test_a_cancel_with_a_reason_is_recorded_with_what_came_of_it(operated:
     assert await shop.world.statuses(run_of(shop, order_id)) == ["DRAFT", "CANCELLED"]
 
 
-async def test_a_cancel_that_is_only_accepted_is_recorded_as_that(operated: tuple[Shop, Settings]) -> None:
-    shop, settings = operated
+async def test_a_cancel_that_is_only_accepted_is_recorded_as_that(shop: Shop) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     await shop.world.stop_worker("orders")
     try:
@@ -298,8 +281,8 @@ async def test_a_cancel_that_is_only_accepted_is_recorded_as_that(operated: tupl
     assert told[-1] == "cancel by an operator (r:cancel:answer): accepted, not carried out yet"
 
 
-async def test_a_cancel_that_cannot_be_recorded_is_not_sent(operated: tuple[Shop, Settings], tmp_path: Path) -> None:
-    shop, settings = operated
+async def test_a_cancel_that_cannot_be_recorded_is_not_sent(shop: Shop, tmp_path: Path) -> None:
+    settings = shop.world.settings
     order_id = await placed(shop)
     nowhere = "postgresql://orders@127.0.0.1:9/orders"
     away = Terminal(tmp_path, api_url=shop.url, orders_database_url=nowhere)
@@ -310,9 +293,9 @@ async def test_a_cancel_that_cannot_be_recorded_is_not_sent(operated: tuple[Shop
     assert await shop.world.statuses(run_of(shop, order_id)) == ["DRAFT"]
 
 
-async def test_a_cancel_without_an_answer_is_recorded_as_that(operated: tuple[Shop, Settings]) -> None:
+async def test_a_cancel_without_an_answer_is_recorded_as_that(shop: Shop) -> None:
     """The API takes it and dies before it answers."""
-    shop, settings = operated
+    settings = shop.world.settings
     order_id = await placed(shop)
     shown = await shop.terminal.run("order", "show", order_id, "--json")
 
@@ -334,8 +317,7 @@ async def test_a_cancel_without_an_answer_is_recorded_as_that(operated: tuple[Sh
     assert told[-1].startswith("cancel by an operator (r:cancel:answer): nobody knows whether it arrived: ")
 
 
-async def test_what_is_not_there_ends_with_4(operated: tuple[Shop, Settings]) -> None:
-    shop, _ = operated
+async def test_what_is_not_there_ends_with_4(shop: Shop) -> None:
     for arguments in (
         *(("order", command, NO_ORDER) for command in ("show", "approve", "explain", "watch")),
         ("stock", "show", "nothing"),

@@ -112,8 +112,8 @@ async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk
         said = await terminal.run(*arguments)
         assert said.code == 3
         assert "does not answer" in said.err
-    for arguments in (("lag",), ("outbox", "republish", "--partition", "1")):
-        said = await desk.terminal(kafka_bootstrap_servers="127.0.0.1:9").run(*arguments)
+    for typed in (("lag",), ("outbox", "republish", "--partition", "1")):
+        said = await desk.terminal(kafka_bootstrap_servers="127.0.0.1:9").run(*typed)
         assert said.code == 3
         assert "Kafka does not answer" in said.err
 
@@ -182,13 +182,12 @@ async def test_a_stopped_partition_goes_on_after_the_command_that_the_status_nam
     await admin.close()
     await ensure_topic(desk.settings)
     async with running_relay(desk.settings):
+        status: list[dict[str, Any]] = []
 
         async def shown() -> bool:
-            nonlocal status
-            status = json.loads((await desk.run("outbox", "status", "--json")).out)
+            status[:] = json.loads((await desk.run("outbox", "status", "--json")).out)
             return bool(status[0]["stopped_partitions"])
 
-        status: list[dict[str, Any]] = []
         await until(shown, seconds=30, every=0.2)
         stops = status[0]["stopped_partitions"]
         said = await desk.run("outbox", "status")
@@ -224,7 +223,7 @@ async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_no
     try:
 
         async def set_aside() -> bool:
-            return await admin.fetchval("SELECT count(*) FROM dead_letters") == 2
+            return bool(await admin.fetchval("SELECT count(*) FROM dead_letters") == 2)
 
         await until(set_aside, seconds=60, every=0.1)
         listed = await desk.run("dlq", "list")

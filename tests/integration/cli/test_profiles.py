@@ -14,7 +14,8 @@ from orderflow.profiles import ProfileError
 from orderflow.settings import Settings
 from orderflow.stack.environment import running_settings, write_environment
 from orderflow.stack.records import Identity, Record
-from support.terminal import ROOT, Terminal
+from support.paths import ROOT
+from support.terminal import Terminal
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4, uuid5
 import httpx
 import pytest
 
-from support.gateway import ROOT, SimulatorProcess, running_simulator
+from support.gateway import SimulatorProcess, running_simulator
+from support.paths import ROOT
 from support.waiting import until
 
 OK = "tok_ok"

@@ -13,7 +13,8 @@ import pytest
 from operations.doctor import checks
 from operations.doctor.checks import Check, Checked, clock, now, run_all
 from support.api import a_namespace
-from support.stack import MIGRATIONS, Databases
+from support.paths import MIGRATIONS
+from support.stack import Databases
 from support.terminal import Terminal
 
 NOBODY = "127.0.0.1:9"

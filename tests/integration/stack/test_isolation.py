@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from orderflow.bootstrap import SERVICES, Service
+from orderflow.settings import SERVICES, Service
 from support.stack import PASSWORDS, Databases, PostgresServer
 
 

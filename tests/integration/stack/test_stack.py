@@ -60,11 +60,11 @@ def lives(pid: int) -> bool:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
-    """One running stack for the tests that do not stop it."""
-    async with servers(servers_folder / "shared-stack") as running:
-        yield running
-    placement.remove(running.data_dir)
+async def running(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
+    """The servers of one stack, for the tests that do not stop it."""
+    async with servers(servers_folder / "shared-stack") as stack:
+        yield stack
+    placement.remove(stack.data_dir)
 
 
 @pytest_asyncio.fixture
@@ -106,45 +106,45 @@ async def test_the_next_start_has_the_same_data_and_ports(home: Path) -> None:
             assert await on_postgres(stack, "SELECT to_regclass('kept') IS NULL")
 
 
-async def test_secrets_are_readable_by_their_owner_only(stack: EmbeddedStack) -> None:
-    password = stack.settings.payments_database_url.get_secret_value().split(":")[2].partition("@")[0]
-    keepers = files_with(password, stack.data_dir)
+async def test_secrets_are_readable_by_their_owner_only(running: EmbeddedStack) -> None:
+    password = running.settings.payments_database_url.get_secret_value().split(":")[2].partition("@")[0]
+    keepers = files_with(password, running.data_dir)
     assert keepers
     assert {stat.S_IMODE(path.stat().st_mode) for path in keepers} == {0o600}
-    arguments = [part for p in stack.processes.values() for part in psutil.Process(p.pid).cmdline()]
+    arguments = [part for p in running.processes.values() for part in psutil.Process(p.pid).cmdline()]
     assert not any(password in argument for argument in arguments)
 
 
-async def test_a_server_that_is_killed_comes_back_with_its_data(stack: EmbeddedStack) -> None:
-    await on_postgres(stack, "CREATE TABLE kept (id int)")
+async def test_a_server_that_is_killed_comes_back_with_its_data(running: EmbeddedStack) -> None:
+    await on_postgres(running, "CREATE TABLE kept (id int)")
     for name in ("postgres", "temporal", "kafka"):
-        process = stack.process(name)
+        process = running.process(name)
         before = process.pid
         await process.kill()
         await process.wait_ready(30)
         assert process.pid != before
-        recorded = Record.read(stack.data_dir / "stack.json").children
+        recorded = Record.read(running.data_dir / "stack.json").children
         assert process.pid in {child.identity.pid for child in recorded}
-    assert await on_postgres(stack, "SELECT count(*) FROM kept") == 0
+    assert await on_postgres(running, "SELECT count(*) FROM kept") == 0
 
 
-async def test_a_second_start_in_the_same_folder_is_refused_in_one_line(stack: EmbeddedStack) -> None:
+async def test_a_second_start_in_the_same_folder_is_refused_in_one_line(running: EmbeddedStack) -> None:
     with pytest.raises(StackError, match=rf"^OrderFlow already runs from .* \(pid {os.getpid()}\): [^\n]*$"):
-        await servers(stack.data_dir).start()
-    assert all(process.alive for process in control.status(stack.data_dir).processes)
+        await servers(running.data_dir).start()
+    assert all(process.alive for process in control.status(running.data_dir).processes)
 
 
 async def test_two_stacks_run_side_by_side_and_down_stops_its_own(
-    stack: EmbeddedStack, home: Path, elsewhere: asyncio.subprocess.Process
+    running: EmbeddedStack, home: Path, elsewhere: asyncio.subprocess.Process
 ) -> None:
-    assert set(stack.ports.values()).isdisjoint(Record.read(home / "stack.json").ports.values())
+    assert set(running.ports.values()).isdisjoint(Record.read(home / "stack.json").ports.values())
     children = [process.pid for process in control.status(home).processes]
     assert all(lives(pid) for pid in children)
     assert sorted(await control.down(home)) == ["kafka", "postgres", "temporal"]
     assert not any(lives(pid) for pid in children)
     assert await asyncio.wait_for(elsewhere.wait(), 10) == 0
     assert await control.down(home) == []
-    assert await on_postgres(stack, "SELECT 1") == 1
+    assert await on_postgres(running, "SELECT 1") == 1
 
 
 async def test_after_kill_9_of_the_supervisor_the_next_start_stops_what_is_left(

@@ -1,7 +1,9 @@
 """Refused by the database, whoever writes."""
 
 import json
-from uuid import uuid4
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -12,9 +14,11 @@ from orderflow.store.payments import Payments
 from support.orders import an_order, command
 from support.stack import Databases
 
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+
 
 @pytest.fixture
-async def admin(databases: Databases):
+async def admin(databases: Databases) -> AsyncIterator[Connection]:
     """The owner of the orders database: what is refused here, no grant refuses."""
     connection = await asyncpg.connect(databases.as_admin("orders"))
     yield connection
@@ -22,14 +26,14 @@ async def admin(databases: Databases):
 
 
 @pytest.fixture
-async def inventory_admin(databases: Databases):
+async def inventory_admin(databases: Databases) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(databases.as_admin("inventory"))
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def approved(orders_db: Database):
+async def approved(orders_db: Database) -> UUID:
     orders = Orders(orders_db)
     order = an_order()
     await orders.place(order, command("place", "w:place"))
@@ -56,12 +60,14 @@ async def approved(orders_db: Database):
         ("DELETE FROM orders", asyncpg.ForeignKeyViolationError),
     ],
 )
-async def test_an_order_cannot_be_changed_behind_its_events(approved, admin, change, refusal) -> None:
+async def test_an_order_cannot_be_changed_behind_its_events(
+    approved: UUID, admin: Connection, change: str, refusal: type[asyncpg.PostgresError]
+) -> None:
     with pytest.raises(refusal):
         await admin.execute(change)
 
 
-async def test_events_have_no_gap(approved, admin) -> None:
+async def test_events_have_no_gap(approved: UUID, admin: Connection) -> None:
     insert = (
         "INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id)"
         " VALUES ($1, $2, 'ORDER_APPROVED', 'APPROVED', $3, 'w:x', 't')"
@@ -74,7 +80,7 @@ async def test_events_have_no_gap(approved, admin) -> None:
         await admin.execute(insert, approved, 2, json.dumps({}))
 
 
-async def test_a_row_starts_at_version_1(admin) -> None:
+async def test_a_row_starts_at_version_1(admin: Connection) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await admin.execute(
             "INSERT INTO orders (order_id, status, version, customer_id, currency, total)"
@@ -83,14 +89,14 @@ async def test_a_row_starts_at_version_1(admin) -> None:
         )
 
 
-async def test_at_most_one_command_of_an_order_is_pending(approved, admin) -> None:
+async def test_at_most_one_command_of_an_order_is_pending(approved: UUID, admin: Connection) -> None:
     insert = "INSERT INTO commands (order_id, command_id, name) VALUES ($1, $2, 'ship')"
     await admin.execute(insert, approved, "c:1")
     with pytest.raises(asyncpg.UniqueViolationError):
         await admin.execute(insert, approved, "c:2")
 
 
-async def test_a_command_has_one_outcome(approved, admin) -> None:
+async def test_a_command_has_one_outcome(approved: UUID, admin: Connection) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await admin.execute(
             "INSERT INTO commands (order_id, command_id, name, version, refusal) VALUES ($1, 'c:1', 'ship', 2, '{}')",
@@ -98,7 +104,7 @@ async def test_a_command_has_one_outcome(approved, admin) -> None:
         )
 
 
-async def test_every_event_is_in_the_outbox(approved, admin) -> None:
+async def test_every_event_is_in_the_outbox(approved: UUID, admin: Connection) -> None:
     missing = await admin.fetchval(
         "SELECT count(*) FROM events e LEFT JOIN outbox o USING (order_id, version) WHERE o.position IS NULL"
     )
@@ -114,7 +120,9 @@ async def test_every_event_is_in_the_outbox(approved, admin) -> None:
         ("UPDATE stock SET on_hand = 20", asyncpg.IntegrityConstraintViolationError),
     ],
 )
-async def test_stock_is_never_negative_nor_oversold(inventory_admin, change, refusal) -> None:
+async def test_stock_is_never_negative_nor_oversold(
+    inventory_admin: Connection, change: str, refusal: type[asyncpg.PostgresError]
+) -> None:
     await inventory_admin.execute("INSERT INTO stock (sku, on_hand, version) VALUES ('bread', 10, 1)")
     with pytest.raises(refusal):
         await inventory_admin.execute(change)
@@ -135,7 +143,7 @@ async def test_a_payment_is_of_a_positive_amount(payments_db: Database, database
         await admin.close()
 
 
-async def test_the_service_role_cannot_rewrite_history(orders_db: Database, approved) -> None:
+async def test_the_service_role_cannot_rewrite_history(orders_db: Database, approved: UUID) -> None:
     pool = await orders_db.pool()
     for change in (
         "DELETE FROM events",

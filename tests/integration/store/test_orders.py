@@ -1,7 +1,7 @@
 """The write rule, on orders."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -32,7 +32,7 @@ def orders(orders_db: Database) -> Orders:
     return Orders(orders_db)
 
 
-async def _at(orders: Orders, *path: str) -> tuple[object, Outcome]:
+async def _at(orders: Orders, *path: str) -> tuple[UUID, Outcome]:
     order = an_order()
     outcome = await orders.place(order, command("place", "w:place"))
     for name in path:

@@ -23,9 +23,10 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import outbox
 from orderflow.store.database import Database
-from orderflow.stream import relay as relay_module
+from orderflow.stream import relay
 from orderflow.stream.clients import connection_options, make_producer
 from orderflow.stream.topic import ensure_topic
+from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, PartState
 from support.kafka_proxy import KafkaProxy
 from support.paths import ROOT
@@ -160,7 +161,7 @@ async def test_what_is_written_while_kafka_is_away_is_published_when_it_is_back(
             writing = asyncio.create_task(write_orders(databases.orders, 120, 5))
 
             async def some_published() -> bool:
-                return await orders.fetchval("SELECT count(*) FROM publications") > 20
+                return bool(await orders.fetchval("SELECT count(*) FROM publications") > 20)
 
             await until(some_published, seconds=30)
             with proxy.losing_answers():
@@ -190,7 +191,7 @@ async def test_two_leaders_at_once_make_duplicates_but_never_a_wrong_order(
     async def everybody_leads(*_: object) -> bool:
         return True
 
-    monkeypatch.setattr(relay_module.outbox, "hold_lease", everybody_leads)
+    monkeypatch.setattr(outbox, "hold_lease", everybody_leads)
     settings = settings.model_copy(update={"relay_batch_size": 10, "relay_pacing_seconds": 0.0})
     async with running_relay(settings), running_relay(settings):
         await write_orders(settings.orders_database_url.get_secret_value(), 150, 6)
@@ -250,7 +251,8 @@ async def test_a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes_up(
     dsn = settings.orders_database_url.get_secret_value()
 
     async def holder() -> str | None:
-        return await orders.fetchval("SELECT holder FROM relay_lease WHERE expires_at > clock_timestamp()")
+        found: str | None = await orders.fetchval("SELECT holder FROM relay_lease WHERE expires_at > clock_timestamp()")
+        return found
 
     async def held() -> bool:
         return await holder() is not None
@@ -262,7 +264,7 @@ async def test_a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes_up(
             writing = asyncio.create_task(write_orders(dsn, 150, 6))
 
             async def some_published() -> bool:
-                return await orders.fetchval("SELECT count(*) FROM publications") > 20
+                return bool(await orders.fetchval("SELECT count(*) FROM publications") > 20)
 
             await until(some_published, seconds=30)
             assert not standby.relay.leads
@@ -423,7 +425,7 @@ async def test_a_lost_database_connection_is_made_again(
 async def test_a_notice_wakes_the_relay(
     settings: Settings, orders: Orders, outbox_empty: OutboxEmpty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "POLL_SECONDS", 600.0)
+    monkeypatch.setattr(relay, "POLL_SECONDS", 600.0)
     dsn = settings.orders_database_url.get_secret_value()
     async with running_relay(settings) as running, Database("writer", dsn) as database:
 
@@ -454,7 +456,7 @@ async def test_polling_is_enough(settings: Settings, orders: Orders, outbox_empt
 async def test_a_stopped_relay_gives_its_lease_back(settings: Settings, orders: Orders) -> None:
     states: dict[str, PartState] = {}
 
-    class Health:
+    class Told(Health):
         def set(self, part: str, state: PartState) -> None:
             states[part] = state
 
@@ -464,7 +466,7 @@ async def test_a_stopped_relay_gives_its_lease_back(settings: Settings, orders: 
         )
 
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stopping, Health()))
+    serving = asyncio.create_task(serve(settings, stopping, Told()))
     await until(all_ready, seconds=30)
     stopping.set()
     await asyncio.wait_for(serving, 10)

@@ -43,7 +43,7 @@ async def test_a_refused_records_span_says_why_and_a_sent_ones_where_it_is(
     async with running_relay(settings):
 
         async def parked() -> bool:
-            return await orders.fetchval("SELECT count(*) FROM parked_orders") == 1
+            return bool(await orders.fetchval("SELECT count(*) FROM parked_orders") == 1)
 
         await until(parked, seconds=20)
     by_key: dict[str, list[Any]] = {}
@@ -72,7 +72,8 @@ async def test_an_event_that_cannot_be_tracked_is_an_error_in_its_span(exported:
         traceparent=TRACEPARENT,
         data={},
     )
+    nothing: Any = None
     with pytest.raises(AttributeError):
-        await track(None, [decode(record.headers, record.key, record.value)])
+        await track(nothing, [decode(record.headers, record.key, record.value)])
     [span] = exported.get_finished_spans()
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "AttributeError")

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -18,10 +18,12 @@ from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS, TrackedPart
 from orderflow.stream.clients import make_producer
 from orderflow.stream.topic import ensure_topic
 from orderflow.stream.tracking import track
+from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, PartState
-from orderflow_events.envelope import Record, decode, encode
-from orderflow_events.inbox import claim
+from orderflow_events.envelope import Record, decode
+from orderflow_events.inbox import Connection, claim
 from orderflow_events.redrive import redrive
+from support.records import RECORDED_AT, a_record
 from support.relays import running_relay
 from support.stack import Databases
 from support.stream import insert_event
@@ -62,18 +64,15 @@ CANCELLED: dict[str, list[Event]] = {
 
 def envelopes(order: UUID, story: dict[str, list[Event]]) -> list[Any]:
     """The story's events, as they come out of the topic."""
-    start = datetime(2026, 11, 23, tzinfo=UTC)
     records = [
-        encode(
+        a_record(
+            order,
+            version,
             source=source,
             type=event_type,
-            order_id=order,
-            version=version,
             status=status,
-            recorded_at=start + timedelta(seconds=version),
-            correlation_id="corr-1",
-            traceparent=None,
             data=data,
+            recorded_at=RECORDED_AT + timedelta(seconds=version),
         )
         for source, events in story.items()
         for version, (event_type, status, data) in enumerate(events, start=1)
@@ -84,27 +83,17 @@ def envelopes(order: UUID, story: dict[str, list[Event]]) -> list[Any]:
 def record_of(order: UUID, version: int) -> Record:
     """The record of an order's event."""
     event_type, status, data = COMPLETED[ORDERS][version - 1]
-    return encode(
-        source=ORDERS,
-        type=event_type,
-        order_id=order,
-        version=version,
-        status=status,
-        recorded_at=datetime(2026, 11, 23, tzinfo=UTC),
-        correlation_id="corr-1",
-        traceparent=None,
-        data=data,
-    )
+    return a_record(order, version, type=event_type, status=status, data=data)
 
 
-async def apply(connection: Orders, batches: Sequence[Sequence[Any]], *, inbox: bool) -> None:
+async def apply(connection: Connection, batches: Sequence[Sequence[Any]], *, inbox: bool) -> None:
     for batch in batches:
         async with connection.transaction():
             fresh = (await claim(connection, "g", batch))[0] if inbox else batch
             await track(connection, fresh)
 
 
-async def row_of(connection: Orders, order: UUID) -> dict[str, Any]:
+async def row_of(connection: Connection, order: UUID) -> dict[str, Any]:
     """All that is kept of an order, but for when and for its id."""
     row = await connection.fetchrow("SELECT * FROM order_state_tracking WHERE order_id = $1", order)
     assert row is not None
@@ -120,14 +109,15 @@ def deliveries(draw: st.DrawFn) -> tuple[str, list[list[int]], bool]:
     """A story, its events by number in any order with duplicates, cut into batches; with the inbox or without."""
     name = draw(st.sampled_from(["completed", "cancelled"]))
     count = sum(len(events) for events in (COMPLETED if name == "completed" else CANCELLED).values())
-    once = draw(st.permutations(range(count)))
-    more = draw(st.lists(st.integers(0, count - 1), max_size=8))
+    once: list[int] = draw(st.permutations(range(count)))
+    more: list[int] = draw(st.lists(st.integers(0, count - 1), max_size=8))
     delivered = list(once)
     for number in more:
         delivered.insert(draw(st.integers(0, len(delivered))), number)
     batches: list[list[int]] = [[]]
     for number in delivered:
-        if batches[-1] and draw(st.booleans()):
+        cut: bool = draw(st.booleans())
+        if cut and batches[-1]:
             batches.append([])
         batches[-1].append(number)
     return name, batches, draw(st.booleans())
@@ -187,14 +177,14 @@ async def test_the_stream_becomes_the_tracking_through_the_relay(
     settings = settings.model_copy(update={"tracking_group": f"tracking-{uuid4().hex[:8]}"})
     states: dict[str, PartState] = {}
 
-    class Health:
+    class Told(Health):
         def set(self, part: str, state: PartState) -> None:
             states[part] = state
 
     known = [uuid4() for _ in range(50)]
     chance = random.Random(3)
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stopping, Health()))
+    serving = asyncio.create_task(serve(settings, stopping, Told()))
     async with running_relay(settings):
         for version, (event_type, status, data) in enumerate(COMPLETED[ORDERS], start=1):
             for order in chance.sample(known, len(known)):
@@ -219,7 +209,7 @@ async def test_the_tracking_waits_for_its_topic_and_says_so(settings: Settings) 
     missing = settings.model_copy(update={"kafka_topic": f"{settings.kafka_topic}.later"})
     states: list[PartState] = []
 
-    class Health:
+    class Told(Health):
         def set(self, part: str, state: PartState) -> None:
             states.append(state)
 
@@ -230,7 +220,7 @@ async def test_the_tracking_waits_for_its_topic_and_says_so(settings: Settings) 
         return states[-1] == OK
 
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(missing, stopping, Health()))
+    serving = asyncio.create_task(serve(missing, stopping, Told()))
     await asyncio.sleep(0)
     await until(said, seconds=10)
     await ensure_topic(missing)
@@ -244,9 +234,6 @@ async def test_what_cannot_be_tracked_is_set_aside_and_redriven_by_the_services_
 ) -> None:
     settings = settings.model_copy(update={"tracking_group": f"tracking-{uuid4().hex[:8]}"})
     broken, whole = uuid4(), uuid4()
-
-    class Health:
-        def set(self, part: str, state: PartState) -> None: ...
 
     async def tracked_and_held() -> bool:
         held = await orders.fetchval("SELECT count(*) FROM dead_letters WHERE consumer_group = $1", group)

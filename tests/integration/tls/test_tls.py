@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from orderflow import bootstrap
 from orderflow.domain.errors import Unavailable
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.stack.ports import free_port
 from orderflow.stream.clients import make_producer
 from orderflow.stream.topic import check_topic, ensure_topic
@@ -29,9 +29,10 @@ from orderflow.temporal.client import connect
 from support.api import a_namespace
 from support.certificates import KEY_PASSWORD, Authority
 from support.kafka_proxy import KafkaProxy
+from support.paths import ROOT
 from support.proxy import Proxy, a_proxy
 from support.stack import PASSWORDS, Databases
-from support.terminal import ROOT, Terminal
+from support.terminal import Terminal
 
 SOON = timedelta(seconds=3)
 
@@ -131,7 +132,7 @@ async def test_kafka_is_reached_by_mutual_tls(authority: Authority, kafka_tls: s
         **(mutual(authority, "kafka_ssl") | {"kafka_ssl_key_file": authority.key(key)}),
         kafka_ssl_key_password=SecretStr(KEY_PASSWORD) if key == "locked" else None,
     )
-    assert "created" in await ensure_topic(settings)
+    assert await ensure_topic(settings)
     producer = make_producer(settings)
     await producer.start()
     try:
@@ -204,7 +205,7 @@ async def test_a_profile_leads_to_all_of_it(
             **mutual(authority, "temporal_tls"),
             **mutual(authority, "kafka_ssl"),
         }
-        for service in bootstrap.SERVICES:
+        for service in SERVICES:
             profile[f"{service}_database_url"] = through(databases.url(service), port, **verified)
         lines = (f"ORDERFLOW_{name.upper()}='{value}'\n" for name, value in profile.items())
         (tmp_path / ".env.far").write_text("".join(lines))

@@ -3,7 +3,6 @@
 Whatever breaks, the order ends as its customer asked, the money moved at most once, and the books agree.
 """
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -13,9 +12,8 @@ from temporalio.client import Client
 from orderflow.settings import Settings
 from orderflow.temporal.converter import DATA_CONVERTER
 from support.faults import Faults
-from support.stack import Databases
 from support.waiting import until
-from support.world import Handle, World, a_world, order_id
+from support.world import Handle, World, order_id
 from workflows.options import REMOTE
 
 #: Local: they write the order's row. Remote: other services.
@@ -30,15 +28,15 @@ def faults() -> Faults:
 
 
 @pytest_asyncio.fixture
-async def world(
-    temporal_server: str, databases: Databases, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
+async def temporal(settings: Settings, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> Client:
     # A frozen attempt is given up after a second, not after 15.
     monkeypatch.setitem(REMOTE, "start_to_close_timeout", timedelta(seconds=1))
-    client = await Client.connect(temporal_server, data_converter=DATA_CONVERTER, interceptors=[faults])
-    async with a_world(client, databases, Settings(worker_graceful_shutdown_seconds=1)) as world:
-        await world.stock(bread=10)
-        yield world
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        data_converter=DATA_CONVERTER,
+        interceptors=[faults],
+    )
 
 
 async def _complete(world: World, handle: Handle) -> None:
@@ -214,21 +212,28 @@ async def test_ship_against_cancel_in_each_order(world: World, faults: Faults, f
         await _is_undone(world, handle)
 
 
-async def test_an_approve_against_the_expiry(world: World, faults: Faults) -> None:
-    """The approve holds the loop while the draft's time runs out: the row decides, and it says APPROVED."""
+async def _drafts_last_a_second(world: World) -> None:
     world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
     await world.stop_worker("orders")
     await world.start_worker("orders")
-    gate = faults.hold("approve")
-    handle = await world.place()
-    approve = await world.send(handle, "approve")
-    await faults.arrived["approve"].wait()
 
+
+async def _timer_fires(handle: Handle) -> None:
     async def expired() -> bool:
         history = await handle.fetch_history()
         return any(event.HasField("timer_fired_event_attributes") for event in history.events)
 
     await until(expired, seconds=20)
+
+
+async def test_an_approve_against_the_expiry(world: World, faults: Faults) -> None:
+    """The approve holds the loop while the draft's time runs out: the row decides, and it says APPROVED."""
+    await _drafts_last_a_second(world)
+    gate = faults.hold("approve")
+    handle = await world.place()
+    approve = await world.send(handle, "approve")
+    await faults.arrived["approve"].wait()
+    await _timer_fires(handle)
     gate.set()
     assert (await world.outcome(handle, approve))["refusal"] is None
     await world.reaches(handle, "FULFILLING")
@@ -239,19 +244,12 @@ async def test_an_approve_against_the_expiry(world: World, faults: Faults) -> No
 
 async def test_an_approve_that_waits_as_the_draft_expires_wins(world: World) -> None:
     """Both come while no worker is there, and are read together."""
-    world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
-    await world.stop_worker("orders")
-    await world.start_worker("orders")
+    await _drafts_last_a_second(world)
     handle = await world.place()
     await world.reaches(handle, "DRAFT")
     await world.stop_worker("orders")
     approve = await world.send(handle, "approve")
-
-    async def expired() -> bool:
-        history = await handle.fetch_history()
-        return any(event.HasField("timer_fired_event_attributes") for event in history.events)
-
-    await until(expired, seconds=20)
+    await _timer_fires(handle)
     await world.start_worker("orders")
     assert (await world.outcome(handle, approve))["refusal"] is None
 
@@ -266,9 +264,7 @@ async def test_an_approve_that_waits_as_the_draft_expires_wins(world: World) -> 
 
 
 async def test_an_expiry_against_an_approve(world: World, faults: Faults) -> None:
-    world.settings = world.settings.model_copy(update={"draft_ttl_seconds": 1})
-    await world.stop_worker("orders")
-    await world.start_worker("orders")
+    await _drafts_last_a_second(world)
     gate = faults.hold("expire")
     handle = await world.place()
     await faults.arrived["expire"].wait()

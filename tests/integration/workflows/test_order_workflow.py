@@ -1,20 +1,34 @@
 """Every branch of an order's life, on real databases and the time-skipping server."""
 
-import pytest
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from typing import Any
 
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+
+from orderflow.settings import Settings
 from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import a_start, an_order
 from support.waiting import until
-from support.world import World, order_id
+from support.world import Handle, World, order_id
 from workflows.order_workflow import OrderWorkflow
 from workflows.steps import SignalledCommand
 
 HAPPY = ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
 
 
-async def _fulfilling(world: World, token: str = "tok_ok"):
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(worker_graceful_shutdown_seconds=1)
+
+
+@pytest.fixture
+def temporal(time_skipping: WorkflowEnvironment) -> Client:
+    return time_skipping.client
+
+
+async def _fulfilling(world: World, token: str = "tok_ok") -> Handle:
     handle = await world.place(token=token)
     await world.ask(handle, "approve")
     await world.reaches(handle, "FULFILLING")
@@ -92,7 +106,7 @@ async def test_a_cancel_while_the_payment_is_asked_does_not_wait_and_the_late_an
     assert await world.on_hand("bread") == (10, 0)
 
 
-async def _voided(world: World, handle) -> bool:
+async def _voided(world: World, handle: Handle) -> bool:
     return (await world.statuses(handle, "payments"))[-1:] == ["VOIDED"]
 
 
@@ -133,7 +147,7 @@ async def test_a_draft_expires(world: World) -> None:
     assert (await world.events(handle))[-1]["data"] == {"from": "DRAFT", "to": "CANCELLED", "reason": "draft_expired"}
 
 
-async def test_an_approved_order_does_not_expire(world: World, time_skipping) -> None:
+async def test_an_approved_order_does_not_expire(world: World, time_skipping: WorkflowEnvironment) -> None:
     handle = await _fulfilling(world)
     await time_skipping.sleep(2 * 86_400)
     assert (await world.statuses(handle))[-1] == "FULFILLING"
@@ -251,7 +265,9 @@ async def test_signals_without_an_id_are_counted(world: World) -> None:
         ("cancel", [{"data": {"note": ["x"]}}]),
     ],
 )
-async def test_a_signal_that_makes_no_sense_is_refused_and_the_order_goes_on(world: World, name, arguments) -> None:
+async def test_a_signal_that_makes_no_sense_is_refused_and_the_order_goes_on(
+    world: World, name: str, arguments: list[Any]
+) -> None:
     handle = await world.place()
     await handle.signal(name, args=arguments)
     refused = await world.outcome(handle, "s:1")
@@ -284,7 +300,9 @@ async def test_a_second_workflow_of_the_order_adopts_its_row(world: World) -> No
     assert [name for name, _ in world.gateway.calls] == ["authorize", "capture"]
 
 
-async def test_a_long_lived_order_continues_as_new_with_all_it_knows(world: World, monkeypatch) -> None:
+async def test_a_long_lived_order_continues_as_new_with_all_it_knows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "temporalio.workflow.Info.is_continue_as_new_suggested",
         lambda info: info.get_current_history_length() > 35,

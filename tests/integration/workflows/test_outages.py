@@ -1,25 +1,13 @@
 """Workers that are away and come back, on the Temporal dev server (the time-skipping one loses their polls)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from orderflow.settings import Settings
-from orderflow.temporal.client import connect
 from support.orders import an_order
-from support.stack import Databases
 from support.waiting import until
-from support.world import World, a_world, order_id
-
-
-@pytest_asyncio.fixture
-async def world(temporal_server: str, databases: Databases) -> AsyncIterator[World]:
-    client = await connect(Settings(temporal_address=temporal_server))
-    async with a_world(client, databases) as world:
-        await world.stock(bread=10, milk=1)
-        yield world
+from support.world import Handle, World, order_id
 
 
 async def test_when_both_refuse_payment_is_the_reason_and_both_are_told(world: World) -> None:
@@ -43,7 +31,7 @@ async def test_when_both_refuse_payment_is_the_reason_and_both_are_told(world: W
     assert last["refusals"] == {"payment": "payment_declined", "inventory": "unknown_sku"}
 
 
-async def _both_answered(world: World, handle) -> None:
+async def _both_answered(world: World, handle: Handle) -> None:
     async def answered() -> bool:
         history = await handle.fetch_history()
         return sum(e.HasField("activity_task_completed_event_attributes") for e in history.events) == 2
@@ -118,12 +106,12 @@ async def _reserved(world: World) -> bool:
     return (await world.on_hand("bread"))[1] == 2
 
 
-async def _settled_state(handle):
-    state = {}
+async def _settled_state(handle: Handle) -> dict[str, Any]:
+    state: dict[str, Any] = {}
 
     async def one_step_left() -> bool:
         state.update(await handle.query("order"))
-        return state["running"] == ["authorize"]
+        return bool(state["running"] == ["authorize"])
 
     await until(one_step_left)
     return state

@@ -1,26 +1,12 @@
 """A second ship that meets the first one's end in one activation."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from orderflow.domain.commands import Command
 from orderflow.domain.errors import Problem
-from orderflow.settings import Settings
 from orderflow.store.orders import Orders
-from orderflow.temporal.client import connect
-from support.stack import Databases
 from support.waiting import until
-from support.world import World, a_world, order_id
-
-
-@pytest_asyncio.fixture
-async def world(temporal_server: str, databases: Databases) -> AsyncIterator[World]:
-    client = await connect(Settings(temporal_address=temporal_server))
-    async with a_world(client, databases) as world:
-        await world.stock(bread=10, milk=1)
-        yield world
+from support.world import World, order_id
 
 
 @pytest.mark.parametrize("again_refused", [True, False])

@@ -29,7 +29,9 @@ def _walk(lifecycle: Lifecycle, commands: list[str]) -> list[str | None]:
 
 @every_lifecycle
 @given(data=st.data())
-def test_no_sequence_of_commands_leaves_the_table_or_returns_to_a_status(lifecycle: Lifecycle, data) -> None:
+def test_no_sequence_of_commands_leaves_the_table_or_returns_to_a_status(
+    lifecycle: Lifecycle, data: st.DataObject
+) -> None:
     names = sorted({t.command for t in lifecycle.transitions})
     path = _walk(lifecycle, data.draw(st.lists(st.sampled_from(names), max_size=20)))
     steps = list(pairwise(path))
@@ -40,7 +42,8 @@ def test_no_sequence_of_commands_leaves_the_table_or_returns_to_a_status(lifecyc
 
 @every_lifecycle
 def test_every_status_can_be_reached_and_every_way_ends(lifecycle: Lifecycle) -> None:
-    reached, open_ends = {None}, [None]
+    reached: set[str | None] = {None}
+    open_ends: list[str | None] = [None]
     while open_ends:
         status = open_ends.pop()
         following = {t.to for t in lifecycle.transitions if status in t.from_}

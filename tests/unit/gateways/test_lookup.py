@@ -80,7 +80,7 @@ NO_ANSWERS: dict[str, Answer] = {
     "nested without end": said(200, b"[" * 60_000),
     "no object": said(200, []),
     "no UUID": said(200, {"reference": "x"}),
-    "too long": said(200, b" " * (2 * 1024 * 1024 + 1)),
+    "too long": said(200, json.dumps(ENTRY).encode() + b" " * (2 * 1024 * 1024)),
     "an amount as text": entry(amount="198"),
     "an amount as a truth": entry(amount=True),
     "a broken amount": entry(amount=1.5),

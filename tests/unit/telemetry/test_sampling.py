@@ -25,7 +25,10 @@ class Gauges:
     """One series, read by ``sample``."""
 
     def __init__(self, sample: Callable[[], Awaitable[None]]) -> None:
-        self.sample = sample
+        self._sample = sample
+
+    async def sample(self) -> None:
+        await self._sample()
 
     def forget(self) -> None:
         OUTBOX_ENTRIES.forget("test")

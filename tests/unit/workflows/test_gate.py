@@ -36,7 +36,7 @@ def _two_steps_reordered(patch: Patch) -> None:
 
 def _a_timer_more(patch: Patch) -> None:
     def secure(self: OrderWorkflow) -> None:
-        self._cooling_off = asyncio.create_task(workflow.sleep(60))
+        self._cooling_off = asyncio.create_task(workflow.sleep(60))  # type: ignore[attr-defined]
         _secure(self)
 
     patch.setattr(OrderWorkflow, "_secure", secure)

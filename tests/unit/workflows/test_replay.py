@@ -61,18 +61,18 @@ def test_a_transition_that_waited_for_its_database_is_in_some_history() -> None:
     assert any('"backoff":{' in text for path in HISTORIES for text in _payloads(json.loads(path.read_text())))
 
 
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
-def test_a_history_names_no_machine_and_no_token_of_somebody(path: Path) -> None:
-    text = path.read_text()
-    assert "stackTrace" not in text
-    assert set(re.findall(r'"identity":"([^"]*)"', text)) <= {"recorder"}
-    content = "\n".join([text, *_payloads(json.loads(text))])
-    assert not re.findall(r"/(?:home|root|tmp|usr|var|Users|work)/[^\"\s]*", content)
-    assert set(re.findall(r'"payment_token":"([^"]*)"', content)) <= {
-        "tok_ok",
-        "tok_declined",
-        "tok_insufficient_funds",
-    }
+def test_a_history_names_no_machine_and_no_token_of_somebody() -> None:
+    tokens = {"tok_ok", "tok_declined", "tok_insufficient_funds"}
+    named = set()
+    for path in HISTORIES:
+        text = path.read_text()
+        content = "\n".join([text, *_payloads(json.loads(text))])
+        found = re.findall("stackTrace", text)
+        found += set(re.findall(r'"identity":"([^"]*)"', text)) - {"recorder"}
+        found += re.findall(r"/(?:home|root|tmp|usr|var|Users|work)/[^\"\s]*", content)
+        found += set(re.findall(r'"payment_token":"([^"]*)"', content)) - tokens
+        named |= {(path.name, one) for one in found}
+    assert named == set()
 
 
 def _payloads(part: Any) -> Iterator[str]:

@@ -19,7 +19,7 @@ async def test_a_reconciliation_waits_for_what_is_away(time_skipping: WorkflowEn
         nonlocal attempts
         attempts += 1
         if attempts < 9:  # some minutes
-            raise Unavailable("the payments database is away")
+            raise Unavailable("payments database", "it is away")
         return Report(
             looked_at=datetime.now(UTC), older_than_seconds=60, repair=False, live_orders=7, counts={}, findings=()
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -41,6 +42,10 @@ def test_events_of_different_services_may_stand_in_any_order() -> None:
     evidence.publications = moved
     evidence.stream = [replace(seen, offset=number) for number, seen in enumerate(evidence.stream)]
     assert failing(evidence) == set()
+
+
+def change(evidence: Evidence, service: str, order: UUID, **columns: object) -> None:
+    evidence.rows[service][order] = {**evidence.rows[service][order], **columns}
 
 
 def lose_a_record(evidence: Evidence) -> None:
@@ -94,15 +99,15 @@ def lose_an_event(evidence: Evidence) -> None:
 
 
 def change_a_rows_status(evidence: Evidence) -> None:
-    evidence.rows["orders"][COMPLETED]["status"] = "SHIPPED"
+    change(evidence, "orders", COMPLETED, status="SHIPPED")
 
 
 def change_a_rows_reason(evidence: Evidence) -> None:
-    evidence.rows["orders"][DECLINED]["reason"] = "out_of_stock"
+    change(evidence, "orders", DECLINED, reason="out_of_stock")
 
 
 def change_a_total(evidence: Evidence) -> None:
-    evidence.rows["orders"][COMPLETED]["total"] += 1
+    change(evidence, "orders", COMPLETED, total=TOTAL + 1)
 
 
 def lose_a_row(evidence: Evidence) -> None:
@@ -177,7 +182,7 @@ def reserve_for_nobody(evidence: Evidence) -> None:
 
 
 def leave_a_reservation_of_a_cancelled_order(evidence: Evidence) -> None:
-    evidence.rows["inventory"][DECLINED]["status"] = "RESERVED"
+    change(evidence, "inventory", DECLINED, status="RESERVED")
     evidence.held[DECLINED, "bread"] = (2, "RESERVED")
 
 

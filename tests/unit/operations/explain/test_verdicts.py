@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from operations.explain.causes import Cause, Verdict
+from operations.explain.causes import Cause, Source, Verdict
 from operations.explain.facts import (
     Facts,
     Money,
@@ -14,7 +14,6 @@ from operations.explain.facts import (
     PendingStep,
     Queue,
     Run,
-    Source,
     Task,
     Tracked,
     Transition,

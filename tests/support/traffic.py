@@ -1,15 +1,9 @@
-"""A whole stack that counts: every process real, and a little of everything that it counts has happened."""
-
-from collections.abc import AsyncIterator
-from pathlib import Path
+"""A little of everything that a stack counts, so that each metric has something to show."""
 
 import httpx
-import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
-from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
-from support.paths import ROOT
 from support.scrapes import scrape
 from support.shop import Basket, Shop
 from support.waiting import until
@@ -17,16 +11,7 @@ from support.waiting import until
 BASKET: Basket = [("metrics-apples", 2, 199), ("metrics-pears", 1, 249)]
 
 
-@pytest_asyncio.fixture(scope="module")  # not longer: it is a whole stack
-async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
-    settings = Settings(migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5)
-    async with EmbeddedStack(settings, servers_folder / "metrics-stack", ports="free", durable=False) as stack:
-        async with Shop(stack.settings.api_url) as shop:
-            await _live(stack, shop)
-        yield stack
-
-
-async def _live(stack: EmbeddedStack, shop: Shop) -> None:
+async def a_little_of_everything(stack: EmbeddedStack, shop: Shop) -> None:
     """Orders of several paths, a lost answer, problems, a poison record; then wait until the stream is at rest."""
     await shop.stock_up([BASKET])
     for token in ("tok_ok", "tok_ok", "tok_answer_lost_once"):

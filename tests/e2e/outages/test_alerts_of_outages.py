@@ -22,7 +22,6 @@ import pytest_asyncio
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.stack.prometheus import Prometheus
 from orderflow.stack.records import Record
@@ -32,13 +31,19 @@ from orderflow.stream.topic import ensure_topic
 from support.explaining import without
 from support.hurried_rules import hurried, without_durations
 from support.named_metrics import SDK_AFTER_TROUBLE
+from support.paths import ROOT
 from support.shop import Basket, Shop
-from support.terminal import ROOT, Terminal
+from support.terminal import Terminal
 from support.waiting import until
 from tools.grafana.dashboards import BOARDS
 
 pytestmark = [
     pytest.mark.timeout(240),
+    pytest.mark.stack(
+        worker_graceful_shutdown_seconds=2,
+        worker_max_cached_workflows=4,  # so that orders are forgotten, which the SDK counts
+        stack_split_workers=True,
+    ),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus (the Debian package) is not there"),
 ]
 
@@ -121,31 +126,24 @@ class Pager:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def pager(servers_folder: Path) -> AsyncIterator[Pager]:
-    settings = Settings(
-        migrations_dir=ROOT / "migrations",
-        worker_graceful_shutdown_seconds=2,
-        worker_max_cached_workflows=4,  # so that orders are forgotten, which the SDK counts
-        stack_split_workers=True,
-    )
-    async with EmbeddedStack(settings, servers_folder / "alerting-stack", ports="free", durable=False) as stack:
-        home = stack.data_dir / "prometheus"
-        home.mkdir()
-        rules = home / "rules.yml"
-        rules.write_text(json.dumps(hurried(RULES, FACTOR)))
-        prometheus = Prometheus(home, free_port(), rules, scrape_seconds=SCRAPE_SECONDS, evaluate_seconds=0.5)
-        prometheus.prepare(Record.read(stack.data_dir / RECORD))
-        supervisor = Supervisor(home)
-        customer = asyncio.create_task(_keep_ordering(stack))
-        try:
-            await supervisor.start(prometheus.spec())
-            pager = Pager(prometheus.url, stack)
-            await until(pager.sees_all, seconds=PATIENCE_SECONDS, every=0.5)
-            yield pager
-        finally:
-            customer.cancel()
-            await asyncio.gather(customer, return_exceptions=True)
-            await supervisor.stop()
+async def pager(stack: EmbeddedStack) -> AsyncIterator[Pager]:
+    home = stack.data_dir / "prometheus"
+    home.mkdir()
+    rules = home / "rules.yml"
+    rules.write_text(json.dumps(hurried(RULES, FACTOR)))
+    prometheus = Prometheus(home, free_port(), rules, scrape_seconds=SCRAPE_SECONDS, evaluate_seconds=0.5)
+    prometheus.prepare(Record.read(stack.data_dir / RECORD))
+    supervisor = Supervisor(home)
+    customer = asyncio.create_task(_keep_ordering(stack))
+    try:
+        await supervisor.start(prometheus.spec())
+        pager = Pager(prometheus.url, stack)
+        await until(pager.sees_all, seconds=PATIENCE_SECONDS, every=0.5)
+        yield pager
+    finally:
+        customer.cancel()
+        await asyncio.gather(customer, return_exceptions=True)
+        await supervisor.stop()
 
 
 async def _keep_ordering(stack: EmbeddedStack) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+import pytest_asyncio
 
 from orderflow.domain import inventory, orders, payments
 from orderflow.settings import Settings
@@ -14,6 +15,8 @@ from orderflow.telemetry.meters import DEFINITIONS
 from support.named_metrics import EXPRESSIONS, known_metrics
 from support.promql import named
 from support.scrapes import Scrape, scrape
+from support.shop import Shop
+from support.traffic import a_little_of_everything
 
 PROCESSES = ("api", "workers", "relay")
 #: What stays without a series as long as nothing goes wrong.
@@ -25,6 +28,15 @@ QUIET = {
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-", re.IGNORECASE)
 #: Series of one family in one process: what a Prometheus can well keep of many processes.
 MOST_SERIES = 1200
+
+
+pytestmark = pytest.mark.stack()
+
+
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def traffic(stack: EmbeddedStack) -> None:
+    async with Shop(stack.settings.api_url) as shop:
+        await a_little_of_everything(stack, shop)
 
 
 @pytest.fixture(params=PROCESSES)

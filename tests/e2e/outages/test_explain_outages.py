@@ -11,14 +11,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
-from orderflow.settings import Service, Settings
+from orderflow.settings import Service
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store import outbox
 from orderflow.temporal.client import connect
 from support.explaining import (
-    a_terminal,
     a_worker,
     explains,
     faulty_gateway,
@@ -33,35 +31,18 @@ from support.explaining import (
     without,
 )
 from support.shop import Basket, Shop
-from support.terminal import ROOT, Terminal
+from support.terminal import Terminal
 from support.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.stack(worker_graceful_shutdown_seconds=2, stack_split_workers=True),
+]
 
 
-@pytest_asyncio.fixture(scope="module")
-async def operated(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
-    settings = Settings(
-        migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=2, stack_split_workers=True
-    )
-    async with EmbeddedStack(settings, servers_folder / "operated-stack", ports="free", durable=False) as stack:
-        yield stack
-
-
-@pytest_asyncio.fixture
-async def client(operated: EmbeddedStack) -> AsyncIterator[Shop]:
-    async with Shop(operated.settings.api_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def terminal(operated: EmbeddedStack, tmp_path: Path) -> Terminal:
-    return a_terminal(operated, tmp_path)
-
-
-async def place_in_stock(client: Shop, basket: Basket) -> str:
-    await client.stock_up([basket])
-    return await client.place(basket)
+async def place_in_stock(shop: Shop, basket: Basket) -> str:
+    await shop.stock_up([basket])
+    return await shop.place(basket)
 
 
 @contextlib.asynccontextmanager
@@ -88,12 +69,10 @@ async def closed(stack: EmbeddedStack, service: Service) -> AsyncIterator[None]:
             await admin.execute(f"ALTER ROLE {service} CONNECTION LIMIT -1")
 
 
-async def test_no_payment_worker(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with without(operated, "payments"):
-        await client.ask(order_id, "approve")
+async def test_no_payment_worker(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    order_id = await place_in_stock(shop, baskets[0])
+    async with without(stack, "payments"):
+        await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, "step_not_taken", typed=True)
         assert story["verdict"]["waits_for"].startswith(
             "It waits for the payment service: no worker takes authorize_payment from the task queue payments ("
@@ -101,22 +80,20 @@ async def test_no_payment_worker(
         assert "`orderflow worker payments`" in story["verdict"]["do"]
         _, groups = await stuck(terminal)
         assert [order["order_id"] for order in groups["step_not_taken"]["orders"]] == [order_id]
-    await client.reaches(order_id, "FULFILLING")
+    await shop.reaches(order_id, "FULFILLING")
     await none_is_stuck(terminal)
 
 
-async def test_the_gateway_is_down(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with faulty_gateway(operated, down=True):
-        await client.ask(order_id, "approve")
+async def test_the_gateway_is_down(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    order_id = await place_in_stock(shop, baskets[0])
+    async with faulty_gateway(stack, down=True):
+        await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, "step_fails")
         assert "last: payment gateway: answered authorize with 503." in story["verdict"]["waits_for"]
         assert "why the payment gateway does not answer" in story["verdict"]["do"]
         assert any("authorize_payment has failed" in line for line in whats(story, "temporal"))
         await is_listed(terminal, "step_fails", order_id, typed=True)
-    await client.reaches(order_id, "FULFILLING")
+    await shop.reaches(order_id, "FULFILLING")
     story = await explains(terminal, order_id, "customer")
     assert any(
         line["what"].startswith("authorize_payment taken, attempt") and line["trouble"] for line in story["timeline"]
@@ -124,27 +101,27 @@ async def test_the_gateway_is_down(
 
 
 async def test_all_workers_are_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    waiting = await client.place(baskets[0])
-    async with without(operated, "orders", "payments", "inventory"):
-        order_id = await client.place(baskets[0])
+    waiting = await shop.place(baskets[0])
+    async with without(stack, "orders", "payments", "inventory"):
+        order_id = await shop.place(baskets[0])
         story = await explains(terminal, order_id, "no_orders_worker", typed=True)
         assert story["status"] == "PLACING"
         assert "it is PLACING, and its first task is not taken" in story["verdict"]["waits_for"]
         assert "`orderflow worker orders`" in story["verdict"]["do"]
-        await send(client, waiting, "cancel")
+        await send(shop, waiting, "cancel")
         story = await explains(terminal, waiting, "no_orders_worker")
         assert "cancel, sent" in story["verdict"]["waits_for"]
         _, groups = await stuck(terminal)
         assert {order["order_id"] for order in groups["no_orders_worker"]["orders"]} == {order_id, waiting}
-    await client.reaches(order_id, "DRAFT")
-    await client.reaches(waiting, "CANCELLED")
+    await shop.reaches(order_id, "DRAFT")
+    await shop.reaches(waiting, "CANCELLED")
 
 
-async def test_kafka_is_away(operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]) -> None:
-    async with without(operated, "kafka"):
-        order_id = await client.place(baskets[0])
+async def test_kafka_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    async with without(stack, "kafka"):
+        order_id = await shop.place(baskets[0])
         story = await explains(terminal, order_id, "kafka_away", typed=True)
         assert "1 of its events waits since" in story["verdict"]["waits_for"]
         assert [verdict["cause"] for verdict in story["also"]] == ["customer"]
@@ -154,11 +131,9 @@ async def test_kafka_is_away(operated: EmbeddedStack, terminal: Terminal, client
     story = await explains(terminal, order_id, "customer")
 
 
-async def test_temporal_is_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    order_id = await client.place(baskets[0])
-    async with without(operated, "temporal"):
+async def test_temporal_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    order_id = await shop.place(baskets[0])
+    async with without(stack, "temporal"):
         story = await explains(terminal, order_id, "temporal_away", typed=True)
         assert "temporal" in story["unread"]
         assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
@@ -168,12 +143,12 @@ async def test_temporal_is_away(
 
 
 async def test_the_databases_are_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await client.place(baskets[0])
-    async with without(operated, "postgres"):
+    order_id = await shop.place(baskets[0])
+    async with without(stack, "postgres"):
         # As an operator does with Temporal's own command.
-        temporal = await connect(operated.settings)
+        temporal = await connect(stack.settings)
         await temporal.get_workflow_handle(f"order-{order_id}").signal("cancel")
         story = await explains(terminal, order_id, "database_away", typed=True)
         assert story["status"] == "DRAFT"  # as the workflow knew it
@@ -182,14 +157,14 @@ async def test_the_databases_are_away(
         said, groups = await stuck(terminal)
         assert order_id in [order["order_id"] for order in groups["database_away"]["orders"]]
         assert said.code == 1
-    await client.reaches(order_id, "CANCELLED")
+    await shop.reaches(order_id, "CANCELLED")
 
 
 async def test_a_terminated_workflow_is_named_with_its_repair(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await client.place(baskets[0])
-    temporal = await connect(operated.settings)
+    order_id = await shop.place(baskets[0])
+    temporal = await connect(stack.settings)
     await temporal.get_workflow_handle(f"order-{order_id}").terminate(reason="by hand")
     story = await explains(terminal, order_id, "disagrees")
     assert "no workflow runs it" in story["verdict"]["waits_for"]
@@ -200,19 +175,19 @@ async def test_a_terminated_workflow_is_named_with_its_repair(
     assert (await terminal.run("reconcile", "--repair", "--older-than", "0")).code == 0
     story = await explains(terminal, order_id, "customer")
     assert any("workflow reset" in line for line in whats(story, "temporal"))
-    await client.ask(order_id, "cancel")
+    await shop.ask(order_id, "cancel")
 
 
 async def test_a_parked_order_is_named_with_kafkas_error(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await client.place(baskets[0])
+    order_id = await shop.place(baskets[0])
     await explains(terminal, order_id, "customer")
-    async with opened(operated, "orders") as orders:
+    async with opened(stack, "orders") as orders:
         entry = outbox.Entry(0, UUID(order_id), 2, "", "", {}, "", None, datetime.now(UTC))
         await outbox.park(orders, entry, "MessageSizeTooLargeError")
         try:
-            await client.ask(order_id, "cancel")
+            await shop.ask(order_id, "cancel")
             story = await explains(terminal, order_id, "parked")
             assert "Kafka refuses version 2 (MessageSizeTooLargeError)" in story["verdict"]["waits_for"]
             await is_listed(terminal, "parked", order_id)
@@ -222,33 +197,31 @@ async def test_a_parked_order_is_named_with_kafkas_error(
 
 
 async def test_code_that_no_longer_fits_is_the_verdict(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], tmp_path: Path
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], tmp_path: Path
 ) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with without(operated, "payments"):
-        await client.ask(order_id, "approve")
+    order_id = await place_in_stock(shop, baskets[0])
+    async with without(stack, "payments"):
+        await shop.ask(order_id, "approve")
         code = reordered(tmp_path / "code")
         async with (
-            without(operated, "orders"),
-            a_worker(operated, tmp_path / "worker.log", "orders", code=code),
+            without(stack, "orders"),
+            a_worker(stack, tmp_path / "worker.log", "orders", code=code),
         ):
-            await send(client, order_id, "cancel")
+            await send(shop, order_id, "cancel")
             story = await explains(terminal, order_id, "workflow_task_fails")
             assert "no longer fits this order's history" in story["verdict"]["waits_for"]
             assert "Activity type of scheduled event 'authorize_payment'" in story["verdict"]["waits_for"]
             assert f"orderflow replay {order_id}" in story["verdict"]["do"]
-    await client.reaches(order_id, "CANCELLED")
+    await shop.reaches(order_id, "CANCELLED")
 
 
-async def test_each_is_told_apart(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
+async def test_each_is_told_apart(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
     """Several outages at once: a group for each, the most urgent first."""
-    await client.stock_up(baskets[:1])
-    orders = [await client.place(baskets[0]) for _ in range(2)]
-    async with faulty_gateway(operated, down=True), without(operated, "inventory"):
+    await shop.stock_up(baskets[:1])
+    orders = [await shop.place(baskets[0]) for _ in range(2)]
+    async with faulty_gateway(stack, down=True), without(stack, "inventory"):
         for order_id in orders:
-            await client.ask(order_id, "approve")
+            await shop.ask(order_id, "approve")
         for order_id in orders:
             story = await explains(terminal, order_id, "step_not_taken")
             assert "step_fails" in [verdict["cause"] for verdict in story["also"]]
@@ -256,29 +229,27 @@ async def test_each_is_told_apart(
         assert said.code == 1
         assert "2 orders: no worker takes reserve_inventory" in said.out
     for order_id in orders:
-        await client.reaches(order_id, "FULFILLING")
+        await shop.reaches(order_id, "FULFILLING")
 
 
-async def test_the_gateway_is_slow(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with faulty_gateway(operated, delay_seconds=operated.settings.gateway_timeout_seconds + 2):
-        await client.ask(order_id, "approve")
+async def test_the_gateway_is_slow(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    order_id = await place_in_stock(shop, baskets[0])
+    async with faulty_gateway(stack, delay_seconds=stack.settings.gateway_timeout_seconds + 2):
+        await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, "step_fails")
         assert "last: payment gateway: no answer to authorize" in story["verdict"]["waits_for"]
         assert "why the payment gateway does not answer" in story["verdict"]["do"]
         await is_listed(terminal, "step_fails", order_id)
-    await client.reaches(order_id, "FULFILLING")
+    await shop.reaches(order_id, "FULFILLING")
 
 
 @pytest.mark.parametrize(("name", "cause"), [("postgres", "database_away"), ("temporal", "temporal_away")])
 async def test_what_hangs_costs_seconds_and_its_lines_only(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], name: str, cause: str
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], name: str, cause: str
 ) -> None:
-    order_id = await client.place(baskets[0])
+    order_id = await shop.place(baskets[0])
     await explains(terminal, order_id, "customer")
-    async with frozen(operated, name):
+    async with frozen(stack, name):
         story = await explains(terminal, order_id, cause, typed=True)
     if name != "temporal":
         assert "place: DRAFT (version 1)" in whats(story, "temporal")
@@ -288,13 +259,13 @@ async def test_what_hangs_costs_seconds_and_its_lines_only(
 
 @pytest.mark.parametrize("services", [("orders",), ("payments", "inventory")], ids=" and ".join)
 async def test_databases_of_some_services_are_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], services: tuple[Service, ...]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], services: tuple[Service, ...]
 ) -> None:
-    order_id = await place_in_stock(client, baskets[0])
+    order_id = await place_in_stock(shop, baskets[0])
     async with contextlib.AsyncExitStack() as outage:
         for service in services:
-            await outage.enter_async_context(closed(operated, service))
-        temporal = await connect(operated.settings)
+            await outage.enter_async_context(closed(stack, service))
+        temporal = await connect(stack.settings)
         await temporal.get_workflow_handle(f"order-{order_id}").signal("approve")
         story = await explains(terminal, order_id, "database_away")
         verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
@@ -304,38 +275,36 @@ async def test_databases_of_some_services_are_away(
             assert f"Start the Postgres of {service}" in do
         assert story["unread"].keys() == set(services)
         await is_listed(terminal, "database_away", order_id)
-    await client.reaches(order_id, "FULFILLING")
+    await shop.reaches(order_id, "FULFILLING")
 
 
-async def test_the_api_is_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
+async def test_the_api_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
     """No order waits for it, and nobody needs it to find that out."""
-    order_id = await client.place(baskets[0])
-    async with without(operated, "api"):
+    order_id = await shop.place(baskets[0])
+    async with without(stack, "api"):
         await explains(terminal, order_id, "customer")
         await none_is_stuck(terminal)
         assert "API" in (await terminal.run("doctor")).out
 
 
 async def test_a_frozen_relay_loses_its_lead(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    async with frozen(operated, "relay"):
-        order_id = await client.place(baskets[0])
+    async with frozen(stack, "relay"):
+        order_id = await shop.place(baskets[0])
         story = await explains(terminal, order_id, "relay_away")
         assert "no relay leads for orders" in story["verdict"]["waits_for"]
         await is_listed(terminal, "relay_away", order_id)
 
 
 async def test_relay_and_tracking_are_away_then_only_the_tracking(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket], tmp_path: Path
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], tmp_path: Path
 ) -> None:
-    async with without(operated, "relay"):
-        order_id = await client.place(baskets[0])
+    async with without(stack, "relay"):
+        order_id = await shop.place(baskets[0])
         story = await explains(terminal, order_id, "relay_away")
         assert "no relay leads for orders" in story["verdict"]["waits_for"]
-        async with a_worker(operated, tmp_path / "relay.log", "relay"):
+        async with a_worker(stack, tmp_path / "relay.log", "relay"):
             story = await explains(terminal, order_id, "tracking_behind")
             assert "1 published event is not applied" in story["verdict"]["waits_for"]
             assert "`orderflow worker tracking`" in story["verdict"]["do"]
@@ -344,16 +313,16 @@ async def test_relay_and_tracking_are_away_then_only_the_tracking(
 
 
 async def test_a_dead_letter_is_named_with_its_reason(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await client.place(baskets[0])
+    order_id = await shop.place(baskets[0])
     await explains(terminal, order_id, "customer")
-    async with administrator(operated, "orders") as admin:
+    async with administrator(stack, "orders") as admin:
         await admin.execute(
             f"ALTER TABLE tracked_events ADD CONSTRAINT planted CHECK (order_id <> '{order_id}') NOT VALID"
         )
         try:
-            await client.ask(order_id, "cancel")
+            await shop.ask(order_id, "cancel")
             story = await explains(terminal, order_id, "tracking_behind")
             assert story["verdict"]["kind"] == "wrong"
             assert 'violates check constraint "planted"' in story["verdict"]["waits_for"]
@@ -366,15 +335,15 @@ async def test_a_dead_letter_is_named_with_its_reason(
 
 
 async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_away(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await client.place(baskets[0])
+    order_id = await shop.place(baskets[0])
     await explains(terminal, order_id, "customer")
-    async with without(operated, "relay"), administrator(operated, "orders") as admin:
+    async with without(stack, "relay"), administrator(stack, "orders") as admin:
         # What a broker that lost records looks like from here: nothing stands where it was acknowledged.
-        # (tests/e2e/test_operating.py kills one.)
+        # (test_killed_broker.py kills one.)
         await admin.execute('UPDATE publications SET "offset" = "offset" + 1000000 WHERE order_id = $1', UUID(order_id))
-    await client.ask(order_id, "cancel")
+    await shop.ask(order_id, "cancel")
     story = await explains(terminal, order_id, "partition_stopped")
     assert "Kafka lost records of partition" in story["verdict"]["waits_for"]
     command = story["verdict"]["do"].split("`")[1]
@@ -383,11 +352,9 @@ async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_a
     await explains(terminal, order_id, "done")
 
 
-async def test_a_step_that_hangs(
-    operated: EmbeddedStack, terminal: Terminal, client: Shop, baskets: list[Basket]
-) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    handle = (await connect(operated.settings)).get_workflow_handle(f"order-{order_id}")
+async def test_a_step_that_hangs(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
+    order_id = await place_in_stock(shop, baskets[0])
+    handle = (await connect(stack.settings)).get_workflow_handle(f"order-{order_id}")
 
     async def is_at_it() -> bool:
         pending = (await handle.describe()).raw_description.pending_activities
@@ -395,15 +362,15 @@ async def test_a_step_that_hangs(
             step.activity_type.name == "authorize_payment" and step.HasField("last_started_time") for step in pending
         )
 
-    async with faulty_gateway(operated, delay_seconds=3):
-        await client.ask(order_id, "approve")
+    async with faulty_gateway(stack, delay_seconds=3):
+        await shop.ask(order_id, "approve")
         await until(is_at_it, seconds=20)
-        async with frozen(operated, "payments"):
+        async with frozen(stack, "payments"):
             story = await explains(terminal, order_id, "step_hangs")
             assert "a worker took authorize_payment" in story["verdict"]["waits_for"]
             assert "authorize_payment taken, attempt 1" in whats(story, "temporal")
             await is_listed(terminal, "step_hangs", order_id)
-    await client.reaches(order_id, "FULFILLING")
+    await shop.reaches(order_id, "FULFILLING")
 
 
 @pytest.mark.parametrize(
@@ -425,19 +392,19 @@ async def test_a_step_that_hangs(
     ids=["repeated", "not repeated"],
 )
 async def test_a_step_with_a_bug(
-    operated: EmbeddedStack,
+    stack: EmbeddedStack,
     terminal: Terminal,
-    client: Shop,
+    shop: Shop,
     baskets: list[Basket],
     bug: str,
     cause: str,
     said: str,
 ) -> None:
-    order_id = await place_in_stock(client, baskets[0])
-    async with administrator(operated, "payments") as admin:
+    order_id = await place_in_stock(shop, baskets[0])
+    async with administrator(stack, "payments") as admin:
         await admin.execute(bug)
         try:
-            await client.ask(order_id, "approve")
+            await shop.ask(order_id, "approve")
             story = await explains(terminal, order_id, cause)
             assert said in story["verdict"]["waits_for"]
             assert "planted" in story["verdict"]["waits_for"]
@@ -448,4 +415,4 @@ async def test_a_step_with_a_bug(
             await admin.execute("ALTER TABLE payments DROP CONSTRAINT IF EXISTS planted")
             await admin.execute("DROP FUNCTION IF EXISTS planted CASCADE")
     if cause == "step_fails":  # the other is started again after 30 s
-        await client.reaches(order_id, "FULFILLING")
+        await shop.reaches(order_id, "FULFILLING")

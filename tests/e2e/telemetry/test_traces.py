@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,12 +14,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from operations.traces.otlp import Span, spans_of_order
-from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.temporal.converter import DATA_CONVERTER
 from orderflow.temporal.names import ORDERS_QUEUE, workflow_id
 from support.orders import an_order
-from support.paths import ROOT
 from support.stream import Seen, read_topic
 from support.waiting import until
 from workflows.steps import StartOrder
@@ -40,13 +38,7 @@ ORDER = {
 }
 
 
-@pytest_asyncio.fixture(scope="module")
-async def stack(servers_folder: Path) -> AsyncIterator[EmbeddedStack]:
-    settings = Settings(
-        migrations_dir=ROOT / "migrations", worker_graceful_shutdown_seconds=5, traces="file", log_level="debug"
-    )
-    async with EmbeddedStack(settings, servers_folder / "traced-stack", ports="free", durable=False) as stack:
-        yield stack
+pytestmark = pytest.mark.stack(traces="file", log_level="debug")
 
 
 class Client:
@@ -83,7 +75,7 @@ async def http(stack: EmbeddedStack) -> AsyncIterator[httpx.AsyncClient]:
 
 def exported(stack: EmbeddedStack, order_id: str) -> list[Span]:
     """What all processes have exported so far of the order's traces."""
-    return spans_of_order(sorted((stack.data_dir / "traces").glob("*.jsonl")), order_id)
+    return spans_of_order(sorted((stack.data_dir / "traces").glob("*.jsonl")), UUID(order_id))
 
 
 async def all_exported(stack: EmbeddedStack, order_id: str, processed: int) -> list[Span]:
