@@ -51,7 +51,7 @@ def _both(play: Play) -> Play:
 
 
 @_both
-async def completed(stage: Stage) -> None:
+async def happy_path(stage: Stage) -> None:
     await stage.ship_and_complete(await stage.fulfilling(an_order(("bread", 2, 150), ("milk", 1, 99))))
 
 
