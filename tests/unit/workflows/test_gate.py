@@ -93,7 +93,7 @@ async def test_a_change_of_what_a_workflow_does_is_seen(
 ) -> None:
     change(monkeypatch)
     # Where a recorded answer meets another step, it cannot be read.
-    with pytest.raises((workflow.NondeterminismError, RuntimeError), match="Nondeterminism|not a Outcome"):
+    with pytest.raises((workflow.NondeterminismError, RuntimeError), match=r"Nondeterminism|not a Outcome"):
         await replay(load(path))
 
 
