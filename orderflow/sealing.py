@@ -50,6 +50,11 @@ class TokenSealer:
             raise KeyFileError(f"{path} holds a public key of another kind than X25519")
         return cls(key)
 
+    @property
+    def key_id(self) -> str:
+        """What names the key in all that it sealed."""
+        return self._id
+
     def seal(self, order_id: UUID, token: str) -> str:
         """``token`` for ``order_id``, 48 bytes longer and as base64url."""
         box = _SUITE.encrypt(token.encode(), self._key, info=_info(order_id))
@@ -83,6 +88,11 @@ class TokenOpener:
         if not keys:
             raise KeyFileError(f"{path} holds no private key (PEM, X25519)")
         return cls(*keys)
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """What names the keys, in the order of the file: the newest is the last."""
+        return tuple(self._keys)
 
     def open(self, order_id: UUID, sealed: str) -> str:
         """The token. Raises CannotOpen."""

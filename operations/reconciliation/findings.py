@@ -71,7 +71,7 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "look: a new run begins, reads the row, and goes on from it.",
     ),
     Kind.HANDOVER_WAITS: About(
-        "Temporal must look at an order, and has not been told for longer than a setting.",
+        "Temporal must look at the order, and has not been told for longer than a setting, or refuses to be told.",
         "the dispatcher in the orders workers tells it again and again: see whether they run, and what Temporal says.",
         report_only=True,
     ),

@@ -26,8 +26,6 @@ from orderflow.store.handovers import Handovers
 from orderflow.telemetry.origin import about_order
 from orderflow.temporal.runs import OrderRuns
 
-#: How many are looked at; more than these tell nothing new.
-MOST_HANDOVERS: Final = 10_000
 #: Between the two looks.
 CONFIRM_SECONDS: Final = 3.0
 
@@ -96,7 +94,7 @@ class Reconciler:
         now = await reads.now(self._orders)
         runs = await self._runs.running()
         orders = await reads.live_orders(self._orders)
-        handovers = await Handovers(self._orders).waiting(timedelta(), MOST_HANDOVERS)
+        handovers = await Handovers(self._orders).waiting(timedelta())
         payments = await reads.open_payments(self._payments, limits.window)
         reservations = await reads.live_reservations(self._inventory)
         money = None
