@@ -13,12 +13,16 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
+<<<<<<< HEAD
 from temporalio.exceptions import ApplicationError, FailureError
+=======
+from temporalio.exceptions import FailureError
+>>>>>>> 1b1f71ee5c9bd23fe7189c50640c22a4549440b4
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, ORDER_WORKFLOW, SHIP_REFUSED, order_of
+from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
@@ -39,9 +43,13 @@ BEFORE_ITS_TIME = "the order is not approved: its approve starts a run of its ow
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
-@workflow.defn(name=ORDER_WORKFLOW)
+@workflow.defn(dynamic=True)
 class OrderWorkflow:
-    """Runs one order: the one that its id names. Signals: any. Query: order."""
+    """Runs one order: the one that its id names. Signals: any. Query: order.
+
+    Dynamic, and blind to its arguments: whatever somebody starts under an order's id follows the order's row, and
+    nothing that cannot be read stops it. Ours are of the type ``ORDER_WORKFLOW``.
+    """
 
     def __init__(self) -> None:
         found = order_of(workflow.info().workflow_id)
@@ -66,16 +74,21 @@ class OrderWorkflow:
         self._cancel_is_due = False
 
     @workflow.run
-    async def run(self, _: RawValue = None) -> OrderResult:  # type: ignore[assignment]
+    async def run(self, _: Sequence[RawValue]) -> OrderResult:
         """Serve the order until nothing can happen to it any more."""
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
         while not (self._is_idle() and self._is_over()):
+<<<<<<< HEAD
             if self._is_idle() and not self._cancel_is_due:
                 if self._is_before_its_time():
                     raise ApplicationError(BEFORE_ITS_TIME, type="BeforeItsTime", non_retryable=True)
                 if workflow.info().is_continue_as_new_suggested():
                     workflow.continue_as_new()
+=======
+            if self._is_idle() and not self._cancel_is_due and workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new()
+>>>>>>> 1b1f71ee5c9bd23fe7189c50640c22a4549440b4
             await self._until(lambda: not self._is_quiet())
             if self._finished:
                 await self._take_step_outcomes()

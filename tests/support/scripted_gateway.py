@@ -36,8 +36,8 @@ Answer = Authorized | Declined | Shut | Captured | CaptureRefused | Voided
 class ScriptedGateway(PaymentGateway, GatewayLedger):
     """``state``: what the ledger says of a reference: authorized, captured, refunded or voided.
 
-    ``hold(op)`` stops calls, ``fail(op, n)`` loses the answers of the next n, ``miss(op, n)`` the next n themselves.
-    Money has been where it is for an hour.
+    ``hold(op)`` stops calls, ``fail(op, n)`` loses the answers of the next n, ``miss(op, n)`` the next n themselves;
+    ``break_down(op, error, n)`` has the next n raise something else. Money has been where it is for an hour.
     """
 
     def __init__(self) -> None:
@@ -52,6 +52,7 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         self._answers: dict[str, tuple[tuple[object, ...], Answer]] = {}
         self._failures: dict[str, int] = defaultdict(int)
         self._misses: dict[str, int] = defaultdict(int)
+        self._broken: dict[str, list[Exception]] = defaultdict(list)
         self._open: dict[str, asyncio.Event] = {}
 
     def hold(self, operation: str) -> asyncio.Event:
@@ -66,6 +67,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
     def miss(self, operation: str, times: int) -> None:
         """The next ``times`` calls of ``operation`` do not arrive: nothing happens."""
         self._misses[operation] = times
+
+    def break_down(self, operation: str, error: Exception, times: int) -> None:
+        """The next ``times`` calls of ``operation`` raise ``error``, and do nothing."""
+        self._broken[operation] = [error] * times
 
     async def authorize(
         self,
@@ -149,6 +154,8 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         self.calls.append((operation, key))
         if gate := self._open.get(operation):
             await gate.wait()
+        if self._broken[operation]:
+            raise self._broken[operation].pop()
         if self._misses[operation] > 0:
             self._misses[operation] -= 1
             raise Unavailable("payment gateway", "the call was lost")
