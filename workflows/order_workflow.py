@@ -13,11 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
-<<<<<<< HEAD
 from temporalio.exceptions import ApplicationError, FailureError
-=======
-from temporalio.exceptions import FailureError
->>>>>>> 1b1f71ee5c9bd23fe7189c50640c22a4549440b4
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
@@ -79,16 +75,11 @@ class OrderWorkflow:
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
         while not (self._is_idle() and self._is_over()):
-<<<<<<< HEAD
             if self._is_idle() and not self._cancel_is_due:
                 if self._is_before_its_time():
                     raise ApplicationError(BEFORE_ITS_TIME, type="BeforeItsTime", non_retryable=True)
                 if workflow.info().is_continue_as_new_suggested():
                     workflow.continue_as_new()
-=======
-            if self._is_idle() and not self._cancel_is_due and workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new()
->>>>>>> 1b1f71ee5c9bd23fe7189c50640c22a4549440b4
             await self._until(lambda: not self._is_quiet())
             if self._finished:
                 await self._take_step_outcomes()
