@@ -154,7 +154,7 @@ class OrderWorkflow:
         """The capture is known: from here a captured order only goes forward."""
         problem = None
         if capture.state == "ok":
-            self._commit_stock()
+            self._commit_stock(ship.trace)
         else:
             why = (capture.detail or capture.reason or "no reason given").rstrip(".")
             detail = f"The payment gateway refused the capture: {why}."
@@ -194,7 +194,7 @@ class OrderWorkflow:
         if workflow.info().typed_search_attributes.get(_STATUS_KEY) != status:
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
-            self._commit_stock()
+            self._commit_stock(self._trace)
         elif status == OrderStatus.CANCELLED:
             self._shut_both_doors()
         self._tell()
@@ -214,10 +214,10 @@ class OrderWorkflow:
         self._ship = ship
         self._start("capture", calls.capture(self._order_id, ship.command_id, ship.trace))
 
-    def _commit_stock(self) -> None:
+    def _commit_stock(self, trace: Trace) -> None:
         if not self._commits:
             self._commits = True
-            self._start("commit", calls.commit(self._order_id, self._trace))
+            self._start("commit", calls.commit(self._order_id, trace))
 
     def _shut_both_doors(self) -> None:
         if not self._shuts:
