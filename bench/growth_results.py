@@ -61,11 +61,16 @@ def _p95(phase: PhaseFigures) -> float | None:
     return p95("lifecycle", phase)
 
 
+def _again(phase: PhaseFigures) -> float:
+    return float(phase.again)
+
+
 _FIGURES: Final[Sequence[tuple[str, Figure, int]]] = (
     ("orders/s", orders_per_second, 1),
     ("CPU an order without the client, ms", cpu_an_order, 1),
     ("whole lifecycle, p50 ms", _p50, 0),
     ("p95 ms", _p95, 0),
+    ("requests sent again", _again, 0),
 )
 
 
@@ -105,14 +110,9 @@ def part_plots(results: PartResults) -> dict[str, str]:
             f"{name}-memory.svg": plots.lines("Memory of the relay while it works it off, MB", "time", marks, memory),
         }
     ticks = [point.label for point in results.points]
+    speed = {"orders/s": [point.spread(orders_per_second) for point in results.points]}
+    cost = {"ms": [point.spread(cpu_an_order) for point in results.points]}
     return {
-        f"{name}.svg": plots.lines(
-            f"{title}: orders a second, and CPU an order in ms without the client",
-            title.lower(),
-            ticks,
-            {
-                "orders/s": [point.spread(orders_per_second) for point in results.points],
-                "CPU ms an order": [point.spread(cpu_an_order) for point in results.points],
-            },
-        )
+        f"{name}.svg": plots.lines(f"{title}: orders a second", title.lower(), ticks, speed),
+        f"{name}-cpu.svg": plots.lines(f"{title}: CPU an order without the client, ms", title.lower(), ticks, cost),
     }

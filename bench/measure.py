@@ -38,16 +38,21 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """One order, as its client saw it. A side that has no such step leaves it out."""
+    """One order, as its client saw it. A side that has no such step leaves it out.
+
+    ``again``: requests that had to be sent again, because the server asked for that (429, 503).
+    """
 
     order_id: UUID
     seconds: Mapping[Step, float]
+    again: int = 0
 
 
 class LapTimer:
     """Times the steps of one order, from the moment it is made."""
 
     def __init__(self) -> None:
+        self.again = 0
         self._watch = Stopwatch()
         self._sent_at: dict[Step, float] = {}
         self._seconds: dict[Step, float] = {}
@@ -62,7 +67,7 @@ class LapTimer:
 
     def lap(self, order_id: UUID) -> Lap:
         """The order is complete."""
-        return Lap(order_id, {**self._seconds, "lifecycle": self._watch.seconds()})
+        return Lap(order_id, {**self._seconds, "lifecycle": self._watch.seconds()}, self.again)
 
 
 @dataclass(frozen=True, slots=True)

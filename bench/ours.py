@@ -5,7 +5,8 @@ waits for its capture.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
@@ -72,19 +73,21 @@ class Ours:
         """One order from POST to COMPLETED. Raises BenchError when anything is not as it should be."""
         timer, body = LapTimer(), basket.request()
         timer.sending("place")
-        placed = await self._post("/orders", 201, body)
+        placed = await self._post(timer, "/orders", 201, body=body)
         timer.answered("place")
         here = f"/orders/{placed['id']}"
         timer.sending("approve", "to FULFILLING")
-        approved = await self._post(f"{here}/approve", 200)
+        approved = await self._post(timer, f"{here}/approve", 200)
         timer.answered("approve")
-        await self._fulfilling(here, approved["version"])
+        version = await self._becomes(timer, here, approved["version"], "APPROVED", "FULFILLING")
         timer.answered("to FULFILLING")
         timer.sending("ship")
-        await self._post(f"{here}/ship", 200)
+        shipped = await self._post(timer, f"{here}/ship", 200, 202)
+        if "status" not in shipped:  # accepted, and not yet done when the wait was over
+            await self._becomes(timer, here, version, "FULFILLING", "SHIPPED")
         timer.answered("ship")
         timer.sending("complete")
-        completed = await self._post(f"{here}/complete", 200)
+        completed = await self._post(timer, f"{here}/complete", 200)
         timer.answered("complete")
         if completed["status"] != "COMPLETED":
             raise BenchError(f"{here} is {completed['status']}, not COMPLETED")
@@ -100,28 +103,37 @@ class Ours:
                 raise BenchError("the last events did not come back from Kafka, or Temporal was not told")
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _fulfilling(self, here: str, version: int) -> None:
+    async def _becomes(self, timer: LapTimer, here: str, version: int, before: str, after: str) -> int:
+        """Ask until the order has changed from ``before`` to ``after``; its version then."""
         watch = Stopwatch()
         while True:
-            answer = await self.http.get(here, f'If-None-Match: "{version}"\r\n{WAIT}')
+            headers = f'If-None-Match: "{version}"\r\n{WAIT}'
+            answer = await _answered(timer, partial(self.http.get, here, headers))
             if answer.status != 304:
                 order = _checked(answer, here, 200)
-                version, status = order["version"], order["status"]
-                if status == "FULFILLING":
-                    return
-                if status != "APPROVED":
-                    raise BenchError(f"{here} is {status}, not FULFILLING")
+                version, status = int(order["version"]), order["status"]
+                if status == after:
+                    return version
+                if status != before:
+                    raise BenchError(f"{here} is {status}, not {after}")
             if watch.seconds() > PATIENCE_SECONDS:
-                raise BenchError(f"{here} is not FULFILLING after {watch.seconds():.0f} s")
+                raise BenchError(f"{here} is not {after} after {watch.seconds():.0f} s")
 
-    async def _post(self, path: str, status: int, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send it, and again with the same key where the API asks for that."""
-        watch, headers = Stopwatch(), _key() + WAIT
-        while True:
-            answer = await self.http.send("POST", path, body or {}, headers)
-            if answer.status not in _AGAIN or watch.seconds() > PATIENCE_SECONDS:
-                return _checked(answer, path, status)
-            await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
+    async def _post(
+        self, timer: LapTimer, path: str, *statuses: int, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        headers = _key() + WAIT
+        answer = await _answered(timer, partial(self.http.send, "POST", path, body or {}, headers))
+        return _checked(answer, path, *statuses)
+
+
+async def _answered(timer: LapTimer, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask, and again, with the same key, where the API asks for that."""
+    watch = Stopwatch()
+    while (answer := await ask()).status in _AGAIN and watch.seconds() < PATIENCE_SECONDS:
+        timer.again += 1
+        await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
+    return answer
 
 
 def _key() -> str:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final, get_args
 
 from bench import plots
+from bench.dbos import PROCESS as DBOS_APP
 from bench.growth_results import PartName, PartResults, part_plots, part_sheet
 from bench.measure import CLIENT, Mode, Spread
 from bench.report import STEPS, Figure, cpu_an_order, cpu_by_process, orders_per_second, p50, sheets, spread
 from bench.report import to_markdown as tables_to_markdown
 from bench.results import GearName, Results
+from bench.servers import FLOOR_WORKER, NAIVE_WORKER
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = Path("docs/benchmarks.md")
@@ -25,6 +27,8 @@ GEARS: Final[Mapping[GearName, str]] = {
     "embedded": "make bench ARGS=--keep",
     "strict": 'make bench ARGS="--strict --keep"',
 }
+#: What does the work of the workers of ours, and has their colour.
+WORKERS: Final = dict.fromkeys((NAIVE_WORKER, FLOOR_WORKER, DBOS_APP), "workers")
 _MARK: Final = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -32,7 +36,9 @@ def run_plots(results: Results) -> dict[str, str]:
     """SVG texts by file name."""
     at_once = f"{results.plan.at_once} at once"
     spent: dict[str, dict[str, float]] = {
-        side: {name: value for name, value in cpu_by_process(results, side).items() if name != CLIENT}
+        side: {
+            WORKERS.get(name, name): value for name, value in cpu_by_process(results, side).items() if name != CLIENT
+        }
         for side in results.sides
     }
     waits = {name: _by_side(results, "one at a time", partial(p50, step)) for step, name in STEPS.items()}

@@ -11,13 +11,17 @@ GearName = Literal["embedded", "strict"]
 
 
 class PhaseFigures(Model):
-    """One side in one mode in one round. Times in milliseconds, by step; CPU in milliseconds an order, by process."""
+    """One side in one mode in one round. Times in milliseconds, by step; CPU in milliseconds an order, by process.
+
+    ``again``: requests that had to be sent again, because the server asked for that.
+    """
 
     orders: int
     seconds: float
     p50: dict[Step, float]
     p95: dict[Step, float]
     cpu: dict[str, float]
+    again: int = 0
 
     @property
     def orders_per_second(self) -> float:
@@ -75,6 +79,7 @@ def figures(phase: Phase) -> PhaseFigures:
         p50={step: round(value, 2) for step, value in p50.items()},
         p95={step: round(value, 2) for step, value in p95.items()},
         cpu={name: round(1000 * seconds / orders, 3) for name, seconds in phase.cpu_seconds.items()},
+        again=sum(lap.again for lap in phase.laps),
     )
 
 

@@ -22,7 +22,7 @@ from bench.naive import Naive
 from bench.ours import Ours
 from bench.results import GearName, PlanFigures, Results, figures
 from bench.rounds import Entrant, Phases, Plan, Say, run_rounds
-from bench.servers import TEMPORAL_POSTGRES, Servers, servers
+from bench.servers import FLOOR_WORKER, NAIVE_WORKER, TEMPORAL_POSTGRES, Servers, servers
 from bench.statements import statements
 from bench.told import PORT_VARIABLE, Told
 from orderflow.settings import Settings
@@ -30,8 +30,6 @@ from orderflow.stack.ports import LOOPBACK
 from orderflow.stack.processes import Event
 from orderflow.temporal.client import connect
 
-NAIVE_WORKER: Final = "naive worker"
-FLOOR_WORKER: Final = "floor worker"
 TEMPORAL: Final = ("temporal", TEMPORAL_POSTGRES)
 #: Orders whose histories are read, for each side.
 HISTORIES: Final = 10

@@ -20,6 +20,9 @@ from tools.chaos.strict import strict_temporal
 #: What is ours among the stack's processes.
 OUR_PROCESSES: Final = ("api", "workers", "relay")
 TEMPORAL_POSTGRES: Final = "temporal-postgres"
+#: What is started beside it.
+NAIVE_WORKER: Final = "naive worker"
+FLOOR_WORKER: Final = "floor worker"
 
 
 class Servers:
