@@ -50,6 +50,11 @@ class Case:
         return self.run.state == "running"
 
     @property
+    def can_begin(self) -> bool:
+        """Whether none is, and a run would find a row to go by: a DRAFT has no workflow."""
+        return not self.runs and self.order is not None and self.order.status != OrderStatus.DRAFT
+
+    @property
     def live(self) -> bool:
         """Whether there is a row and something can still happen to it."""
         return self.order is not None and not LIFECYCLE.is_final(self.order.status)

@@ -96,7 +96,8 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.VOIDING_LONG: About(
         "A void was begun and the gateway has not confirmed it.",
-        "look, if the workflow is gone. Nothing is done while it runs: it repeats the void by itself.",
+        "look, if the workflow is gone. Nothing is done while it runs (it repeats the void by itself), nor without a "
+        "row.",
     ),
     Kind.AUTHORIZATION_WITHOUT_ORDER: About(
         "Money is held for an order that is CANCELLED or not there, and no workflow gives it back.",

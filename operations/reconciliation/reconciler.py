@@ -18,6 +18,7 @@ from operations.reconciliation.findings import Finding, Handled, Reconcile, Repo
 from operations.reconciliation.repairs import RepairFailed, Repairs
 from operations.reconciliation.rules import findings_in
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.domain.orders import LIFECYCLE
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
@@ -79,7 +80,7 @@ class Reconciler:
             before = {finding.key for finding in findings}
             findings = [finding for finding in findings_in(facts, limits) if finding.key in before]
         handled = [await self._handle(finding, request.repair) for finding in findings]
-        live = sum(run.state == "running" for run in facts.runs.values())
+        live = sum(not LIFECYCLE.is_final(order.status) for order in facts.orders.values())
         return Report(
             looked_at=facts.now,
             older_than_seconds=limits.older_than.total_seconds(),

@@ -85,10 +85,11 @@ def _payment(case: Case) -> Iterator[Finding]:
         return
     match payment.status:
         case PaymentStatus.VOIDING:
-            repair = None if case.runs else Repair.LOOK
-            yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=_AT_IT)
+            repair = Repair.LOOK if case.can_begin else None
+            why_not = _AT_IT if case.runs else _NO_ROW
+            yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=why_not)
         case PaymentStatus.CAPTURED if order is None or order.status not in _GONE:
-            repair = Repair.LOOK if case.live and not case.runs else None
+            repair = Repair.LOOK if case.live and case.can_begin else None
             why_not = _AT_IT if case.live else "whether to refund it is for people to say"
             yield case.finding(Kind.CAPTURED_NOT_SHIPPED, *since, repair=repair, why_not=why_not)
         case PaymentStatus.AUTHORIZED if order is not None and order.status in _GONE:

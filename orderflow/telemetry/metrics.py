@@ -73,18 +73,18 @@ FULFILLING_SECONDS: Final = Histogram(
 
 # --- Handovers ---
 HANDOVERS: Final = Gauge(
-    "handovers_pending",
+    "handovers_waiting",
     "Orders that Temporal must look at and has not been told of.",
     ("service",),
     item="Handovers that wait",
-    query="max by (service) (orderflow_handovers_pending)",
+    query="max by (service) (orderflow_handovers_waiting)",
 )
 HANDOVERS_REFUSED: Final = Gauge(
-    "handovers_refused",
+    "handovers_refused_orders",
     "Those of them that Temporal does not take; tried again after minutes.",
     ("service",),
     item="Handovers that Temporal refuses",
-    query="max by (service) (orderflow_handovers_refused)",
+    query="max by (service) (orderflow_handovers_refused_orders)",
 )
 HANDOVERS_OLDEST_AGE: Final = Gauge(
     "handovers_oldest_age_seconds",

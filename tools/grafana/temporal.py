@@ -87,8 +87,8 @@ _TOLD = Row(
             "Orders that wait to be told of",
             "How many orders must Temporal look at, and has not been told of? Of how many does it refuse to be told?",
             [
-                Query("max by (service) (orderflow_handovers_pending)", "wait"),
-                Query("max by (service) (orderflow_handovers_refused)", "refused"),
+                Query("max by (service) (orderflow_handovers_waiting)", "wait"),
+                Query("max by (service) (orderflow_handovers_refused_orders)", "refused"),
             ],
             runbook="Handover refused",
         ),
