@@ -14,6 +14,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from orderflow.domain.errors import Unavailable
+from orderflow.telemetry.metrics import NEAR_STEPS
 from workflows.steps import (
     NOT_HERE,
     AuthorizePayment,
@@ -39,20 +40,26 @@ class NearWay:
         self._unanswered = 0
         self._closed_until = 0.0
 
-    async def take(self, step: Callable[[T], Awaitable[StepOutcome]] | None, request: T) -> StepOutcome:
+    async def take(self, name: str, step: Callable[[T], Awaitable[StepOutcome]] | None, request: T) -> StepOutcome:
         """What ``step`` answers. Raises ApplicationError "not here" without asking, and what the step raises."""
         clock = asyncio.get_running_loop().time
-        if step is None or clock() < self._closed_until:
-            raise ApplicationError(
-                "not in this process", type=NOT_HERE, non_retryable=True, category=ApplicationErrorCategory.BENIGN
-            )
+        came_to = "error"
         try:
+            if step is None or clock() < self._closed_until:
+                came_to = NOT_HERE
+                raise ApplicationError(
+                    "not in this process", type=NOT_HERE, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+                )
             outcome = await step(request)
+            came_to = "done"
         except (asyncio.CancelledError, Unavailable):  # cancelled: its time is up
+            came_to = "unanswered"
             self._unanswered += 1
             if self._unanswered >= MOST_UNANSWERED:
                 self._unanswered, self._closed_until = 0, clock() + CLOSED_SECONDS
             raise
+        finally:
+            NEAR_STEPS.add(name, came_to)
         self._unanswered = 0
         return outcome
 
@@ -67,17 +74,19 @@ class NearPayments(PaymentSteps):
     @activity.defn
     async def authorize_payment(self, request: AuthorizePayment) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.authorize_payment if self._steps else None, request)
+        return await self._way.take(
+            "authorize_payment", self._steps.authorize_payment if self._steps else None, request
+        )
 
     @activity.defn
     async def capture_payment(self, request: CapturePayment) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.capture_payment if self._steps else None, request)
+        return await self._way.take("capture_payment", self._steps.capture_payment if self._steps else None, request)
 
     @activity.defn
     async def void_payment(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.void_payment if self._steps else None, request)
+        return await self._way.take("void_payment", self._steps.void_payment if self._steps else None, request)
 
 
 class NearInventory(InventorySteps):
@@ -90,14 +99,18 @@ class NearInventory(InventorySteps):
     @activity.defn
     async def reserve_inventory(self, request: ReserveInventory) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.reserve_inventory if self._steps else None, request)
+        return await self._way.take(
+            "reserve_inventory", self._steps.reserve_inventory if self._steps else None, request
+        )
 
     @activity.defn
     async def commit_inventory(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.commit_inventory if self._steps else None, request)
+        return await self._way.take("commit_inventory", self._steps.commit_inventory if self._steps else None, request)
 
     @activity.defn
     async def release_inventory(self, request: CloseDoor) -> StepOutcome:
         """One attempt."""
-        return await self._way.take(self._steps.release_inventory if self._steps else None, request)
+        return await self._way.take(
+            "release_inventory", self._steps.release_inventory if self._steps else None, request
+        )

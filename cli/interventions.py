@@ -38,7 +38,7 @@ def register(orders: typer.Typer) -> None:
 
 
 def nudge(order_id: OrderId, reason: Why, as_json: AsJson = False) -> None:
-    """Make the order's workflow look at its row again: a signal that is refused for certain. Changes nothing else."""
+    """Have the order's workflow look at its row again; it begins where none runs. Changes nothing else."""
     from operations import interventions
 
     recorded_as = _end(interventions.nudge(running_settings(), order_id, checked(reason), tell), order_id)

@@ -32,6 +32,60 @@ BEGIN;
 SELECT pg_notify('orderflow', '');
 
 
+-- orderflow/store/handovers.py
+-- The handovers, as dispatchers read them: what is due, what was told, what Temporal refuses.
+
+-- handovers.claim --
+-- Takes handovers that are due, the oldest first, and puts their next attempt off.
+WITH due AS (
+    SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
+    ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
+)
+UPDATE handovers h
+SET attempts = h.attempts + 1,
+    next_at = clock_timestamp() + make_interval(secs => least(30, 2 ^ least(h.attempts + 1, 8)))
+FROM due WHERE h.order_id = due.order_id
+RETURNING h.order_id, h.number, h.name, h.again, h.attempts;
+
+-- handovers.told --
+-- Deletes handovers that Temporal was told of, where nothing newer was written.
+WITH sent AS (
+    SELECT h.order_id FROM handovers h
+    JOIN unnest($order_ids::uuid[], $numbers::bigint[]) AS s (order_id, number) USING (order_id, number)
+    ORDER BY h.order_id FOR UPDATE OF h
+)
+DELETE FROM handovers h USING sent WHERE h.order_id = sent.order_id
+RETURNING h.order_id;
+
+-- handovers.refused --
+-- Sets a handover aside that Temporal does not take.
+UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '300 seconds'
+WHERE order_id = $order_id AND number = $number RETURNING order_id;
+
+-- handovers.look --
+-- Has Temporal look at an order again, whatever it was told before.
+INSERT INTO handovers (order_id, name, again, next_at)
+SELECT order_id, 'look', true, clock_timestamp() FROM orders WHERE order_id = $order_id
+ON CONFLICT (order_id) DO UPDATE
+    SET number = nextval('handover_numbers'), again = true, next_at = clock_timestamp(), attempts = 0, refused = NULL
+RETURNING order_id;
+
+-- handovers.depth --
+-- Counts the handovers, and says how old the oldest is that Temporal does not refuse.
+SELECT count(*) AS pending, count(refused) AS refused,
+       coalesce(clock_timestamp() - min(written_at) FILTER (WHERE refused IS NULL), interval '0') AS oldest_age
+FROM handovers;
+
+-- handovers.of --
+-- Reads the handover of one order.
+SELECT name, written_at, next_at, attempts, refused FROM handovers WHERE order_id = $order_id;
+
+-- handovers.waiting --
+-- Lists the handovers that Temporal has not been told of for long, the oldest first.
+SELECT order_id, name, written_at, next_at, attempts, refused FROM handovers
+WHERE written_at <= clock_timestamp() - $older::interval ORDER BY written_at LIMIT $limit;
+
+
 -- orderflow/store/order_views.py
 -- Orders as the API shows them. Reads only.
 
@@ -76,7 +130,7 @@ ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit;
 
 
 -- orderflow/store/orders.py
--- Orders: placing, moving, and the two statements of a ship.
+-- Orders: what clients ask for, what the workflow does, the two statements of a ship, and the sweep of old drafts.
 
 -- orders.place --
 -- Makes the row of the order, DRAFT, with ORDER_CREATED, where there is none.
@@ -91,6 +145,8 @@ WITH moved AS (
     INSERT INTO order_lines (order_id, line, sku, quantity, unit_price)
     SELECT moved.order_id, l.line, l.value->>'sku', (l.value->>'quantity')::int, (l.value->>'unit_price')::bigint
     FROM moved, jsonb_array_elements(moved.data->'lines') WITH ORDINALITY AS l (value, line)
+), token AS (
+    INSERT INTO payment_tokens (order_id, sealed) SELECT order_id, $sealed_token::text FROM moved
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -114,11 +170,18 @@ WITH locked AS (
 ), moved AS (
     UPDATE orders t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp()
     FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+    RETURNING t.order_id, t.version, t.status, t.created_at, t.customer_id, t.reference, t.currency, t.total, t.reason, t.updated_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
+), handover AS (
+    INSERT INTO handovers AS h (order_id, name)
+    SELECT order_id, $name FROM moved WHERE true
+    ON CONFLICT (order_id) DO UPDATE
+        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
+            refused = NULL
+    RETURNING number
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -127,7 +190,11 @@ WITH locked AS (
     INSERT INTO commands (order_id, command_id, name, request_hash, version)
     SELECT order_id, $command_id, $name, $request_hash, version FROM event
 )
-SELECT version, status, created_at, measures FROM moved;
+SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
+       (SELECT number FROM handover) AS handover,
+       (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+        FROM order_lines l WHERE l.order_id = moved.order_id) AS lines
+FROM moved;
 
 -- orders.fulfil --
 -- Moves the order from APPROVED to FULFILLING, with ORDER_STATE_CHANGED.
@@ -147,6 +214,8 @@ WITH locked AS (
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
+), token AS (
+    DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -170,11 +239,18 @@ WITH locked AS (
 ), moved AS (
     UPDATE orders t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp()
     FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+    RETURNING t.order_id, t.version, t.status, t.created_at, t.customer_id, t.reference, t.currency, t.total, t.reason, t.updated_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
+), handover AS (
+    INSERT INTO handovers AS h (order_id, name)
+    SELECT order_id, $name FROM moved WHERE true
+    ON CONFLICT (order_id) DO UPDATE
+        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
+            refused = NULL
+    RETURNING number
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -183,7 +259,11 @@ WITH locked AS (
     INSERT INTO commands (order_id, command_id, name, request_hash, version)
     SELECT order_id, $command_id, $name, $request_hash, version FROM event
 )
-SELECT version, status, created_at, measures FROM moved;
+SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
+       (SELECT number FROM handover) AS handover,
+       (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+        FROM order_lines l WHERE l.order_id = moved.order_id) AS lines
+FROM moved;
 
 -- orders.cancel --
 -- Moves the order from DRAFT or APPROVED or FULFILLING to CANCELLED, with ORDER_STATE_CHANGED.
@@ -199,11 +279,20 @@ WITH locked AS (
     UPDATE orders t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(),
         reason = $reason
     FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
+    RETURNING t.order_id, t.version, t.status, t.created_at, t.customer_id, t.reference, t.currency, t.total, t.reason, t.updated_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
+), handover AS (
+    INSERT INTO handovers AS h (order_id, name)
+    SELECT order_id, $name FROM moved WHERE measures->>'from' <> 'DRAFT'
+    ON CONFLICT (order_id) DO UPDATE
+        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
+            refused = NULL
+    RETURNING number
+), token AS (
+    DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -212,36 +301,11 @@ WITH locked AS (
     INSERT INTO commands (order_id, command_id, name, request_hash, version)
     SELECT order_id, $command_id, $name, $request_hash, version FROM event
 )
-SELECT version, status, created_at, measures FROM moved;
-
--- orders.expire --
--- Moves the order from DRAFT to CANCELLED, with ORDER_STATE_CHANGED.
-WITH locked AS (
-    SELECT status, version, updated_at FROM orders
-    WHERE order_id = $order_id
-      AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
-      AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
-      AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
-    FOR UPDATE
-), moved AS (
-    UPDATE orders t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp(),
-        reason = $reason
-    FROM locked WHERE t.order_id = $order_id
-    RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
-              jsonb_build_object('from', locked.status,
-                                 'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
-              $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
-                                   ELSE '{}'::jsonb END AS data
-), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
-    RETURNING order_id, version
-), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
-)
-SELECT version, status, created_at, measures FROM moved;
+SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
+       (SELECT number FROM handover) AS handover,
+       (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+        FROM order_lines l WHERE l.order_id = moved.order_id) AS lines
+FROM moved;
 
 -- orders.fail --
 -- Moves the order from APPROVED to CANCELLED, with ORDER_STATE_CHANGED.
@@ -262,6 +326,8 @@ WITH locked AS (
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
+), token AS (
+    DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -284,7 +350,7 @@ LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
 LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version;
 
 -- orders.accept_ship --
--- First half of a ship: leaves the command pending, if the order may be shipped.
+-- First half of a ship: leaves the command pending, if the order may be shipped, and the handover.
 WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
@@ -294,10 +360,19 @@ WITH locked AS (
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
 ), accepted AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash)
-    SELECT $order_id::uuid, $command_id, $name, $request_hash FROM locked
+    INSERT INTO commands (order_id, command_id, name, request_hash, data, correlation_id, traceparent)
+    SELECT $order_id::uuid, $command_id, $name, $request_hash, $data::jsonb, $correlation_id, $traceparent FROM locked
+    RETURNING order_id
+), handover AS (
+    INSERT INTO handovers AS h (order_id, name)
+    SELECT order_id, $name FROM accepted WHERE true
+    ON CONFLICT (order_id) DO UPDATE
+        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
+            refused = NULL
+    RETURNING number
 )
-SELECT version, status, NULL::timestamptz AS created_at FROM locked;
+SELECT version, status, NULL::timestamptz AS created_at, (SELECT number FROM handover) AS handover
+FROM locked;
 
 -- orders.record_ship --
 -- Second half of a ship: moves the order to SHIPPED and settles the pending command.
@@ -310,12 +385,12 @@ WITH locked AS (
     FOR UPDATE
 ), moved AS (
     UPDATE orders t SET status = $to_status, version = t.version + 1, updated_at = clock_timestamp()
-    FROM locked WHERE t.order_id = $order_id
+    FROM locked, commands c
+    WHERE t.order_id = $order_id AND c.order_id = $order_id AND c.command_id = $command_id
     RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
-              $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
-                                   ELSE '{}'::jsonb END AS data
+              $data::jsonb || coalesce(c.data, '{}'::jsonb) || jsonb_build_object('from', locked.status) AS data
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -325,6 +400,45 @@ WITH locked AS (
     FROM event WHERE c.order_id = event.order_id AND c.command_id = $command_id
 )
 SELECT version, status, created_at, measures FROM moved;
+
+-- orders.look --
+-- Reads what the workflow follows: the row, its pending ship, and, while it is APPROVED, what its steps need.
+SELECT o.status, o.version, o.total, o.currency, e.correlation_id, e.traceparent, t.sealed AS sealed_token,
+       CASE WHEN o.status = 'APPROVED' THEN (
+           SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
+           FROM order_lines l WHERE l.order_id = o.order_id
+       ) END AS lines,
+       p.command_id AS ship_id, p.correlation_id AS ship_correlation_id, p.traceparent AS ship_traceparent
+FROM orders o
+JOIN events e ON e.order_id = o.order_id AND e.version = o.version
+LEFT JOIN payment_tokens t ON t.order_id = o.order_id
+LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
+WHERE o.order_id = $order_id;
+
+-- orders.expire --
+-- Cancels the oldest drafts that are past their time, those left out that somebody else has locked.
+WITH due AS (
+    SELECT order_id, status, updated_at FROM orders
+    WHERE status IN ('DRAFT') AND created_at < clock_timestamp() - $ttl::interval
+    ORDER BY created_at LIMIT $limit FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE orders o
+    SET status = $to_status, version = o.version + 1, updated_at = clock_timestamp(), reason = $reason
+    FROM due WHERE o.order_id = due.order_id
+    RETURNING o.order_id, o.version, o.status, due.status AS came_from
+), event AS (
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id)
+    SELECT order_id, version, $type, status, $data::jsonb || jsonb_build_object('from', came_from),
+           $command_id, ''
+    FROM moved
+    RETURNING order_id, version
+), command AS (
+    INSERT INTO commands (order_id, command_id, name, version)
+    SELECT order_id, $command_id, $name, version FROM event
+), token AS (
+    DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
+)
+SELECT status, jsonb_build_object('from', came_from) AS measures FROM moved;
 
 
 -- orderflow/store/outbox.py
@@ -407,18 +521,6 @@ SELECT p.order_id, p.version, p.error, p.parked_at,
 FROM parked_orders p ORDER BY p.parked_at;
 
 
--- orderflow/store/outcomes.py
--- What came of commands, looked up for many who wait, in one query.
-
--- outcomes.ended --
--- Reads what came of many commands, of those that are done or refused.
-SELECT c.order_id, c.command_id, c.name, c.request_hash, c.version, c.refusal, e.status
-FROM unnest($order_ids::uuid[], $command_ids::text[]) AS wanted (order_id, command_id)
-JOIN commands c USING (order_id, command_id)
-LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version
-WHERE c.version IS NOT NULL OR c.refusal IS NOT NULL;
-
-
 -- orderflow/store/payments.py
 -- Payments: what the gateway said, one row an order.
 
@@ -478,7 +580,7 @@ WITH locked AS (
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
-                                   ELSE '{}'::jsonb END AS data
+                                   ELSE '{}'::jsonb END || jsonb_build_object('amount', t.amount, 'currency', t.currency) AS data
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -580,10 +682,6 @@ LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version;
 -- Reads why a payment was declined.
 SELECT reason FROM payments WHERE order_id = $order_id;
 
--- payments.amount --
--- Reads how much a payment is about.
-SELECT amount, currency FROM payments WHERE order_id = $order_id;
-
 
 -- orderflow/store/reconciliation.py
 -- What reconciliation reads: each service's database by itself, one statement one snapshot. Never joined across.
@@ -649,20 +747,6 @@ WHERE e.recorded_at < clock_timestamp() - $older::interval
 -- reconciliation.parked --
 -- Reads the parked orders, the oldest first.
 SELECT order_id, version, error, parked_at FROM parked_orders ORDER BY parked_at;
-
--- reconciliation.placed --
--- Reads all that the database knows of an order, for a workflow that takes it over.
-SELECT o.order_id, o.status, o.version, o.created_at, o.customer_id, o.reference, o.currency,
-       (SELECT jsonb_agg(jsonb_build_object('sku', l.sku, 'quantity', l.quantity, 'unit_price', l.unit_price)
-                         ORDER BY l.line) FROM order_lines l WHERE l.order_id = o.order_id) AS lines,
-       coalesce((SELECT c.request_hash FROM commands c
-                 WHERE c.order_id = o.order_id AND c.command_id = 'w:place'), '') AS request_hash,
-       coalesce((SELECT max(substr(c.command_id, 3)::int) FROM commands c
-                 WHERE c.order_id = o.order_id AND c.command_id ~ '^s:[0-9]{1,9}$'), 0) AS raw_signals,
-       p.command_id AS ship_id, p.request_hash AS ship_hash
-FROM orders o
-LEFT JOIN commands p ON p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL
-WHERE o.order_id = $order_id;
 
 
 -- orderflow/store/reservations.py
@@ -1122,3 +1206,19 @@ WITH back AS (
     RETURNING order_id
 )
 SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS entries;
+
+
+-- orderflow/store/waits.py
+-- What requests wait for, looked up for all of them in one query.
+
+-- waits.ended --
+-- Which of the awaited orders have a newer version, and which of the awaited commands are done or refused.
+SELECT w.number
+FROM unnest($order_ids::uuid[], $command_ids::text[], $versions::int[])
+    WITH ORDINALITY AS w (order_id, command_id, version, number)
+WHERE EXISTS (SELECT FROM orders o WHERE o.order_id = w.order_id AND o.version > w.version)
+   OR EXISTS (
+       SELECT FROM commands c
+       WHERE c.order_id = w.order_id AND c.command_id = w.command_id
+         AND (c.version IS NOT NULL OR c.refusal IS NOT NULL)
+   );

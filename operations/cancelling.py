@@ -35,8 +35,8 @@ async def cancel(
 
 
 async def _belongs(database: Database, order_id: UUID, order: Mapping[str, Any]) -> None:
-    """Raises NotPossible where the API is another stack's than the database. (An order that is PLACING has no row.)"""
-    if order["version"] and order_id not in await reads.these_orders(database, [order_id]):
+    """Raises NotPossible where the API is another stack's than the database."""
+    if order_id not in await reads.these_orders(database, [order_id]):
         raise NotPossible(
             "the API has it, the orders database of the settings has not: two stacks, so nothing was sent"
         )

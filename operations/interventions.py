@@ -12,6 +12,7 @@ from uuid import UUID
 from operations.audit import NotPossible, Tell, recorded
 from operations.explain.runs import asking
 from orderflow.databases import open_database
+from orderflow.domain.orders import OrderStatus
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.handovers import Handovers
@@ -48,8 +49,11 @@ async def nudge(settings: Settings, order_id: UUID, reason: str, tell: Tell) -> 
     Temporal itself may be away: it is told when it is back.
     """
     async with open_database(settings, "orders", pool_size=1) as database:
-        if order_id not in await reads.these_orders(database, [order_id]):
+        order = (await reads.these_orders(database, [order_id])).get(order_id)
+        if order is None:
             raise NotPossible("it has no row: there is nothing to look at", missing=True)
+        if order.status == OrderStatus.DRAFT:
+            raise NotPossible("it is a DRAFT, which has no workflow: its workflow begins with the approve")
         async with recorded(database, order_id, "nudge", reason, tell) as record:
             await Handovers(database).look(order_id)
     return record.id
@@ -68,7 +72,7 @@ async def reset(
     async with open_database(settings, "orders", pool_size=1) as database:
         if run.state == "missing" or run.run_id is None:
             known = order_id in await reads.these_orders(database, [order_id])
-            remedy = "`orderflow reconcile --repair` starts one for its row" if known else "nor has it a row"
+            remedy = "`orderflow order nudge` has one begin, if its row needs one" if known else "nor has it a row"
             raise NotPossible(f"Temporal remembers no workflow of it: {remedy}", missing=not known)
         if run.ended == "COMPLETED":
             raise NotPossible("its workflow came to its end")

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -49,6 +50,11 @@ class TokenSealer:
             raise KeyFileError(f"{path} holds a public key of another kind than X25519")
         return cls(key)
 
+    @property
+    def key_id(self) -> str:
+        """What names the key in all that it sealed."""
+        return self._id
+
     def seal(self, order_id: UUID, token: str) -> str:
         """``token`` for ``order_id``, 48 bytes longer and as base64url."""
         box = _SUITE.encrypt(token.encode(), self._key, info=_info(order_id))
@@ -83,6 +89,11 @@ class TokenOpener:
             raise KeyFileError(f"{path} holds no private key (PEM, X25519)")
         return cls(*keys)
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """What names the keys, in the order of the file: the newest is the last."""
+        return tuple(self._keys)
+
     def open(self, order_id: UUID, sealed: str) -> str:
         """The token. Raises CannotOpen."""
         key_id, _, box = sealed.partition(".")
@@ -99,23 +110,28 @@ def make_keys(private: Path, public: Path) -> bool:
     """A pair of key files, unless the private one is there. Raises KeyFileError. True: they were made."""
     try:
         private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            # Never through somebody else's link, and never over a file.
-            file = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        except FileExistsError:
-            if not public.exists():
-                _write_public(public, _newest(private))
-            return False
-        key = X25519PrivateKey.generate()
-        with os.fdopen(file, "wb") as out:
-            out.write(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
-        _write_public(public, key.public_key())
+        made = _write_private(private, X25519PrivateKey.generate())
+        if made or not public.exists():
+            _write_public(public, _newest(private))
     except OSError as error:
         raise KeyFileError(f"{error.filename or private}: {error.strerror}") from error
+    return made
+
+
+def _write_private(path: Path, key: X25519PrivateKey) -> bool:
+    """Whole or not at all, never over a file, and never through somebody else's link. False: there is one."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    if path.exists():
+        return False
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # for its owner alone
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(pem)
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
     return True
 
 

@@ -185,7 +185,8 @@ class Settings(BaseSettings):
     )
     reconcile_stuck_seconds: PositiveFloat = Field(
         900.0,
-        description="An order that waits longer for a service of ours (placing, APPROVED, a capture) is reported.",
+        description="An order that waits longer for a service of ours (APPROVED, a capture), or for Temporal to be "
+        "told of it, is reported.",
     )
     reconcile_waiting_hours: PositiveFloat = Field(
         72.0, description="An order that waits longer to be shipped, or to be completed, is reported."

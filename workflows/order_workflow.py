@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
@@ -35,6 +35,7 @@ from workflows.steps import (
 )
 
 _T = TypeVar("_T")
+BEFORE_ITS_TIME = "the order is not approved: its approve starts a run of its own"
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
@@ -74,8 +75,11 @@ class OrderWorkflow:
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
         while not (self._is_idle() and self._is_over()):
-            if self._is_idle() and not self._cancel_is_due and workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new()
+            if self._is_idle() and not self._cancel_is_due:
+                if self._is_before_its_time():
+                    raise ApplicationError(BEFORE_ITS_TIME, type="BeforeItsTime", non_retryable=True)
+                if workflow.info().is_continue_as_new_suggested():
+                    workflow.continue_as_new()
             await self._until(lambda: not self._is_quiet())
             if self._finished:
                 await self._take_step_outcomes()
@@ -150,7 +154,7 @@ class OrderWorkflow:
         """The capture is known: from here a captured order only goes forward."""
         problem = None
         if capture.state == "ok":
-            self._commit_stock()
+            self._commit_stock(ship.trace)
         else:
             why = (capture.detail or capture.reason or "no reason given").rstrip(".")
             detail = f"The payment gateway refused the capture: {why}."
@@ -190,7 +194,7 @@ class OrderWorkflow:
         if workflow.info().typed_search_attributes.get(_STATUS_KEY) != status:
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
-            self._commit_stock()
+            self._commit_stock(self._trace)
         elif status == OrderStatus.CANCELLED:
             self._shut_both_doors()
         self._tell()
@@ -210,10 +214,10 @@ class OrderWorkflow:
         self._ship = ship
         self._start("capture", calls.capture(self._order_id, ship.command_id, ship.trace))
 
-    def _commit_stock(self) -> None:
+    def _commit_stock(self, trace: Trace) -> None:
         if not self._commits:
             self._commits = True
-            self._start("commit", calls.commit(self._order_id, self._trace))
+            self._start("commit", calls.commit(self._order_id, trace))
 
     def _shut_both_doors(self) -> None:
         if not self._shuts:
@@ -266,8 +270,12 @@ class OrderWorkflow:
         return task.result()
 
     def _is_over(self) -> bool:
-        """Nothing can happen to the row any more; or there is none (a stranger's start, or a lost database)."""
-        return LIFECYCLE.is_final(self._status) if self._status is not None else self._looked > 0
+        """Nothing can happen to the row any more."""
+        return self._status is not None and LIFECYCLE.is_final(self._status)
+
+    def _is_before_its_time(self) -> bool:
+        """A stranger's start: the order is not approved, or not there. Failed, so that the approve starts another."""
+        return self._looked > 0 and self._status in (None, OrderStatus.DRAFT)
 
     def _is_idle(self) -> bool:
         return not self._running and not self._finished and self._looked == self._looks

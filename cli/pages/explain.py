@@ -15,6 +15,7 @@ from operations.explain.facts import Facts, StoryLine, status_of
 from operations.explain.stuck import Stuck
 from operations.words import duration
 from orderflow.domain.orders import LIFECYCLE
+from orderflow.store.handovers import PendingHandover
 
 _COLOURS: Final = {"wrong": "bold red", "waits": "yellow", "moving": "cyan", "customer": "green", "done": "green"}
 
@@ -72,6 +73,8 @@ def story_document(facts: Facts, lines: Sequence[StoryLine], verdicts: Sequence[
         "looked_at": _iso(facts.now),
         "status": status_of(facts),
         "version": order.version if order else 0,
+        "handover": _handover(facts.handover),
+        "expires_at": None if facts.expires_at is None else _iso(facts.expires_at),
         "workflow": None if run is None else {"state": run.state, "run_id": run.run_id, "ended": run.ended},
         "verdict": verdict_document(verdicts[0], facts.now),
         "also": [verdict_document(verdict, facts.now) for verdict in verdicts[1:]],
@@ -80,12 +83,23 @@ def story_document(facts: Facts, lines: Sequence[StoryLine], verdicts: Sequence[
     }
 
 
+def _handover(handover: PendingHandover | None) -> dict[str, Any] | None:
+    if handover is None:
+        return None
+    return {
+        "name": handover.name,
+        "written_at": _iso(handover.written_at),
+        "attempts": handover.attempts,
+        "refused": handover.refused,
+    }
+
+
 def is_over(facts: Facts) -> bool:
     """Whether nothing more can happen to the order itself."""
     order, run = facts.order, facts.run
-    if run is None or run.state == "running" or "orders" in facts.unread:
+    if run is None or run.state == "running" or facts.handover is not None:
         return False
-    return order is None or LIFECYCLE.is_final(order.status)
+    return order is not None and LIFECYCLE.is_final(order.status)
 
 
 def stuck_page(found: Stuck) -> RenderableType:

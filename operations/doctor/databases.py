@@ -1,7 +1,8 @@
-"""The three databases: server, migrations, clock, and what stands in the outbox."""
+"""The three databases: server, migrations, clock, what stands in the outbox, and what Temporal was not told."""
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,15 @@ from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
+from orderflow.store.handovers import HandoverDepth, Handovers
 from orderflow.store.outbox_status import Status, status
 from orderflow.store.statements import Statement
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18
 COMMAND_SECONDS: Final = 5.0
+#: A dispatcher's longest pause is half of it.
+LATE: Final = timedelta(seconds=60)
 
 _SERVER = Statement(
     "databases.server",
@@ -31,7 +35,7 @@ _APPLIED = Statement(
 
 
 def checks(settings: Settings) -> list[Check]:
-    """One for each service's database: server, clock, migrations, outbox."""
+    """One for each service's database: server, clock, migrations, outbox; handovers in that of orders."""
     return [
         Check(
             f"{service} database",
@@ -58,9 +62,12 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
             await _migrations(settings.migrations_dir, service, database),
         ]
         try:
-            return [*lines, *_outbox(settings, service, await status(database))]
+            lines += _outbox(settings, service, await status(database))
+            if service == "orders":
+                lines.append(_handovers(await Handovers(database).depth()))
         except asyncpg.PostgresError as error:
-            return [*lines, Checked(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`")]
+            lines.append(Checked(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`"))
+        return lines
 
 
 def _server(service: str, major: int, minor: int) -> Checked:
@@ -89,6 +96,18 @@ async def _migrations(folder: Path, service: Service, database: Database) -> Che
         fix = "this program is older than the database: use the release that made them"
         return Checked(about, False, f"applied, and not known here: {', '.join(unknown)}", fix)
     return Checked(about, True, f"all {len(wanted)} applied")
+
+
+def _handovers(found: HandoverDepth) -> Checked:
+    about = "handovers"
+    if not found.pending:
+        return Checked(about, True, "Temporal has been told of every order")
+    said = f"Temporal has not been told of {found.pending} orders, of the oldest for {duration(found.oldest_age)}"
+    if found.refused:
+        fix = "see what it says: `orderflow stuck`; the others wait for nothing of these"
+        return Checked(about, False, f"{said}; it refuses {found.refused} of them", fix)
+    fix = "start an orders worker, which tells it: `orderflow worker orders`, or see its log and the line of Temporal"
+    return Checked(about, found.oldest_age <= LATE, said, fix)
 
 
 def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from operations.doctor import databases, http, stream, temporal
+from operations.doctor import databases, http, keys, stream, temporal
 from operations.doctor.checks import Checked, run_all
 from orderflow.settings import Settings
 
@@ -11,7 +11,7 @@ from orderflow.settings import Settings
 async def examine(settings: Settings) -> list[Checked]:
     """This machine's versions, then every dependency. Raises nothing for one that is away: its line says so."""
     here = Checked("this machine", True, f"Python {platform.python_version()}, {_versions()}")
-    parts = (databases, temporal, stream, http)
+    parts = (databases, keys, temporal, stream, http)
     return [here, *await run_all([check for part in parts for check in part.checks(settings)])]
 
 

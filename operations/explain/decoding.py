@@ -12,6 +12,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from orderflow.temporal.failures import UNAVAILABLE
+from workflows.steps import NOT_HERE
 
 #: What Temporal puts around a failure whose stack traces are too long for it.
 _CUT: Final = "Failure exceeds size limit."
@@ -33,6 +34,11 @@ def words(failure: Failure) -> str:
 def is_unavailable(failure: Failure) -> bool:
     """Whether it says that something gave no answer, rather than that the code is wrong."""
     return any(one.application_failure_info.type.lower() == UNAVAILABLE for one in _chain(failure))
+
+
+def is_not_here(failure: Failure) -> bool:
+    """Whether a near attempt was not made, as the worker does not have the service, or has closed the way to it."""
+    return any(one.application_failure_info.type == NOT_HERE for one in _chain(failure))
 
 
 def who_is_away(failure: Failure) -> str | None:
@@ -95,16 +101,20 @@ def outcome(result: Any) -> str:
 
 
 def transitioned(result: Any) -> str:
-    """What a transition's result (``Outcome`` or ``Placed`` as JSON) says, in a few words; "done" for another."""
+    """What a transition's result (``Outcome`` as JSON) says, in a few words; "done" for another."""
     if not isinstance(result, dict):
         return "done"
-    outcome = result.get("outcome", result)
-    if not isinstance(outcome, dict):
-        return "done"
-    refusal = outcome.get("refusal")
+    refusal = result.get("refusal")
     if isinstance(refusal, dict):
         return f"refused ({refusal.get('slug')})"
-    if outcome.get("state") == "pending":
-        return "accepted, its capture is to come"
-    replayed = ", which had happened before" if outcome.get("replayed") else ""
-    return f"{outcome.get('status') or outcome.get('state')} (version {outcome.get('version')}){replayed}"
+    replayed = ", which had happened before" if result.get("replayed") else ""
+    return f"{result.get('status') or result.get('state')} (version {result.get('version')}){replayed}"
+
+
+def looked(result: Any) -> str:
+    """What a look found (``OrderRow`` as JSON), in a few words; nothing of its payment token."""
+    if not isinstance(result, dict) or result.get("status") is None:
+        return "there is no row"
+    ship = result.get("ship")
+    pending = f", {ship.get('command_id')} is a ship that waits for its capture" if isinstance(ship, dict) else ""
+    return f"{result['status']} (version {result.get('version')}){pending}"

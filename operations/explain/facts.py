@@ -10,6 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from operations.explain.causes import GRACE, Source
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
 
@@ -28,10 +29,20 @@ class StoryLine:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingStep:
-    """A step of another service that is under way: an activity that Temporal has not seen the end of.
+class Pause:
+    """Somebody paused a step, or the workflow, in Temporal. ``by`` and ``reason``: empty where nobody said."""
 
-    ``started``: a worker has it now. ``due_at``: when it was, or will be, there for a worker to take.
+    at: datetime
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingStep:
+    """A step on its service's task queue: an activity that Temporal has not seen the end of.
+
+    ``started``: a worker has it now. ``due_at``: when it was, or will be, there for a worker to take. ``near``: why its
+    attempt in the orders worker gave no answer; None: there was none.
     """
 
     name: str
@@ -47,11 +58,14 @@ class PendingStep:
     unavailable: bool = False
     #: Who does not answer, as our Unavailable calls it; None where the failure does not say.
     away: str | None = None
+    near: str | None = None
+    paused: Pause | None = None
+    activity_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition of the order's own row that failed and will be repeated (a local activity that backs off).
+    """A look at the order's own row, or a transition of it, that failed and will be repeated.
 
     ``unavailable`` and ``away``: as of a step.
     """
@@ -80,19 +94,12 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Untaken:
-    """A signal that no workflow task has taken yet."""
-
-    name: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """The order's workflow. ``since``: when it was started or closed; ``ended``: how it closed.
 
-    ``status`` is what the workflow had adopted last (its search attribute). ``bug``: a step that ended in an error
-    that is not repeated, and waits to be started again.
+    ``status`` is what the workflow had adopted last (its search attribute). ``steps``: those that Temporal shows as
+    pending; a step in the orders worker shows as a task that a worker has. ``bug``: a step that ended in an error that
+    is not repeated, and waits to be started again. ``cancelled_at``: when an operator cancelled the workflow itself.
     """
 
     state: Literal["running", "closed", "missing"]
@@ -103,9 +110,14 @@ class Run:
     steps: tuple[PendingStep, ...] = ()
     task: Task | None = None
     transition: Transition | None = None
-    untaken: tuple[Untaken, ...] = ()
     bug: str | None = None
-    expires_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    paused: Pause | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether anything is under way in it."""
+        return bool(self.steps or self.task or self.transition or self.bug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +176,8 @@ class Money:
 class Facts:
     """One order at ``now``. ``kafka_error``: asked only when events wait; empty: the brokers answer.
 
-    ``refused_ship``: why its last ship was refused, while it could be shipped again.
+    ``refused_ship``: why its last ship was refused, while it could be shipped again. ``handover``: Temporal must look
+    at it and has not been told. ``expires_at``: of a DRAFT, when the sweep may cancel it.
     """
 
     order_id: UUID
@@ -174,6 +187,8 @@ class Facts:
     order: OrderFact | None = None
     reason: str | None = None
     refused_ship: str | None = None
+    handover: PendingHandover | None = None
+    expires_at: datetime | None = None
     payment: PaymentFact | None = None
     reservation: ReservationFact | None = None
     money: Money | None = None
@@ -189,9 +204,7 @@ def late(facts: Facts, moment: datetime) -> bool:
 
 
 def status_of(facts: Facts) -> str | None:
-    """Its row's status; PLACING without a row; what the workflow had adopted last, where the row cannot be read."""
+    """Its row's status; what the workflow had adopted last, where the row cannot be read; None: there is no row."""
     if facts.order is not None:
         return facts.order.status
-    if facts.run is None or facts.run.state == "missing":
-        return None
-    return facts.run.status if "orders" in facts.unread else "PLACING"
+    return facts.run.status if facts.run is not None and "orders" in facts.unread else None

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -22,12 +22,14 @@ from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
 from orderflow.databases import open_databases
 from orderflow.domain.errors import Unavailable
+from orderflow.domain.orders import OrderStatus
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.lookup import GatewayPayment, look_up
 from orderflow.settings import Service, Settings
 from orderflow.store import reconciliation, tracking
 from orderflow.store import trail as trails
 from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers, PendingHandover
 from orderflow.store.order_views import OrderViews
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 from orderflow.stream.clients import connection_options
@@ -57,6 +59,7 @@ class _Service:
     trail: trails.Trail
     row: Any = None
     reason: str | None = None
+    handover: PendingHandover | None = None
     tracked: tracking.TrackedOrder | None = None
     set_aside: trails.SetAside | None = None
 
@@ -100,6 +103,8 @@ class Sources:
             order=orders.row if orders else None,
             reason=orders.reason if orders else None,
             refused_ship=_refused_ship(orders.trail) if orders else None,
+            handover=orders.handover if orders else None,
+            expires_at=self._expires_at(orders.row) if orders else None,
             payment=payments.row if payments else None,
             reservation=inventory.row if inventory else None,
             money=_money(paid),
@@ -110,7 +115,7 @@ class Sources:
         if any(outbox.waiting for outbox in outboxes):
             facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self.kafka_error))
         times = say.tracked_times(orders.tracked if orders else None)
-        lines = [*(run.lines if run else ()), *say.under_way(facts)]
+        lines = [*(run.lines if run else ()), *say.under_way(facts), *say.of_handover(facts)]
         for service, said in found.items():
             if said is not None:
                 lines += [*say.of_trail(service, said.trail), *say.of_stream(service, said.trail, times)]
@@ -155,9 +160,15 @@ class Sources:
             await trails.trail(database, order_id),
             rows.get(order_id),
             view.reason if view else None,
+            await Handovers(database).of(order_id),
             await tracking.read(database, order_id, timeline=True),
             await trails.set_aside(database, self.settings.tracking_group, order_id),
         )
+
+    def _expires_at(self, order: OrderFact | None) -> datetime | None:
+        if order is None or order.status != OrderStatus.DRAFT:
+            return None
+        return order.created_at + timedelta(seconds=self.settings.draft_ttl_seconds)
 
     async def _payments(self, order_id: UUID) -> _Service:
         database = self.databases["payments"]

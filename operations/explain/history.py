@@ -1,19 +1,24 @@
 """A workflow's history in words, and what is under way in it. Pure: it reads Temporal's messages and asks nobody.
 
-Inputs of steps are never shown: the payment token is in one of them.
+Looks, transitions and steps that ran near, in the orders worker, are local activities: a marker each, written when
+the workflow task was done; the marker says when each of them was. Of what a step was given, and of what a look found
+beside the status, nothing is shown: the sealed payment token is among it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from operations.explain.decoding import (
     first,
+    is_not_here,
     is_unavailable,
+    looked,
     moment,
     outcome,
     span,
@@ -22,11 +27,15 @@ from operations.explain.decoding import (
     who_is_away,
     words,
 )
-from operations.explain.facts import StoryLine, Transition, Untaken
-from operations.words import duration
+from operations.explain.facts import StoryLine, Transition
+from operations.words import duration, times
 from orderflow.temporal.names import AGAIN_TIMER, SHIP_REFUSED
+from workflows.steps import OrderSteps
 
 _LOCAL: Final = "core_local_activity"
+_LOOK: Final = OrderSteps.look.__name__
+#: Local activities that read or move the order's own row; all others are steps of other services, taken near.
+_OWN: Final = frozenset({_LOOK, OrderSteps.move_order.__name__, OrderSteps.end_ship.__name__})
 #: What a transition's summary says, to the command that it carries out.
 _COMMANDS: Final = {SHIP_REFUSED: "ship"}
 
@@ -37,14 +46,15 @@ class Told:
 
     lines: list[StoryLine] = field(default_factory=list)
     transition: Transition | None = None
-    untaken: tuple[Untaken, ...] = ()
     bug: str | None = None
-    expires_at: datetime | None = None
+    cancelled_at: datetime | None = None
     failed_task: tuple[str, bool] | None = None
     failed_task_at: datetime | None = None
     continued_from: str | None = None
     #: When each step that has not ended was handed over, by activity id.
     handed_over: dict[str, datetime] = field(default_factory=dict)
+    #: Why the last near attempt of a step gave no answer, by the step's name.
+    near: dict[str, str] = field(default_factory=dict)
 
 
 def tell(events: Sequence[HistoryEvent]) -> Told:
@@ -58,11 +68,11 @@ def tell(events: Sequence[HistoryEvent]) -> Told:
 class _Teller:
     def __init__(self) -> None:
         self._told = Told()
-        #: Scheduled steps by event id, timers by id, signals since the last task that a worker finished.
+        #: Scheduled steps by event id, timers by id.
         self._steps: dict[int, tuple[str, datetime]] = {}
         self._timers: dict[str, tuple[str, datetime]] = {}
-        self._signals: list[tuple[int, Untaken]] = []
-        self._started_task = 0
+        #: The signal that the last line tells of, and how many of it.
+        self._signalled: tuple[str, int] = ("", 0)
         self._failures: dict[str, str] = {}
 
     def take(self, event: HistoryEvent) -> None:
@@ -75,13 +85,13 @@ class _Teller:
     def done(self) -> Told:
         """What all of them said together."""
         told = self._told
-        told.untaken = tuple(signal for _, signal in self._signals)
         for about, _ in self._timers.values():
             if about == AGAIN_TIMER:
                 told.bug = "; ".join(self._failures.values()) or about
         return told
 
     def _say(self, at: datetime, what: str, trouble: bool = False) -> None:
+        self._signalled = ("", 0)
         self._told.lines.append(StoryLine(at, "temporal", what, trouble))
 
     # --- The run ---
@@ -95,7 +105,7 @@ class _Teller:
     def _workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
         ended = first(event.workflow_execution_completed_event_attributes.result.payloads)
         status = ended.get("status") if isinstance(ended, dict) else None
-        self._say(at, f"workflow ended: {status or 'its placing was refused'}")
+        self._say(at, f"workflow ended: {status or 'there is no row'}")
         self._untroubled()
 
     def _workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
@@ -117,24 +127,21 @@ class _Teller:
 
     def _workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
         why = event.workflow_execution_cancel_requested_event_attributes.cause
+        self._told.cancelled_at = at
         self._say(at, f"somebody cancelled the workflow itself{f': {why}' if why else ''}")
-        self._signals.append((event.event_id, Untaken("cancel", at)))
 
     def _workflow_execution_signaled(self, event: HistoryEvent, at: datetime) -> None:
-        signal = event.workflow_execution_signaled_event_attributes
-        sent = first(signal.input.payloads)
-        command_id = sent.get("command_id") if isinstance(sent, dict) else None
-        self._say(at, f"signal {signal.signal_name}{f' ({command_id})' if command_id else ''}")
-        self._signals.append((event.event_id, Untaken(signal.signal_name, at)))
+        name = event.workflow_execution_signaled_event_attributes.signal_name
+        before, number = self._signalled
+        if name == before:  # a flood of them is one line
+            self._told.lines.pop()
+        number = number + 1 if name == before else 1
+        self._say(at, f"signal {name}{f', {times(number)}' if number > 1 else ''}")
+        self._signalled = (name, number)
 
     # --- Its tasks ---
 
-    def _workflow_task_started(self, event: HistoryEvent, at: datetime) -> None:
-        self._started_task = event.event_id
-
     def _workflow_task_completed(self, event: HistoryEvent, at: datetime) -> None:
-        taken = event.workflow_task_completed_event_attributes.started_event_id
-        self._signals = [(number, signal) for number, signal in self._signals if number > taken]
         self._told.failed_task = self._told.failed_task_at = None
 
     def _workflow_task_failed(self, event: HistoryEvent, at: datetime) -> None:
@@ -174,6 +181,7 @@ class _Teller:
         completed = event.activity_task_completed_event_attributes
         name, _ = self._steps[completed.scheduled_event_id]
         self._failures.pop(name, None)
+        self._told.near.pop(name, None)
         self._say(at, f"{name}: {outcome(first(completed.result.payloads))}")
 
     def _activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:
@@ -188,7 +196,7 @@ class _Teller:
         self._failures[name] = f"{name}: {words(failed.failure)}"
         self._say(at, f"{name} timed out: {words(failed.failure)}", True)
 
-    # --- Transitions of its own row ---
+    # --- Local activities: looks, transitions of its own row, and steps that ran near ---
 
     def _marker_recorded(self, event: HistoryEvent, at: datetime) -> None:
         marker = event.marker_recorded_event_attributes
@@ -196,27 +204,51 @@ class _Teller:
             return
         about = first(marker.details["data"].payloads) if "data" in marker.details else None
         about = about if isinstance(about, dict) else {}
+        kind = str(about.get("activity_type") or "")
+        at = min(at, _moment(about.get("complete_time")) or at)
+        result = first(marker.details["result"].payloads) if "result" in marker.details else None
+        failure = marker.failure if marker.HasField("failure") else None
+        if kind and kind not in _OWN:
+            self._near(kind, at, result, failure)
+        else:
+            self._transition(event, kind, at, about, result, failure)
+
+    def _near(self, name: str, at: datetime, result: Any, failure: Failure | None) -> None:
+        if failure is None:
+            self._told.near.pop(name, None)
+            self._say(at, f"{name} (near): {outcome(result)}")
+        elif is_not_here(failure):
+            self._told.near.pop(name, None)
+            self._say(at, f"{name} (near): not here")
+        else:
+            self._told.near[name] = words(failure)
+            self._say(at, f"{name} (near) gave no answer: {words(failure)}", True)
+
+    def _transition(
+        self, event: HistoryEvent, kind: str, at: datetime, about: Any, result: Any, failure: Failure | None
+    ) -> None:
         said = summary(event)
-        name = _COMMANDS.get(said, said) or str(about.get("activity_type") or "a transition")
+        name = _COMMANDS.get(said, said) or kind or "a transition"
         attempt = int(about.get("attempt") or 1)
         backoff = about.get("backoff")
         if isinstance(backoff, dict):
             pause = timedelta(seconds=backoff.get("seconds", 0), microseconds=backoff.get("nanos", 0) // 1000)
-            failure = marker.failure
-            original = about.get("original_schedule_time") or {}
-            since = datetime.fromtimestamp(original["seconds"], UTC) if "seconds" in original else at
+            failure = failure or Failure()
+            since = _moment(about.get("original_schedule_time")) or at
             self._told.transition = Transition(
                 name, attempt, words(failure), since, at + pause, is_unavailable(failure), who_is_away(failure)
             )
             self._say(at, f"{name} has failed {attempt} times: {words(failure)}; again in {duration(pause)}", True)
             return
         self._untroubled()
-        if marker.HasField("failure"):
-            self._say(at, f"{name} failed and is not repeated: {words(marker.failure)}", True)
+        if failure is not None:
+            self._failures[name] = f"{name}: {words(failure)}"
+            self._say(at, f"{name} failed and is not repeated: {words(failure)}", True)
             return
-        result = first(marker.details["result"].payloads) if "result" in marker.details else None
+        self._failures.pop(name, None)
         tries = f", attempt {attempt}" if attempt > 1 else ""
-        self._say(at, f"{name}: {transitioned(result)}{tries}", attempt > 1)
+        what = looked(result) if kind == _LOOK else transitioned(result)
+        self._say(at, f"{name}: {what}{tries}", attempt > 1)
 
     def _untroubled(self) -> None:
         self._told.transition = None
@@ -237,3 +269,10 @@ class _Teller:
 
     def _timer_canceled(self, event: HistoryEvent, at: datetime) -> None:
         self._timers.pop(event.timer_canceled_event_attributes.timer_id, None)
+
+
+def _moment(at: Any) -> datetime | None:
+    """A time as markers have it: seconds and nanoseconds."""
+    if not isinstance(at, dict) or "seconds" not in at:
+        return None
+    return datetime.fromtimestamp(at["seconds"], UTC) + timedelta(microseconds=at.get("nanos", 0) // 1000)

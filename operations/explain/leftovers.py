@@ -6,14 +6,14 @@ from typing import Final
 
 from operations.explain.facts import Facts, Run
 from operations.reconciliation import facts as reconciled
-from operations.reconciliation.findings import ABOUT, Finding, Kind
+from operations.reconciliation.findings import ABOUT, Finding, Kind, Repair
 from operations.reconciliation.rules import findings_in
 from orderflow.gateways.protocol import MoneyFact
 from orderflow.temporal.runs import RunFact
 
 _FOREVER: Final = timedelta(days=36_500)
 #: Said better by the other rules, or said by them when the workflow is at it.
-_ELSEWHERE: Final = frozenset({Kind.WAITS_LONG, Kind.OUTBOX_WAITS, Kind.ORDER_PARKED})
+_ELSEWHERE: Final = frozenset({Kind.HANDOVER_WAITS, Kind.WAITS_LONG, Kind.OUTBOX_WAITS, Kind.ORDER_PARKED})
 #: The workflow is about to put these right while it has something under way.
 _AT_IT: Final = frozenset(
     {
@@ -33,12 +33,17 @@ def leftovers(facts: Facts, older_than: timedelta) -> Iterator[tuple[Finding, st
     run = facts.run
     if run is None:
         return
-    busy = run.state == "running" and bool(run.steps or run.task or run.transition or run.untaken)
+    busy = run.state == "running" and run.is_at_work
     for finding in findings_in(_as_reconciliation_sees_it(facts, run), _limits(older_than)):
         if finding.kind in _ELSEWHERE or (busy and finding.kind in _AT_IT):
             continue
         about = ABOUT[finding.kind]
-        if finding.repair is not None:
+        if finding.repair is Repair.LOOK:
+            do = (
+                f"`orderflow order nudge {facts.order_id} --reason …` has its workflow look now, or begin; "
+                "`orderflow reconcile --repair` does it (look), once it has stood for a minute."
+            )
+        elif finding.repair is not None:
             do = f"`orderflow reconcile --repair` repairs it ({finding.repair}), once it has stood for a minute."
         else:
             why = f"{finding.why_not}: " if finding.why_not else ""
@@ -65,6 +70,7 @@ def _as_reconciliation_sees_it(facts: Facts, run: Run) -> reconciled.Facts:
         }
         if money
         else {},
+        handovers={order_id: facts.handover} if facts.handover else {},
     )
 
 

@@ -99,13 +99,18 @@ def under_way(facts: Facts) -> Iterator[StoryLine]:
         if step.failure is not None and step.failed_at is not None:
             what = f"{step.name} has failed {times(step.attempt - 1)}, last: {step.failure}"
             yield StoryLine(step.failed_at, "temporal", what, True)
-        if step.started and step.started_at is not None:
+        if step.paused is not None:
+            yield StoryLine(step.paused.at, "temporal", f"{step.name} was paused", True)
+        elif step.started and step.started_at is not None:
             yield StoryLine(step.started_at, "temporal", f"{step.name} taken, attempt {step.attempt}", step.attempt > 1)
         elif facts.now > step.due_at:
             waited = duration(facts.now - step.due_at)
             yield StoryLine(
                 facts.now, "temporal", f"{step.name} waits for a worker, for {waited}", True, f"{step.name} waits"
             )
+    paused = facts.run.paused if facts.run else None
+    if paused is not None:
+        yield StoryLine(paused.at, "temporal", "the workflow was paused", True)
     task = facts.run.task if facts.run else None
     if task is not None and task.started_at is None and facts.now - task.scheduled_at > timedelta(seconds=1):
         waited = duration(facts.now - task.scheduled_at)
@@ -114,6 +119,19 @@ def under_way(facts: Facts) -> Iterator[StoryLine]:
     elif task is not None and task.attempt > 1 and task.failure is not None:
         at = task.started_at or facts.now
         yield StoryLine(at, "temporal", f"its workflow task is tried again, attempt {task.attempt}", True)
+
+
+def of_handover(facts: Facts) -> Iterator[StoryLine]:
+    """That Temporal has not been told of the order's last command."""
+    handover = facts.handover
+    if handover is None:
+        return
+    waited = facts.now - handover.written_at
+    tried = f", tried {times(handover.attempts)}" if handover.attempts else ""
+    what = f"Temporal has not been told of {handover.name} yet, after {duration(waited)}{tried}"
+    what += f": it refuses it ({handover.refused})" if handover.refused else ""
+    trouble = handover.refused is not None or waited > SLOW
+    yield StoryLine(facts.now, "orders", what, trouble, f"{handover.name} not told since {handover.written_at}")
 
 
 def tracked_times(tracked: TrackedOrder | None) -> dict[tuple[str, int], datetime]:

@@ -11,13 +11,13 @@ from typing import Final
 from uuid import UUID
 
 from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType, WorkflowExecutionStatus
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionPauseInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 
 from operations.explain.decoding import is_unavailable, moment, who_is_away, words
-from operations.explain.facts import PendingStep, Queue, Run, StoryLine, Task
+from operations.explain.facts import Pause, PendingStep, Queue, Run, StoryLine, Task
 from operations.explain.history import Told, tell
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
@@ -30,6 +30,10 @@ RPC_TIMEOUT: Final = timedelta(seconds=4)
 EARLIER_RUNS: Final = 5
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+_OPEN: Final = (
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
+)
 _QUEUES: Final = {ORDERS_QUEUE: _WORKFLOWS, PAYMENTS_QUEUE: _ACTIVITIES, INVENTORY_QUEUE: _ACTIVITIES}
 
 
@@ -84,7 +88,7 @@ def run_of(description: DescribeWorkflowExecutionResponse, told: Told | None) ->
     """A run, from what Temporal describes and, where it was read, its history."""
     info = description.workflow_execution_info
     told = told or Told()
-    running = info.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+    running = info.status in _OPEN
     attributes = info.search_attributes.indexed_fields
     status = attributes[ORDER_STATUS].data.decode().strip('"') if ORDER_STATUS in attributes else None
     return Run(
@@ -96,10 +100,18 @@ def run_of(description: DescribeWorkflowExecutionResponse, told: Told | None) ->
         steps=tuple(_steps(description.pending_activities, told)),
         task=_task(description, told) if running else None,
         transition=told.transition if running else None,
-        untaken=told.untaken if running else (),
         bug=told.bug if running else None,
-        expires_at=told.expires_at if running else None,
+        cancelled_at=told.cancelled_at if running else None,
+        paused=_paused(description) if running else None,
     )
+
+
+def _paused(description: DescribeWorkflowExecutionResponse) -> Pause | None:
+    extended = description.workflow_extended_info
+    if not extended.HasField("pause_info"):
+        return None
+    info: WorkflowExecutionPauseInfo = extended.pause_info
+    return Pause(moment(info.paused_time), info.identity, info.reason)
 
 
 def _task(description: DescribeWorkflowExecutionResponse, told: Told) -> Task | None:
@@ -136,4 +148,13 @@ def _steps(pending: Iterable[PendingActivityInfo], told: Told) -> Iterator[Pendi
             failed_at=moment(step.last_attempt_complete_time) if failed else None,
             unavailable=failed and is_unavailable(step.last_failure),
             away=who_is_away(step.last_failure) if failed else None,
+            near=told.near.get(step.activity_type.name),
+            paused=_step_paused(step) if step.paused else None,
+            activity_id=step.activity_id,
         )
+
+
+def _step_paused(step: PendingActivityInfo) -> Pause:
+    info = step.pause_info
+    who = info.rule if info.HasField("rule") else info.manual
+    return Pause(moment(info.pause_time), who.identity, who.reason)

@@ -1,7 +1,8 @@
 """All orders that wait for something of ours: the candidates are listed, each is judged, the same causes are grouped.
 
-An order is a candidate when its row, its workflow, its outbox or a dead letter says that something is to be done. What
-only waits for its customer is asked about too (a signal may not have been taken), as long as there are not too many.
+An order is a candidate when its row, its workflow, its handover, its outbox or a dead letter says that something is to
+be done, or when it is over and money or stock is still held for it. What only waits for its customer is asked about
+too, as long as there are not too many; a DRAFT never, as nobody is at work on it.
 """
 
 import asyncio
@@ -19,8 +20,10 @@ from operations.explain.gather import Sources, open_sources
 from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import OrderStatus
-from orderflow.settings import SERVICES, Settings
+from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store import reconciliation, trail
+from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
 from orderflow.store.reconciliation import OrderFact
 
 #: Orders that are looked at one by one: about 15 ms each.
@@ -95,22 +98,44 @@ def group(members: list[Member]) -> list[list[Member]]:
 
 async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Source, str]) -> list[UUID]:
     """Those that surely have something to be done first, then all that are open; the oldest first in each."""
-    running = await _listed("temporal", unread, lambda: _running(sources)) or {}
-    live = await _listed("orders", unread, lambda: reconciliation.live_orders(sources.databases["orders"])) or {}
+    running = await _listed("temporal", unread, lambda: _running(sources))
+    live = await _listed("orders", unread, lambda: _live(sources)) or {}
     waiting: set[UUID] = set()
+    untold = partial(Handovers(sources.databases["orders"]).waiting, older_than, MOST_LOOKED_AT)
+    waiting |= (await _listed("orders", unread, untold) or {}).keys()
+    for service, ask in _HOLDS.items():
+        waiting |= (await _listed(service, unread, partial(ask, sources.databases[service])) or {}).keys() - live.keys()
     for service in SERVICES:
-        ask = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
-        waiting |= (await _listed(service, unread, ask) or {}).keys()
+        old = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
+        waiting |= (await _listed(service, unread, old) or {}).keys()
     held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
     waiting |= set(await _listed("orders", unread, held) or ())
-    first = {order_id for order_id, order in live.items() if _is_at_work(order) or order_id not in running}
-    first |= running.keys() - live.keys() | waiting
+    open_runs = running or {}
+    gone = set() if running is None else live.keys() - running.keys()
+    first = {order_id for order_id, order in live.items() if _is_at_work(order)} | gone
+    first |= open_runs.keys() - live.keys() | waiting
 
     def by_age(order_id: UUID) -> tuple[bool, datetime]:
-        since = live[order_id].updated_at if order_id in live else running.get(order_id, datetime.now(UTC))
+        since = live[order_id].updated_at if order_id in live else open_runs.get(order_id, datetime.now(UTC))
         return order_id not in first, since
 
-    return sorted(first | live.keys() | running.keys(), key=by_age)
+    return sorted(first | live.keys() | open_runs.keys(), key=by_age)
+
+
+async def _live(sources: Sources) -> dict[UUID, OrderFact]:
+    live = await reconciliation.live_orders(sources.databases["orders"])
+    return {order_id: order for order_id, order in live.items() if order.status != OrderStatus.DRAFT}
+
+
+async def _held_money(payments: Database) -> Mapping[UUID, object]:
+    return await reconciliation.open_payments(payments, timedelta())
+
+
+#: Who holds something for an order.
+_HOLDS: Final[Mapping[Service, Callable[[Database], Awaitable[Mapping[UUID, object]]]]] = {
+    "payments": _held_money,
+    "inventory": reconciliation.live_reservations,
+}
 
 
 def _is_at_work(order: OrderFact) -> bool:

@@ -11,6 +11,7 @@ from operations.reconciliation.findings import Finding, Kind, Repair
 from orderflow.domain.orders import LIFECYCLE, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from orderflow.gateways.protocol import MoneyFact
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 from orderflow.temporal.runs import RunFact
 
@@ -28,8 +29,8 @@ class Case:
     run: RunFact
     money: MoneyFact | None
     money_is_known: bool
-    #: Since when Temporal must look at it and has not been told; None: it has been.
-    untold_since: datetime | None
+    #: Temporal must look at it and has not been told; None: it has been.
+    handover: PendingHandover | None
     now: datetime
     limits: Limits
 
@@ -47,6 +48,11 @@ class Case:
     def runs(self) -> bool:
         """Whether its workflow is open."""
         return self.run.state == "running"
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether none is, and a run would find a row to go by: a DRAFT has no workflow."""
+        return not self.runs and self.order is not None and self.order.status != OrderStatus.DRAFT
 
     @property
     def live(self) -> bool:
@@ -90,6 +96,7 @@ class Case:
             "workflow": self.run.ended or self.run.state,
             "workflow_status": self.run.status,
             "gateway": self.money and f"{self.money.status} {self.money.amount} {self.money.currency}",
+            "handover": self.handover and self.handover.name,
         }
         return {name: value for name, value in found.items() if value is not None}
 

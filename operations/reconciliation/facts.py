@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from orderflow.gateways.protocol import MoneyFact
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import (
     OrderFact,
     OutboxFact,
@@ -21,7 +22,7 @@ from orderflow.temporal.runs import RunFact
 class Facts:
     """Everything that was read in one look. ``money`` is None where the gateway cannot list it.
 
-    ``handovers``: since when Temporal must look at an order and has not been told.
+    ``handovers``: what Temporal must look at and has not been told of.
     """
 
     now: datetime
@@ -30,7 +31,7 @@ class Facts:
     reservations: Mapping[UUID, ReservationFact]
     runs: Mapping[UUID, RunFact]
     money: Mapping[UUID, MoneyFact] | None
-    handovers: Mapping[UUID, datetime] = field(default_factory=dict)
+    handovers: Mapping[UUID, PendingHandover] = field(default_factory=dict)
     stock: Sequence[StockFact] = ()
     outbox: Sequence[OutboxFact] = ()
     parked: Sequence[ParkedFact] = ()

@@ -71,7 +71,7 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "look: a new run begins, reads the row, and goes on from it.",
     ),
     Kind.HANDOVER_WAITS: About(
-        "Temporal must look at an order, and has not been told for longer than a setting.",
+        "Temporal must look at the order, and has not been told for longer than a setting, or refuses to be told.",
         "the dispatcher in the orders workers tells it again and again: see whether they run, and what Temporal says.",
         report_only=True,
     ),
@@ -96,7 +96,8 @@ ABOUT: Final[Mapping[Kind, About]] = {
     ),
     Kind.VOIDING_LONG: About(
         "A void was begun and the gateway has not confirmed it.",
-        "look, if the workflow is gone. Nothing is done while it runs: it repeats the void by itself.",
+        "look, if the workflow is gone. Nothing is done while it runs (it repeats the void by itself), nor without a "
+        "row.",
     ),
     Kind.AUTHORIZATION_WITHOUT_ORDER: About(
         "Money is held for an order that is CANCELLED or not there, and no workflow gives it back.",

@@ -18,6 +18,7 @@ from operations.reconciliation.findings import Finding, Handled, Reconcile, Repo
 from operations.reconciliation.repairs import RepairFailed, Repairs
 from operations.reconciliation.rules import findings_in
 from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.domain.orders import LIFECYCLE
 from orderflow.gateways.protocol import GatewayLedger
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
@@ -26,8 +27,6 @@ from orderflow.store.handovers import Handovers
 from orderflow.telemetry.origin import about_order
 from orderflow.temporal.runs import OrderRuns
 
-#: How many are looked at; more than these tell nothing new.
-MOST_HANDOVERS: Final = 10_000
 #: Between the two looks.
 CONFIRM_SECONDS: Final = 3.0
 
@@ -81,7 +80,7 @@ class Reconciler:
             before = {finding.key for finding in findings}
             findings = [finding for finding in findings_in(facts, limits) if finding.key in before]
         handled = [await self._handle(finding, request.repair) for finding in findings]
-        live = sum(run.state == "running" for run in facts.runs.values())
+        live = sum(not LIFECYCLE.is_final(order.status) for order in facts.orders.values())
         return Report(
             looked_at=facts.now,
             older_than_seconds=limits.older_than.total_seconds(),
@@ -96,7 +95,7 @@ class Reconciler:
         now = await reads.now(self._orders)
         runs = await self._runs.running()
         orders = await reads.live_orders(self._orders)
-        handovers = await Handovers(self._orders).waiting(timedelta(), MOST_HANDOVERS)
+        handovers = await Handovers(self._orders).waiting(timedelta())
         payments = await reads.open_payments(self._payments, limits.window)
         reservations = await reads.live_reservations(self._inventory)
         money = None

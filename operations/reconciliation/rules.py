@@ -20,7 +20,13 @@ _GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
     """Everything that is wrong, in the order of the kinds, of each the oldest first."""
-    found = [finding for case in cases(facts, limits) for rule in _RULES for finding in rule(case)]
+    found = [
+        finding
+        for case in cases(facts, limits)
+        for rule in _RULES
+        for finding in rule(case)
+        if not (finding.repair is Repair.LOOK and case.handover is not None)  # it will be looked at
+    ]
     found += _of_stock(facts)
     found += _of_events(facts)
     order = list(Kind)
@@ -32,7 +38,7 @@ def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
 
 def _workflow(case: Case) -> Iterator[Finding]:
     order, run = case.order, case.run
-    if order is None or order.status == OrderStatus.DRAFT or case.untold_since is not None:
+    if order is None or order.status == OrderStatus.DRAFT or case.handover is not None:
         return  # a DRAFT has no workflow; what Temporal has not been told yet is HANDOVER_WAITS
     if not case.stands(order.updated_at, run.since):
         return
@@ -62,9 +68,14 @@ def _workflow(case: Case) -> Iterator[Finding]:
 
 
 def _handover(case: Case) -> Iterator[Finding]:
-    since = case.untold_since
-    if since is not None and case.stands(since, longer_than=case.limits.stuck):
-        yield case.finding(Kind.HANDOVER_WAITS, since, why_not="the dispatcher tells Temporal again by itself")
+    waiting = case.handover
+    if waiting is None:
+        return
+    # What Temporal refuses does not go away by waiting.
+    longer_than = case.limits.stuck if waiting.refused is None else None
+    if case.stands(waiting.written_at, longer_than=longer_than):
+        why_not = f"Temporal refuses it: {waiting.refused}" if waiting.refused else "Temporal is told again by itself"
+        yield case.finding(Kind.HANDOVER_WAITS, waiting.written_at, why_not=why_not, attempts=waiting.attempts)
 
 
 def _payment(case: Case) -> Iterator[Finding]:
@@ -74,10 +85,11 @@ def _payment(case: Case) -> Iterator[Finding]:
         return
     match payment.status:
         case PaymentStatus.VOIDING:
-            repair = None if case.runs else Repair.LOOK
-            yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=_AT_IT)
+            repair = Repair.LOOK if case.can_begin else None
+            why_not = _AT_IT if case.runs else _NO_ROW
+            yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=why_not)
         case PaymentStatus.CAPTURED if order is None or order.status not in _GONE:
-            repair = Repair.LOOK if case.live and not case.runs else None
+            repair = Repair.LOOK if case.live and case.can_begin else None
             why_not = _AT_IT if case.live else "whether to refund it is for people to say"
             yield case.finding(Kind.CAPTURED_NOT_SHIPPED, *since, repair=repair, why_not=why_not)
         case PaymentStatus.AUTHORIZED if order is not None and order.status in _GONE:

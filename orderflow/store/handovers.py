@@ -19,12 +19,13 @@ MOST_SECONDS: Final = 30
 REFUSED_SECONDS: Final = 300
 
 # The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
+# An index is searched for a stable time only: with clock_timestamp() each claim walks along all that is not due.
 _CLAIM = Statement(
     "handovers.claim",
     "Takes handovers that are due, the oldest first, and puts their next attempt off.",
     f"""
 WITH due AS (
-    SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
+    SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h
@@ -74,10 +75,10 @@ RETURNING order_id
 
 _DEPTH = Statement(
     "handovers.depth",
-    "Counts the handovers, and says how old the oldest is.",
+    "Counts the handovers, and says how old the oldest is that Temporal does not refuse.",
     """
 SELECT count(*) AS pending, count(refused) AS refused,
-       coalesce(clock_timestamp() - min(written_at), interval '0') AS oldest_age
+       coalesce(clock_timestamp() - min(written_at) FILTER (WHERE refused IS NULL), interval '0') AS oldest_age
 FROM handovers
 """,
 )
@@ -85,21 +86,22 @@ FROM handovers
 _OF = Statement(
     "handovers.of",
     "Reads the handover of one order.",
-    "SELECT name, written_at, attempts, refused FROM handovers WHERE order_id = $order_id",
+    "SELECT name, written_at, next_at, attempts, refused FROM handovers WHERE order_id = $order_id",
 )
+
 _WAITING = Statement(
     "handovers.waiting",
-    "Lists the orders of which Temporal has not been told for long.",
+    "Lists the handovers that Temporal has not been told of for long, the oldest first.",
     """
-SELECT order_id, written_at FROM handovers
-WHERE written_at < clock_timestamp() - $older::interval ORDER BY written_at LIMIT $limit
+SELECT order_id, name, written_at, next_at, attempts, refused FROM handovers
+WHERE written_at <= clock_timestamp() - $older::interval ORDER BY written_at LIMIT $limit
 """,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HandoverDepth:
-    """How many wait, how many of them Temporal refused, and the age of the oldest."""
+    """How many wait, how many of them Temporal refused, and the age of the oldest of the others."""
 
     pending: int
     refused: int
@@ -108,10 +110,14 @@ class HandoverDepth:
 
 @dataclass(frozen=True, slots=True)
 class PendingHandover:
-    """One order's. ``written_at``: since when Temporal has not been told; ``refused``: what it said, if it did."""
+    """One order's. ``written_at``: since when Temporal has not been told; ``refused``: what it said, if it did.
+
+    ``attempts``: how often a dispatcher tried; ``next_at``: when it is due again.
+    """
 
     name: str
     written_at: datetime
+    next_at: datetime
     attempts: int
     refused: str | None
 
@@ -155,7 +161,10 @@ class Handovers:
         row = await self._database.one(_OF, {"order_id": order_id})
         return PendingHandover(**row) if row else None
 
-    async def waiting(self, older_than: timedelta, limit: int) -> dict[UUID, datetime]:
-        """Orders of which Temporal has not been told for longer, and since when; the oldest first."""
-        rows = await self._database.all(_WAITING, {"older": older_than, "limit": limit})
-        return {row["order_id"]: row["written_at"] for row in rows}
+    async def waiting(self, older_than: timedelta, limit: int | None = None) -> dict[UUID, PendingHandover]:
+        """Those of which Temporal has not been told for longer, by order, the oldest first; all, or ``limit``."""
+        found = {}
+        for row in await self._database.all(_WAITING, {"older": older_than, "limit": limit}):
+            fields = dict(row)
+            found[fields.pop("order_id")] = PendingHandover(**fields)
+        return found

@@ -73,22 +73,22 @@ FULFILLING_SECONDS: Final = Histogram(
 
 # --- Handovers ---
 HANDOVERS: Final = Gauge(
-    "handovers_pending",
+    "handovers_waiting",
     "Orders that Temporal must look at and has not been told of.",
     ("service",),
     item="Handovers that wait",
-    query="max by (service) (orderflow_handovers_pending)",
+    query="max by (service) (orderflow_handovers_waiting)",
 )
 HANDOVERS_REFUSED: Final = Gauge(
-    "handovers_refused",
+    "handovers_refused_orders",
     "Those of them that Temporal does not take; tried again after minutes.",
     ("service",),
     item="Handovers that Temporal refuses",
-    query="max by (service) (orderflow_handovers_refused)",
+    query="max by (service) (orderflow_handovers_refused_orders)",
 )
 HANDOVERS_OLDEST_AGE: Final = Gauge(
     "handovers_oldest_age_seconds",
-    "How long the oldest of them has waited; 0: none waits.",
+    "How long the oldest has waited of those that Temporal does not refuse; 0: none waits.",
     ("service",),
     item="Age of the oldest handover",
     query="max by (service) (orderflow_handovers_oldest_age_seconds)",
@@ -105,11 +105,20 @@ HANDOVERS_TOLD: Final = Counter(
 STEP_SECONDS: Final = Histogram(
     "step_duration_seconds",
     "One attempt of a step of the workflow, by what came of it: the step's own answer (done, ok, refused, shut, "
-    "too_late, pending), rejected (never retried), unavailable (retried), error (a bug, retried), cancelled.",
+    "too_late), rejected (never retried), unavailable (retried), not_here (a near attempt that was not made), error (a "
+    "bug, retried), cancelled (its time was up).",
     ("step", "outcome"),
     buckets=WHOLE,
     item="Step duration and outcome",
     query="histogram_quantile(0.95, sum by (le, step) (rate(orderflow_step_duration_seconds_bucket[5m])))",
+)
+NEAR_STEPS: Final = Counter(
+    "near_steps_total",
+    "Steps that were tried near, in the orders worker: done; unanswered, not_here (its process does not have the "
+    "service, or had no answer of it several times) and error (a bug), after which they go to their task queue.",
+    ("step", "outcome"),
+    item="Near steps",
+    query="sum by (step, outcome) (rate(orderflow_near_steps_total[5m]))",
 )
 STEP_RETRIES: Final = Counter(
     "step_retries_total",

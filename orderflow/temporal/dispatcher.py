@@ -53,7 +53,7 @@ class Depth(Protocol):
 
     @property
     def oldest_age(self) -> timedelta:
-        """Since the first write that Temporal does not know of."""
+        """Since the first write that Temporal does not know of, and does not refuse."""
 
 
 class HandoverGauges:

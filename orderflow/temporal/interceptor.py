@@ -6,7 +6,7 @@ from typing import Any
 
 from structlog.contextvars import bind_contextvars
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orderflow.domain.errors import Rejection, Unavailable
@@ -59,6 +59,10 @@ class _MeasuredStep(ActivityInboundInterceptor):
             raise
         except Unavailable:
             outcome = "unavailable"
+            raise
+        except ApplicationError as error:
+            if error.category is ApplicationErrorCategory.BENIGN and error.type:
+                outcome = error.type  # no failure: a near step that is not taken here
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"

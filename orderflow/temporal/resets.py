@@ -72,7 +72,7 @@ class OrderResets:
                         workflow_execution=WorkflowExecution(workflow_id=workflow_id(order_id), run_id=run_id),
                         reason=reason,
                         workflow_task_finish_event_id=point.event_id,
-                        request_id=request_id or f"reconcile-{run_id}",
+                        request_id=request_id or f"reset-{run_id}",
                         reset_reapply_type=ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE,
                     ),
                     timeout=self._runs.timeout,

@@ -67,8 +67,8 @@ def dashboard_panel(board: Board, panel: Panel) -> dict[str, Any]:
 
 def test_every_alert_has_a_panel_that_shows_it() -> None:
     shown = {panel.runbook.lower().replace(" ", "-") for _, panel in PANELS}
-    # A tracking that is missing shows as lag that is not known; lost orders and late undoing are problems and steps.
-    assert set(ALERTS) - shown == {"tracking-missing", "order-lost", "too-late-to-undo"}
+    # A tracking that is missing shows as lag that is not known; undoing that comes too late is a step.
+    assert set(ALERTS) - shown == {"tracking-missing", "too-late-to-undo"}
 
 
 def test_a_section_that_the_runbook_does_not_have_is_an_error() -> None:

@@ -146,12 +146,22 @@ _STEPS = Row(
             ],
             unit="ops",
             runbook="Orders stuck",
+            width=6,
+        ),
+        Panel(
+            "Near steps",
+            "Do steps get their answer in the orders worker, at once? unanswered: what it needs is away or slow; not_here: "
+            "another process has that service, or it gave no answer several times. Both go to their task queue.",
+            [Query(rate("orderflow_near_steps_total", "step", "outcome"), "{{step}}: {{outcome}}")],
+            unit="ops",
+            width=6,
         ),
         Panel(
             "Retries of steps",
             "What is repeated?",
             [Query(rate("orderflow_step_retries_total", "step"), "{{step}}")],
             unit="ops",
+            width=6,
         ),
         Panel(
             "Steps, p95",
@@ -159,6 +169,7 @@ _STEPS = Row(
             [Query(quantile(0.95, SECONDS_OF_STEPS, "step"), "{{step}}")],
             unit="s",
             bad=5,
+            width=6,
         ),
         Panel(
             "Gateway calls",

@@ -1,6 +1,7 @@
 """How an order's story and the stuck orders look."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from uuid import UUID
@@ -11,16 +12,18 @@ from rich.console import Console, RenderableType
 from cli.pages import explain as pages
 from operations.explain.causes import Cause, Verdict
 from operations.explain.facts import Facts, Run, StoryLine
-from operations.explain.lines import of_gateway, of_stream, of_trail
+from operations.explain.lines import of_gateway, of_handover, of_stream, of_trail
 from operations.explain.stuck import Member, Stuck, group
 from operations.explain.verdict import verdicts_on
 from operations.words import duration, short
 from orderflow.gateways.lookup import GatewayCall, GatewayPayment
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact
 from orderflow.store.trail import Asked, Recorded, Relayed, Trail
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 ORDER = UUID("00000000-0000-4000-8000-000000000001")
+HANDOVER = PendingHandover("cancel", NOW - timedelta(seconds=20), NOW, 2, None)
 FACTS = Facts(ORDER, NOW, run=Run("running", NOW, "DRAFT"), order=OrderFact(ORDER, "DRAFT", 1, NOW, NOW))
 
 
@@ -75,11 +78,13 @@ def test_a_story_of_nothing_has_no_table() -> None:
     assert "time (UTC)" not in shown(pages.story(facts, [], verdicts_on(facts)))
 
 
-def test_an_order_is_over_when_its_row_is_final_or_was_refused_and_its_workflow_has_ended() -> None:
+def test_an_order_is_over_when_its_row_is_final_and_its_workflow_has_ended_or_never_began() -> None:
     closed = Run("closed", NOW, "CANCELLED", "COMPLETED")
     cancelled = OrderFact(ORDER, "CANCELLED", 2, NOW, NOW)
     assert pages.is_over(Facts(ORDER, NOW, run=closed, order=cancelled))
-    assert pages.is_over(Facts(ORDER, NOW, run=closed))
+    assert pages.is_over(Facts(ORDER, NOW, run=Run("missing"), order=cancelled))  # as a DRAFT
+    assert not pages.is_over(Facts(ORDER, NOW, run=closed, order=cancelled, handover=HANDOVER))
+    assert not pages.is_over(Facts(ORDER, NOW, run=closed))
     assert not pages.is_over(Facts(ORDER, NOW, run=closed, unread={"orders": "away"}))
     assert not pages.is_over(Facts(ORDER, NOW, run=closed, order=FACTS.order))
     assert not pages.is_over(Facts(ORDER, NOW, run=FACTS.run, order=cancelled))
@@ -93,6 +98,21 @@ def test_the_story_for_programs() -> None:
     assert document["verdict"]["cause"] == "customer"
     assert [line["after_seconds"] for line in document["timeline"]] == [None, 0.5]
     assert document["timeline"][1]["trouble"] is True
+    assert (document["handover"], document["expires_at"]) == (None, None)
+    facts = replace(FACTS, handover=HANDOVER, expires_at=NOW)
+    document = json.loads(json.dumps(pages.story_document(facts, [], verdicts_on(facts))))
+    assert (document["handover"]["name"], document["handover"]["attempts"]) == ("cancel", 2)
+    assert document["expires_at"] == "2026-11-23T12:00:00+00:00"
+
+
+def test_a_handover_that_waits_is_a_line() -> None:
+    facts = replace(FACTS, handover=HANDOVER)
+    [waits] = of_handover(facts)
+    assert (waits.what, waits.trouble) == ("Temporal has not been told of cancel yet, after 20 s, tried twice", True)
+    [refused] = of_handover(replace(facts, handover=replace(HANDOVER, attempts=0, refused="too large")))
+    assert refused.what == "Temporal has not been told of cancel yet, after 20 s: it refuses it (too large)"
+    [young] = of_handover(replace(facts, handover=replace(HANDOVER, written_at=ago(1))))
+    assert not young.trouble
 
 
 def test_a_source_that_was_not_read_is_named_once() -> None:

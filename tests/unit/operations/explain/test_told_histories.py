@@ -1,15 +1,17 @@
-"""A workflow's history in words: what is said of the recorded histories, and what is seen to be under way in them."""
+"""A workflow's history in words: what is said of events, and what is seen to be under way in them.
 
-import json
-from datetime import timedelta
+The recorded histories are all told; what is said of each kind of event is tried on events made here.
+"""
+
+import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from google.protobuf.json_format import ParseDict
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.history.v1 import HistoryEvent, TimerStartedEventAttributes
-from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
@@ -20,85 +22,225 @@ from orderflow.domain.errors import Unavailable
 from orderflow.temporal.converter import DATA_CONVERTER
 from orderflow.temporal.failures import UNAVAILABLE
 from orderflow.temporal.interceptor import StepInterceptor
-from orderflow.temporal.names import AGAIN_TIMER, DRAFT_TIMER
+from orderflow.temporal.names import AGAIN_TIMER
 from tools.histories.golden import files, load
 
-
-def told(scenario: str, events: int | None = None, number: int = 0) -> Told:
-    return tell(list(load(files(scenario)[number]).events)[:events])
-
-
-def whats(story: Told, *, trouble: bool | None = None) -> list[str]:
-    return [line.what for line in story.lines if trouble is None or line.trouble is trouble]
+START = datetime(2026, 11, 29, 12, tzinfo=UTC)
+UNANSWERED = {"message": "payment gateway: no answer", "applicationFailureInfo": {"type": UNAVAILABLE}}
+NOT_HERE = {"message": "not in this process", "applicationFailureInfo": {"type": "not_here"}}
 
 
-def up_to(scenario: str, **wanted: Any) -> Told:
-    """The history's beginning, to the first event at which the story has what is wanted."""
-    events = list(load(files(scenario)[0]).events)
-    for number in range(1, len(events) + 1):
-        story = tell(events[:number])
-        if all(getattr(story, name) for name in wanted):
-            return story
-    raise AssertionError(f"{scenario} never has {wanted}")
+def encoded(value: Any) -> dict[str, Any]:
+    payload = DATA_CONVERTER.payload_converter.to_payload(value)
+    return {"metadata": {k: _base64(v) for k, v in payload.metadata.items()}, "data": _base64(payload.data)}
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+class Story:
+    """A history as it is written, an event a second."""
+
+    def __init__(self) -> None:
+        self.events: list[HistoryEvent] = []
+
+    def add(self, kind: str, summary: str = "", **attributes: Any) -> "Story":
+        number = len(self.events) + 1
+        at = START + timedelta(seconds=number)
+        fields = "".join(part.title() for part in kind.split("_"))
+        event: dict[str, Any] = {
+            "eventId": number,
+            "eventTime": at.isoformat(),
+            "eventType": f"EVENT_TYPE_{kind.upper()}",
+            f"{fields[0].lower()}{fields[1:]}EventAttributes": attributes,
+        }
+        if summary:
+            event["userMetadata"] = {"summary": encoded(summary)}
+        self.events.append(ParseDict(event, HistoryEvent()))
+        return self
+
+    def local(
+        self,
+        step: str,
+        summary: str,
+        result: Any = None,
+        failure: dict[str, Any] | None = None,
+        *,
+        before: float = 0.25,
+        **about: Any,
+    ) -> "Story":
+        """A local activity that was done ``before`` seconds before its marker was written."""
+        done = START + timedelta(seconds=len(self.events) + 1 - before)
+        seconds, micros = int(done.timestamp()), done.microsecond
+        data = {
+            "attempt": 1,
+            "activity_type": step,
+            "complete_time": {"seconds": seconds, "nanos": micros * 1000},
+            "original_schedule_time": {"seconds": seconds, "nanos": 0},
+            "backoff": None,
+            **about,
+        }
+        details = {"data": {"payloads": [encoded(data)]}}
+        if failure is None:
+            details["result"] = {"payloads": [encoded(result)]}
+        more = {"failure": failure} if failure is not None else {}
+        return self.add("marker_recorded", summary, markerName="core_local_activity", details=details, **more)
+
+    def told(self) -> Told:
+        return tell(self.events)
+
+    def whats(self, *, trouble: bool | None = None) -> list[str]:
+        return [line.what for line in self.told().lines if trouble is None or line.trouble is trouble]
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_every_recorded_history_can_be_told(path: Any) -> None:
-    story = tell(list(load(path).events))
+    history = load(path)
+    story = tell(list(history.events))
     assert story.lines[0].what.startswith("workflow started")
     assert all(line.source == "temporal" and line.what for line in story.lines)
-    assert "tok_" not in "".join(whats(story))
+    said = "".join(line.what for line in story.lines)
+    assert "tok_" not in said
+    for event in history.events:
+        for payloads in event.marker_recorded_event_attributes.details.values():
+            found = DATA_CONVERTER.payload_converter.from_payloads(list(payloads.payloads))
+            for secure in (one.get("secure") for one in found if isinstance(one, dict)):
+                assert not secure or secure["sealed_token"] not in said
+
+
+# --- Looks and transitions of its own row ---
+
+
+def test_a_look_tells_the_row_and_its_pending_ship_and_nothing_of_the_token() -> None:
+    story = Story()
+    story.local(
+        "look", "look", {"status": "APPROVED", "version": 2, "secure": {"sealed_token": "secret"}, "ship": None}
+    )
+    story.local("look", "look", {"status": "FULFILLING", "version": 3, "ship": {"command_id": "c:7"}})
+    story.local("look", "look", {"status": None, "version": 0})
+    assert story.whats() == [
+        "look: APPROVED (version 2)",
+        "look: FULFILLING (version 3), c:7 is a ship that waits for its capture",
+        "look: there is no row",
+    ]
+
+
+def test_a_transition_is_called_by_its_command_and_told_at_the_time_at_which_it_was_made() -> None:
+    story = Story()
+    story.local("move_order", "fulfil", {"state": "done", "status": "FULFILLING", "version": 3}, before=0.5)
+    story.local("end_ship", "ship", {"state": "done", "status": "SHIPPED", "version": 4, "replayed": True})
+    story.local("end_ship", "ship refused", {"state": "refused", "refusal": {"slug": "capture_refused"}})
+    assert story.whats() == [
+        "fulfil: FULFILLING (version 3)",
+        "ship: SHIPPED (version 4), which had happened before",
+        "ship: refused (capture_refused)",
+    ]
+    assert story.told().lines[0].at == START + timedelta(seconds=0.5)
 
 
 def test_a_transition_that_backs_off_is_under_way_until_it_succeeds() -> None:
-    story = up_to("orders_database_away", transition=True)
-    assert story.transition is not None
-    assert (story.transition.name, story.transition.attempt) == ("place", 5)
-    assert story.transition.unavailable
-    assert story.transition.again_at - story.lines[-1].at == timedelta(seconds=3.2)
-    assert "does not exist" in story.transition.failure
-    whole = told("orders_database_away")
-    assert whole.transition is None
-    assert any(line.startswith("place has failed 5 times: orders: ") for line in whats(whole, trouble=True))
-    assert "place: DRAFT (version 1), attempt 6" in whats(whole)
+    failure = {"message": "orders: refused", "applicationFailureInfo": {"type": UNAVAILABLE}}
+    story = Story().local(
+        "move_order", "fulfil", failure=failure, attempt=5, backoff={"seconds": 3, "nanos": 200_000_000}
+    )
+    told = story.told()
+    assert told.transition is not None
+    assert (told.transition.name, told.transition.attempt, told.transition.unavailable) == ("fulfil", 5, True)
+    assert told.transition.again_at - told.lines[-1].at == timedelta(seconds=3.2)
+    assert story.whats(trouble=True) == ["fulfil has failed 5 times: orders: refused; again in 3.2 s"]
+    story.local("move_order", "fulfil", {"state": "done", "status": "FULFILLING", "version": 3}, attempt=6)
+    assert story.told().transition is None
+    assert story.whats()[-1] == "fulfil: FULFILLING (version 3), attempt 6"
 
 
-def test_a_signal_is_untaken_until_a_task_has_it() -> None:
-    story = up_to("happy_path", untaken=True)
-    assert [signal.name for signal in story.untaken] == ["approve"]
-    assert told("happy_path").untaken == ()
+# --- Steps, near and far ---
 
 
-def test_signals_that_came_while_no_worker_ran_are_all_untaken() -> None:
-    events = list(load(files("orders_worker_down_with_a_queue")[0]).events)
-    most = max((tell(events[:number]).untaken for number in range(1, len(events) + 1)), key=len)
-    assert len(most) >= 2
+def test_a_near_attempt_tells_its_answer_or_that_there_was_none() -> None:
+    story = Story()
+    story.local("reserve_inventory", "reserve stock", {"state": "ok", "reason": None, "detail": None})
+    story.local("authorize_payment", "authorize payment", {"state": "refused", "reason": "payment_declined"})
+    story.local("void_payment", "void payment", failure=NOT_HERE)
+    story.local(
+        "capture_payment", "capture payment", failure={"timeoutFailureInfo": {}, "message": "Activity timed out"}
+    )
+    assert story.whats() == [
+        "reserve_inventory (near): ok",
+        "authorize_payment (near): refused (payment_declined)",
+        "void_payment (near): not here",
+        "capture_payment (near) gave no answer: Activity timed out",
+    ]
+    assert story.whats(trouble=True) == ["capture_payment (near) gave no answer: Activity timed out"]
 
 
-def test_a_draft_expires_at_the_time_of_its_timer() -> None:
-    story = up_to("happy_path", expires_at=True)
-    assert story.expires_at is not None
-    assert story.expires_at - story.lines[0].at > timedelta(minutes=1)
-    assert told("happy_path").expires_at is None
+def test_why_a_near_attempt_gave_no_answer_is_known_while_the_step_is_far() -> None:
+    story = Story().local("authorize_payment", "authorize payment", failure=UNANSWERED)
+    name = {"activityType": {"name": "authorize_payment"}, "activityId": "4", "taskQueue": {"name": "payments"}}
+    story.add("activity_task_scheduled", "authorize payment", **name)
+    assert story.told().near == {"authorize_payment": "payment gateway: no answer"}
+    assert list(story.told().handed_over) == ["4"]
+    story.add("activity_task_started", scheduledEventId=2, attempt=3, lastFailure=UNANSWERED)
+    story.add("activity_task_completed", scheduledEventId=2, result={"payloads": [encoded({"state": "ok"})]})
+    assert story.told().near == {}
+    assert story.whats()[1:] == [
+        "authorize_payment handed to the task queue payments",
+        "authorize_payment taken, attempt 3; before: payment gateway: no answer",
+        "authorize_payment: ok",
+    ]
 
 
-def test_refusals_and_reasons_are_told() -> None:
-    assert "authorize_payment: refused (payment_declined)" in whats(told("payment_declined"))
-    assert any("refused (" in line for line in whats(told("illegal_and_repeated_commands")))
+# --- Signals, cancellations, ends ---
 
 
-def test_a_reset_is_told() -> None:
-    assert any(line.startswith("workflow reset: ") for line in whats(told("reset_to_its_beginning")))
+def test_a_flood_of_signals_is_a_line() -> None:
+    story = Story()
+    for name in ("approve", *["dance"] * 20_000, "ship"):
+        story.add("workflow_execution_signaled", signalName=name)
+    assert story.whats() == ["signal approve", "signal dance, 20000 times", "signal ship"]
+    story.local("look", "look", {"status": "APPROVED", "version": 2}).add(
+        "workflow_execution_signaled", signalName="ship"
+    )
+    assert story.whats()[2:] == ["signal ship", "look: APPROVED (version 2)", "signal ship"]
 
 
-def test_a_run_that_goes_on_names_the_one_before() -> None:
-    assert "workflow continues as a new run" in whats(told("continued_as_new"))
-    assert told("continued_as_new", number=1).continued_from
+def test_an_operators_cancellation_is_told_with_its_cause() -> None:
+    story = Story().add("workflow_execution_cancel_requested", cause="a mistake")
+    assert story.whats() == ["somebody cancelled the workflow itself: a mistake"]
+    assert story.told().cancelled_at == START + timedelta(seconds=1)
 
 
-def test_a_step_that_was_repeated_tells_why() -> None:
-    story = told("gateway_loses_its_answers")
-    assert any(" taken, attempt " in line and "before: " in line for line in whats(story, trouble=True))
+def test_how_a_run_ends() -> None:
+    for result, said in (({"status": "COMPLETED"}, "COMPLETED"), ({"status": None}, "there is no row")):
+        story = Story().add("workflow_execution_completed", result={"payloads": [encoded(result)]})
+        assert story.whats() == [f"workflow ended: {said}"]
+    story = Story().add("workflow_execution_terminated", reason="by hand")
+    assert story.whats(trouble=True) == ["workflow terminated: by hand"]
+
+
+def test_a_reset_and_a_new_run_are_told() -> None:
+    failure = {"message": "looks odd"}
+    cause = "WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW"
+    assert Story().add("workflow_task_failed", cause=cause, failure=failure).whats() == ["workflow reset: looks odd"]
+    started = Story().add("workflow_execution_started", originalExecutionRunId="b", continuedExecutionRunId="a")
+    assert started.whats() == ["workflow started (run b, continued as new)"]
+    assert started.told().continued_from == "a"
+
+
+def test_the_timer_before_a_step_that_failed_is_a_bug_until_it_fires() -> None:
+    story = Story().local("look", "look", failure={"message": "KeyError: 'x'"})
+    story.add("timer_started", AGAIN_TIMER, timerId="1", startToFireTimeout="30s")
+    assert story.told().bug == "look: KeyError: 'x'"
+    assert story.whats(trouble=True) == [
+        "look failed and is not repeated: KeyError: 'x'",
+        f"timer: {AGAIN_TIMER}, in 30 s",
+    ]
+    story.add("timer_fired", timerId="1").local("look", "look", {"status": "APPROVED", "version": 2})
+    assert story.told().bug is None
+    assert Story().add("timer_started", "another", timerId="1").told().bug is None
+
+
+# --- Failures ---
 
 
 def test_events_that_are_not_known_are_passed_over() -> None:
@@ -140,24 +282,3 @@ async def test_what_raises_unavailable_in_a_step_names_who_is_away_in_the_histor
     DATA_CONVERTER.failure_converter.to_failure(raised.value, DATA_CONVERTER.payload_converter, failure)
     assert (is_unavailable(failure), who_is_away(failure)) == (True, "payment gateway")
     assert words(failure) == "payment gateway: HTTP 503"
-
-
-def test_the_timer_before_a_step_that_failed_is_a_bug_until_it_fires() -> None:
-    def timer(number: int, about: str) -> HistoryEvent:
-        said = Payload(data=json.dumps(about).encode())
-        started = TimerStartedEventAttributes(timer_id=str(number))
-        return HistoryEvent(
-            event_id=number,
-            event_type=EventType.EVENT_TYPE_TIMER_STARTED,
-            timer_started_event_attributes=started,
-            user_metadata=UserMetadata(summary=said),
-        )
-
-    story = tell([timer(1, DRAFT_TIMER), timer(2, AGAIN_TIMER)])
-    assert (story.bug, story.expires_at is not None) == (AGAIN_TIMER, True)
-    assert tell([timer(1, "another")]).bug is None
-
-
-def test_refusals_are_called_by_what_they_refuse() -> None:
-    assert "ship: refused (capture_refused)" in whats(told("capture_refused_then_shipped"))
-    assert any(line.startswith("place: refused") for line in whats(told("placing_refused")))

@@ -11,15 +11,16 @@ from operations.explain.facts import (
     Facts,
     Money,
     OutboxState,
+    Pause,
     PendingStep,
     Queue,
     Run,
     Task,
     Tracked,
     Transition,
-    Untaken,
 )
 from operations.explain.verdict import verdicts_on
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -48,8 +49,16 @@ FAILING = step(
     away="payment gateway",
 )
 RUNS = Run("running", ago(120), "APPROVED", run_id="r")
-DRAFT = Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", expires_at=NOW + timedelta(hours=1)), order=row("DRAFT", 1))
+DRAFT = Facts(ORDER, NOW, run=Run("missing"), order=row("DRAFT", 1), expires_at=NOW + timedelta(hours=1))
 APPROVED = Facts(ORDER, NOW, run=RUNS, order=row("APPROVED"))
+SHIPPING = Facts(ORDER, NOW, run=replace(RUNS, status="FULFILLING"), order=row("FULFILLING", 3, 40, "c:ship"))
+UNTOLD = Facts(
+    ORDER,
+    NOW,
+    run=Run("missing"),
+    order=row("APPROVED"),
+    handover=PendingHandover("approve", ago(20), NOW + timedelta(seconds=7), 0, None),
+)
 CLOSED = Run("closed", ago(50), "COMPLETED", "COMPLETED", "r")
 PAID = PaymentFact(ORDER, "CAPTURED", 2, ago(90), ago(60))
 SENT = ReservationFact(ORDER, "COMMITTED", 2, ago(60))
@@ -62,6 +71,11 @@ def with_run(facts: Facts, **changes: object) -> Facts:
     return replace(facts, run=replace(facts.run, **changes))  # type: ignore[arg-type]
 
 
+def untold(facts: Facts = UNTOLD, **changes: object) -> Facts:
+    assert facts.handover is not None
+    return replace(facts, handover=replace(facts.handover, **changes))  # type: ignore[arg-type]
+
+
 def polled(name: str, seconds: float, backlog: int = 1) -> dict[str, Queue]:
     return {name: Queue(name, ago(seconds), backlog)}
 
@@ -72,7 +86,13 @@ def unread(facts: Facts, *sources: Source) -> Facts:
 
 CASES: dict[str, tuple[Facts, Cause, str, str]] = {
     # name: facts, cause, what it waits for, what to do (parts of the sentences)
-    "unknown": (Facts(ORDER, NOW, run=Run("missing")), Cause.UNKNOWN, "no row and no workflow", "orderflow status"),
+    "unknown": (Facts(ORDER, NOW, run=Run("missing")), Cause.UNKNOWN, "There is no order", "orderflow status"),
+    "a workflow that somebody started by hand": (
+        Facts(ORDER, NOW, run=replace(RUNS, status=None)),
+        Cause.UNKNOWN,
+        "no row, although Temporal has a workflow of that name",
+        "the database has lost the order",
+    ),
     "a draft": (
         DRAFT,
         Cause.CUSTOMER,
@@ -87,44 +107,114 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "orderflow order ship",
     ),
     "done": (DONE, Cause.DONE, "Done: COMPLETED.", "Nothing is left"),
-    "its placing was refused": (
-        Facts(ORDER, NOW, run=replace(CLOSED, status="DRAFT")),
+    "a draft past its time": (
+        replace(DRAFT, expires_at=ago(2)),
+        Cause.CUSTOMER,
+        "it was to expire at 2026-11-23 11:59:58Z, and the next sweep of an orders worker cancels it",
+        "orderflow order approve",
+    ),
+    "a draft, and Temporal is away": (
+        unread(replace(DRAFT, run=None), "temporal"),
+        Cause.NOT_READ,
+        "What Temporal knows of it is missing here",
+        "this order does not wait for it now",
+    ),
+    "cancelled as a draft": (
+        replace(DRAFT, order=row("CANCELLED"), expires_at=None, reason="customer"),
         Cause.DONE,
-        "its placing was refused",
+        "Done: CANCELLED (customer).",
         "Nothing is left",
     ),
-    "just accepted": (
-        Facts(ORDER, NOW, run=replace(RUNS, since=ago(1), status="DRAFT", task=Task(1, ago(1)))),
+    "just approved": (
+        untold(written_at=ago(1)),
         Cause.MOVING,
-        "being placed",
+        "it is APPROVED, and Temporal is about to be told of approve",
         "again",
     ),
-    "placing without a worker": (
-        Facts(ORDER, NOW, run=replace(RUNS, status="DRAFT", task=Task(1, ago(31)))),
-        Cause.NO_ORDERS_WORKER,
-        "PLACING, and its first task is not taken (nobody has polled it for 31 s at least)",
+    "no dispatcher": (
+        UNTOLD,
+        Cause.HANDOVER_WAITS,
+        "has not heard of approve, written 20 s ago (no dispatcher has taken it, and of the orders workers nobody has "
+        "polled for 20 s at least)",
         "`orderflow worker orders`",
     ),
-    "a signal that nobody takes": (
-        replace(
-            with_run(DRAFT, task=Task(1, ago(20)), untaken=(Untaken("approve", ago(20)),)),
-            queues=polled("orders", 45),
-        ),
+    "dispatchers that reach nobody": (
+        untold(attempts=4),
+        Cause.HANDOVER_WAITS,
+        "has not heard of approve, written 20 s ago (a dispatcher tried 4 times without an answer)",
+        "handovers_wait): they do not reach Temporal; it is sent again by itself, next at 2026-11-23 12:00:07Z",
+    ),
+    "a message that Temporal refuses": (
+        untold(replace(SHIPPING, handover=UNTOLD.handover), name="ship", refused="too many signals."),
+        Cause.HANDOVER_REFUSED,
+        "has not heard of ship, written 20 s ago: Temporal refuses the message (too many signals)",
+        f"`temporal workflow terminate --workflow-id order-{ORDER}`",
+    ),
+    "Temporal is away, and has not been told": (
+        unread(replace(UNTOLD, run=None), "temporal"),
+        Cause.TEMPORAL_AWAY,
+        "it is APPROVED, and Temporal does not answer (connection refused); it has not been told of approve, written "
+        "20 s ago",
+        "Start Temporal",
+    ),
+    "an orders worker that does not come": (
+        replace(with_run(APPROVED, task=Task(1, ago(20))), queues=polled("order-runs", 45)),
         Cause.NO_ORDERS_WORKER,
-        "approve, sent 20 s ago, is accepted and not taken (a worker last polled 45 s ago)",
+        "it is APPROVED, and the next task of its workflow is not taken (one last polled 45 s ago)",
+        "`orderflow worker orders`",
+    ),
+    "a ship that no orders worker takes": (
+        with_run(SHIPPING, task=Task(1, ago(31))),
+        Cause.NO_ORDERS_WORKER,
+        "it is FULFILLING with a ship that was accepted 40 s ago, and the next task of its workflow is not taken "
+        "(nobody has polled for 31 s at least)",
         "`orderflow worker orders`",
     ),
     "busy orders workers": (
-        replace(with_run(DRAFT, task=Task(1, ago(20))), queues=polled("orders", 1, backlog=300)),
+        replace(with_run(APPROVED, task=Task(1, ago(20))), queues=polled("order-runs", 1, backlog=300)),
         Cause.NO_ORDERS_WORKER,
-        "its next task is not taken",
-        "busy: start more, or see what holds them; 300 tasks wait",
+        "is not taken (one last polled 1.0 s ago)",
+        "see their log for what holds them, or start more; 300 tasks wait",
     ),
     "a task that its worker lost": (
-        with_run(DRAFT, task=Task(1, ago(30), started_at=ago(30))),
+        with_run(APPROVED, task=Task(1, ago(30), started_at=ago(30))),
         Cause.NO_ORDERS_WORKER,
-        "its next task is not taken",
+        "was taken, and its worker is gone",
         "orderflow worker orders",
+    ),
+    "steps that run near": (
+        with_run(APPROVED, task=Task(1, ago(2), started_at=ago(2))),
+        Cause.MOVING,
+        "it is APPROVED, and an orders worker is at it",
+        "again",
+    ),
+    "a workflow that does nothing": (
+        SHIPPING,
+        Cause.NOTHING_UNDER_WAY,
+        "it is FULFILLING with a ship that was accepted 40 s ago, its workflow runs, and nothing is under way in it",
+        f"`orderflow order nudge {ORDER}",
+    ),
+    "a workflow that somebody paused": (
+        with_run(APPROVED, paused=Pause(ago(90), "ops@example", "a look at it")),
+        Cause.PAUSED,
+        "its workflow was paused in Temporal 1 min 30 s ago (ops@example: a look at it)",
+        f"`temporal workflow unpause --workflow-id order-{ORDER}`",
+    ),
+    "a step that somebody paused": (
+        with_run(
+            SHIPPING,
+            steps=(step("capture_payment", paused=Pause(ago(90)), near="Activity timed out", activity_id="7"),),
+        ),
+        Cause.PAUSED,
+        "capture_payment was paused in Temporal 1 min 30 s ago; before, capture_payment gave no answer near: Activity "
+        "timed out; its ship was accepted 40 s ago",
+        f"`temporal activity unpause --workflow-id order-{ORDER} --activity-id 7`",
+    ),
+    "a cancel that came too late": (
+        replace(with_run(APPROVED, status="SHIPPED", cancelled_at=ago(9)), order=row("SHIPPED", 4)),
+        Cause.CANCEL_STANDS,
+        "cancelled its workflow in Temporal 9.0 s ago: that came too late, the order is SHIPPED",
+        "goes on as before",
     ),
     "code that no longer fits": (
         with_run(APPROVED, task=Task(4, ago(90), ago(1), "[TMPRL1100] Nondeterminism error: x", nondeterministic=True)),
@@ -139,13 +229,13 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         f"orderflow debug {ORDER}",
     ),
     "its row cannot be written": (
-        with_run(DRAFT, transition=Transition("approve", 5, "orders: refused", ago(9), NOW + timedelta(seconds=3))),
+        with_run(APPROVED, transition=Transition("fulfil", 5, "orders: refused", ago(9), NOW + timedelta(seconds=3))),
         Cause.TRANSITION_FAILS,
-        "approve has failed 5 times, last: orders: refused",
-        "why the orders database does not answer; approve is repeated by itself, next at 2026-11-23 12:00:03Z",
+        "fulfil has failed 5 times, last: orders: refused",
+        "why the orders database does not answer; fulfil is repeated by itself, next at 2026-11-23 12:00:03Z",
     ),
     "its row refuses": (
-        with_run(DRAFT, transition=Transition("approve", 5, "no such column", ago(9), NOW, unavailable=False)),
+        with_run(APPROVED, transition=Transition("look", 5, "no such column", ago(9), NOW, unavailable=False)),
         Cause.TRANSITION_FAILS,
         "last: no such column",
         "a bug or bad data",
@@ -154,7 +244,7 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         replace(with_run(APPROVED, steps=(step(),)), queues=polled("payments", 55)),
         Cause.STEP_NOT_TAKEN,
         "the payment service: no worker takes authorize_payment from the task queue payments "
-        "(a worker last polled 55 s ago)",
+        "(one last polled 55 s ago)",
         "`orderflow worker payments`",
     ),
     "no inventory worker after failures": (
@@ -162,6 +252,18 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         Cause.STEP_NOT_TAKEN,
         "at least); before, reserve_inventory has failed twice, last: inventory: refused",
         "`orderflow worker inventory`",
+    ),
+    "no payment worker after a near attempt": (
+        with_run(APPROVED, steps=(step(near="payment gateway: no answer"),)),
+        Cause.STEP_NOT_TAKEN,
+        "at least); before, authorize_payment gave no answer near: payment gateway: no answer",
+        "`orderflow worker payments`",
+    ),
+    "a capture that fails": (
+        with_run(SHIPPING, steps=(replace(FAILING, name="capture_payment"),)),
+        Cause.STEP_FAILS,
+        "capture_payment has failed 7 times, last: payment gateway: refused; its ship was accepted 40 s ago",
+        "why the payment gateway does not answer",
     ),
     "the gateway is down": (
         with_run(APPROVED, steps=(FAILING,)),
@@ -202,14 +304,25 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
     "Temporal is away": (
         unread(replace(APPROVED, run=None), "temporal"),
         Cause.TEMPORAL_AWAY,
-        "waits for Temporal: Temporal does not answer (connection refused)",
+        "waits for Temporal: it is APPROVED, and Temporal does not answer (connection refused)",
+        "Start Temporal",
+    ),
+    "Temporal is away, and holds are to be given back": (
+        unread(
+            replace(
+                DONE, run=None, order=row("CANCELLED", 3), payment=PaymentFact(ORDER, "VOIDING", 2, ago(90), ago(60))
+            ),
+            "temporal",
+        ),
+        Cause.TEMPORAL_AWAY,
+        "it is CANCELLED, and Temporal does not answer",
         "Start Temporal",
     ),
     "Temporal is away, after the end": (
         unread(replace(DONE, run=None), "temporal"),
-        Cause.TEMPORAL_AWAY,
-        "It is final; whether its workflow has ended is not known",
-        "Start Temporal",
+        Cause.NOT_READ,
+        "What Temporal knows of it is missing here",
+        "does not wait for it",
     ),
     "the orders database is away": (
         unread(replace(APPROVED, order=None), "orders"),
@@ -228,13 +341,13 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         replace(APPROVED, run=Run("closed", ago(30), "APPROVED", "TERMINATED", "r")),
         Cause.DISAGREES,
         "no workflow runs it",
-        "`orderflow reconcile --repair` repairs it (restart)",
+        f"`orderflow order nudge {ORDER} --reason …` has its workflow look now, or begin; `orderflow reconcile",
     ),
-    "lost before it had a row": (
-        Facts(ORDER, NOW, run=Run("closed", ago(30), "DRAFT", "TERMINATED", "r")),
+    "Temporal has forgotten it": (
+        replace(SHIPPING, run=Run("missing")),
         Cause.DISAGREES,
-        "its workflow was closed before there was a row",
-        "(restart)",
+        "no workflow runs it",
+        "orderflow order nudge",
     ),
     "money held after the end": (
         replace(
@@ -242,13 +355,13 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         ),
         Cause.DISAGREES,
         "holds or took money for a reference that has no payments row",
-        "(void)",
+        "(look)",
     ),
     "stock held after the end": (
         replace(DONE, reservation=ReservationFact(ORDER, "RESERVED", 1, ago(60))),
         Cause.DISAGREES,
         "its stock is still only reserved",
-        "(commit)",
+        "(look)",
     ),
     "Kafka is away": (
         replace(
@@ -317,8 +430,8 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
 def test_the_verdict_names_the_cause_and_says_what_to_do(name: str) -> None:
     facts, cause, waits_for, do = CASES[name]
     verdicts = verdicts_on(facts)
-    # What is merely missing stands last: the order does not wait for it.
-    verdict = verdicts[-1 if cause is Cause.NOT_READ else 0]
+    # What is merely missing, or stands, comes last: the order does not wait for it.
+    verdict = verdicts[-1 if cause in (Cause.NOT_READ, Cause.CANCEL_STANDS) else 0]
     assert verdict.cause is cause, verdicts
     assert waits_for in verdict.waits_for
     assert do in verdict.do
@@ -367,3 +480,34 @@ def test_nothing_in_motion_is_trouble() -> None:
 def test_orders_with_the_same_trouble_have_the_same_group() -> None:
     one, other = (with_run(APPROVED, steps=(replace(FAILING, attempt=n, scheduled_at=ago(n)),)) for n in (3, 9))
     assert verdicts_on(one)[0].group == verdicts_on(other)[0].group
+
+
+def test_a_customer_may_act_while_temporal_is_away() -> None:
+    facts = unread(replace(APPROVED, run=None, order=row("FULFILLING", 3)), "temporal")
+    assert causes(verdicts_on(facts)) == [Cause.CUSTOMER, Cause.NOT_READ]
+
+
+def test_a_handover_that_waits_is_no_contradiction() -> None:
+    cancelled = replace(
+        untold(name="cancel"),
+        order=row("CANCELLED", 3),
+        payment=PaymentFact(ORDER, "AUTHORIZED", 1, ago(90), ago(90)),
+        reservation=ReservationFact(ORDER, "RESERVED", 1, ago(90)),
+        money=Money(True, 0, 198, "USD", ago(90)),
+    )
+    assert causes(verdicts_on(cancelled)) == [Cause.HANDOVER_WAITS]
+
+
+def test_a_cancel_stands_beside_what_it_waits_for() -> None:
+    facts = with_run(SHIPPING, steps=(step("capture_payment", started=True, started_at=ago(1)),), cancelled_at=ago(3))
+    moving, cancel = verdicts_on(facts)
+    assert (moving.cause, cancel.cause) == (Cause.MOVING, Cause.CANCEL_STANDS)
+    assert (
+        "it is FULFILLING with a ship that was accepted 40 s ago, and capture_payment is under way" in moving.waits_for
+    )
+    assert "is to be cancelled, as soon as its ship has ended" in cancel.waits_for
+
+
+def test_what_a_bug_left_behind_is_said_once() -> None:
+    facts = with_run(SHIPPING, bug="capture_payment: KeyError")
+    assert causes(verdicts_on(facts)) == [Cause.STEP_BUG]

@@ -1,9 +1,10 @@
 """The rules by themselves: facts in, findings out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from orderflow.domain.orders import OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from orderflow.gateways.protocol import MoneyFact
 from orderflow.settings import Settings
+from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 from orderflow.temporal.runs import RunFact
 from support.paths import ROOT
@@ -33,6 +35,8 @@ def judged(
     run: RunFact | None = None,
     money: str | None = None,
     *,
+    pending_ship: str | None = None,
+    handover: PendingHandover | None = None,
     age: timedelta = timedelta(minutes=2),
 ) -> list[Finding]:
     """What is found of one order, all of whose parts changed ``age`` ago."""
@@ -40,11 +44,12 @@ def judged(
     run = run or RunFact("missing")
     facts = Facts(
         now=NOW,
-        orders=_one(order and OrderFact(ORDER, order, 3, at, at)),
+        orders=_one(order and OrderFact(ORDER, order, 3, at, at, pending_ship, pending_ship and at)),
         payments=_one(payment and PaymentFact(ORDER, payment, 1, at, at)),
         reservations=_one(reservation and ReservationFact(ORDER, reservation, 1, at)),
         runs={ORDER: replace(run, since=at)},
         money=_one(money and MoneyFact(ORDER, money, 300, "USD", at)),  # type: ignore[arg-type]
+        handovers=_one(handover),
     )
     return findings_in(facts, LIMITS)
 
@@ -56,10 +61,17 @@ def _one(fact: Fact | Literal[""] | None) -> dict[UUID, Fact]:
 RUNNING = {status.value: RunFact("running", status=status) for status in OrderStatus}
 TERMINATED = RunFact("closed", ended="TERMINATED")
 COMPLETED = RunFact("closed", ended="COMPLETED")
+FORGOTTEN = RunFact("missing")
+ENDED = (TERMINATED, COMPLETED, FORGOTTEN)
+
+
+def waiting(since: timedelta = timedelta(minutes=2), refused: str | None = None) -> PendingHandover:
+    return PendingHandover("approve", NOW - since, NOW, 3, refused)
+
 
 #: What every order looks like that is where it should be.
 SOUND = [
-    ("DRAFT", None, None, RUNNING["DRAFT"], None),
+    ("DRAFT", None, None, FORGOTTEN, None),
     ("APPROVED", None, None, RUNNING["APPROVED"], None),
     ("APPROVED", "AUTHORIZED", None, RUNNING["APPROVED"], "authorized"),
     ("FULFILLING", "AUTHORIZED", "RESERVED", RUNNING["FULFILLING"], "authorized"),
@@ -68,6 +80,7 @@ SOUND = [
     ("CANCELLED", "VOIDED", None, COMPLETED, None),
     ("CANCELLED", "DECLINED", None, COMPLETED, None),
     ("CANCELLED", None, None, COMPLETED, None),
+    ("CANCELLED", None, None, FORGOTTEN, None),
 ]
 
 
@@ -78,23 +91,87 @@ def test_a_sound_order_is_never_found(facts: tuple[str, ...]) -> None:
 
 def test_nothing_that_moved_a_moment_ago_is_found() -> None:
     """Whatever stands together: every combination, of which there are 2268."""
-    every = product(
+    found = [(facts, findings) for facts in every() if (findings := judged(*facts, age=timedelta(seconds=59)))]
+    assert found == []
+
+
+def every() -> Iterator[Any]:
+    return product(
         [*OrderStatus, None],
         [*PaymentStatus, None],
         ("RESERVED", None),
-        [*RUNNING.values(), TERMINATED, COMPLETED, None],
+        [*RUNNING.values(), *ENDED],
         ("authorized", "captured", None),
     )
-    found = [(facts, findings) for facts in every if (findings := judged(*facts, age=timedelta(seconds=59)))]
-    assert found == []
+
+
+def test_a_look_is_never_asked_for_where_one_is_on_its_way_or_where_there_is_no_row() -> None:
+    def looks(facts: Any, handover: PendingHandover | None) -> set[Kind]:
+        return {f.kind for f in judged(*facts, handover=handover) if f.repair is Repair.LOOK}
+
+    assert [facts for facts in every() if looks(facts, waiting())] == []
+    assert [facts for facts in every() if facts[0] is None and looks(facts, None)] == []
+
+
+def test_whatever_needs_its_workflow_and_has_none_is_looked_at() -> None:
+    """Judged by rows: Temporal may have ended the run as it should, or not as it should, or forgotten it."""
+
+    def needs_a_look(order: str | None, payment: str | None, held: str | None, _: RunFact, money: str | None) -> bool:
+        match order:
+            case "APPROVED" | "FULFILLING":
+                return True
+            case "CANCELLED":
+                return (
+                    payment in ("AUTHORIZED", "VOIDING") or held is not None or (payment is None and money is not None)
+                )
+            case "SHIPPED" | "COMPLETED":
+                return held is not None
+        return False
+
+    missed = [
+        facts
+        for facts in every()
+        if facts[3] in ENDED
+        and needs_a_look(*facts)
+        and not any(finding.repair is Repair.LOOK for finding in judged(*facts))
+    ]
+    assert missed == []
+
+
+def test_a_ship_without_a_workflow_is_found_with_its_id() -> None:
+    [finding] = judged("FULFILLING", "AUTHORIZED", "RESERVED", FORGOTTEN, "authorized", pending_ship="c:ship")
+    assert (finding.kind, finding.repair) == (Kind.WORKFLOW_GONE, Repair.LOOK)
+    assert finding.evidence["pending_ship"] == "c:ship"
+
+
+@pytest.mark.parametrize(
+    ("handover", "found"),
+    [
+        (waiting(timedelta(minutes=14)), None),
+        (waiting(timedelta(minutes=16)), "Temporal is told again by itself"),
+        (waiting(timedelta(minutes=2), "too large"), "Temporal refuses it: too large"),
+        (waiting(timedelta(seconds=59), "too large"), None),
+    ],
+)
+def test_a_handover_that_waits_long_or_is_refused_is_reported(handover: PendingHandover, found: str | None) -> None:
+    findings = judged("APPROVED", run=RunFact("missing"), handover=handover, age=timedelta(minutes=20))
+    assert [(f.kind, f.repair, f.why_not) for f in findings] == ([(Kind.HANDOVER_WAITS, None, found)] if found else [])
+    for finding in findings:
+        assert finding.evidence == {"order": "APPROVED v3", "workflow": "missing", "handover": "approve", "attempts": 3}
 
 
 @pytest.mark.parametrize(
     ("facts", "kind", "repair"),
     [
-        (("FULFILLING", None, None, COMPLETED), Kind.ROW_BEHIND_WORKFLOW, None),
+        (("FULFILLING", None, None, replace(COMPLETED, status="COMPLETED")), Kind.ROW_BEHIND_WORKFLOW, None),
+        (("APPROVED", None, None, TERMINATED), Kind.WORKFLOW_GONE, Repair.LOOK),
+        (("SHIPPED", "CAPTURED", "RESERVED", FORGOTTEN, "captured"), Kind.WORKFLOW_GONE, Repair.LOOK),
+        (("COMPLETED", "CAPTURED", "RESERVED", COMPLETED, "captured"), Kind.SHIPPED_NOT_COMMITTED, Repair.LOOK),
+        (("CANCELLED", "VOIDING", None, FORGOTTEN, "authorized"), Kind.VOIDING_LONG, Repair.LOOK),
+        (("CANCELLED", None, None, FORGOTTEN, "authorized"), Kind.MONEY_WITHOUT_PAYMENT, Repair.LOOK),
+        (("CANCELLED", None, "RESERVED", FORGOTTEN), Kind.RESERVATION_WITHOUT_ORDER, Repair.LOOK),
         (("APPROVED", None, None, RUNNING["FULFILLING"]), Kind.ROW_BEHIND_WORKFLOW, None),
-        (("FULFILLING", None, None, RUNNING["APPROVED"]), Kind.ROW_AHEAD_OF_WORKFLOW, Repair.NUDGE),
+        (("FULFILLING", None, None, RUNNING["APPROVED"]), Kind.ROW_AHEAD_OF_WORKFLOW, Repair.LOOK),
         (("SHIPPED", "CAPTURED", "RESERVED", RUNNING["SHIPPED"], "captured"), Kind.SHIPPED_NOT_COMMITTED, None),
         (("CANCELLED", "CAPTURED", None, COMPLETED, "captured"), Kind.CAPTURED_NOT_SHIPPED, None),
         (("FULFILLING", "CAPTURED", None, RUNNING["FULFILLING"], "captured"), Kind.CAPTURED_NOT_SHIPPED, None),
@@ -102,7 +179,6 @@ def test_nothing_that_moved_a_moment_ago_is_found() -> None:
         (("CANCELLED", "DECLINED", None, COMPLETED, "authorized"), Kind.MONEY_AGAINST_PAYMENT, Repair.VOID_AT_GATEWAY),
         (("CANCELLED", "VOIDED", None, COMPLETED, "captured"), Kind.MONEY_AGAINST_PAYMENT, Repair.VOID_AT_GATEWAY),
         (("APPROVED", None, None, RUNNING["APPROVED"], "authorized"), Kind.MONEY_WITHOUT_PAYMENT, None),
-        ((None, None, None, TERMINATED), Kind.ORDER_LOST, Repair.RESTART),
     ],
 )
 def test_what_contradicts_itself_is_found(facts: tuple[str, ...], kind: Kind, repair: Repair | None) -> None:

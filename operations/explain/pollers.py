@@ -1,0 +1,25 @@
+"""Who takes tasks from a queue, and when something is tried again, in words. Pure."""
+
+from datetime import datetime
+
+from operations.explain.facts import Facts, Queue
+from operations.words import age, clock
+from orderflow.temporal.names import ROLES
+
+
+def seen_polling(facts: Facts, name: str, since: datetime) -> tuple[str, str]:
+    """What is known of a task queue's workers, and what to do about it."""
+    queue = facts.queues.get(name, Queue(name))
+    start = f"Start one: `orderflow worker {ROLES.get(name, name)}`; the order goes on by itself."
+    if queue.polled_at is None:
+        return f"nobody has polled for {age(facts.now, since)} at least", start
+    ago = f"one last polled {age(facts.now, queue.polled_at)} ago"
+    if queue.polled_at < since:
+        return ago, start
+    waiting = f"; {queue.backlog} tasks wait" if queue.backlog else ""
+    return ago, f"The workers are there: see their log for what holds them, or start more{waiting}."
+
+
+def again(now: datetime, moment: datetime) -> str:
+    """When something is repeated, to end a sentence."""
+    return f"by itself, next at {clock(moment)}." if moment > now else "by itself."
