@@ -654,8 +654,7 @@ async def started_by_hand(stage: Stage) -> None:
 
 @_scenario()
 async def started_by_hand_for_no_order(stage: Stage) -> None:
-    nobody = workflow_id(UUID(int=7))
-    await stage.ends(await stage.start_by_hand(nobody, "one", 2, None), None)
+    await stage.fails(await stage.start_by_hand(workflow_id(UUID(int=7)), "one", 2, None))
 
 
 @_scenario()
@@ -665,9 +664,9 @@ async def started_by_hand_under_another_name(stage: Stage) -> None:
 
 @_scenario()
 async def started_by_hand_for_a_draft(stage: Stage) -> None:
-    """It waits until the draft is over, or approved."""
+    """It fails, so that the approve starts another run."""
     handle = await stage.place()
     await stage.start_by_hand(handle.id)
-    await stage.idles(handle)
+    await stage.fails(handle)
     await stage.world.accept(handle, "approve")
     await stage.ship_and_complete(handle)

@@ -4,6 +4,7 @@ Commands go the API's way (the row first, then Temporal is told), because histor
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import asyncpg
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowFailureError
 
 from orderflow.domain.orders import Order
 from orderflow.settings import Service
@@ -82,6 +84,13 @@ class Stage:
             result = await self._latest(handle).result()
         found = result.status if hasattr(result, "status") else result["status"]
         assert found == status, f"ended {found}, not {status}"
+
+    async def fails(self, handle: Handle) -> None:
+        """Wait until the workflow has failed."""
+        with contextlib.suppress(WorkflowFailureError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._latest(handle).result()
+            raise AssertionError("it came to a good end")
 
     async def reset(self, handle: Handle, tasks: int = 1) -> None:
         """``temporal workflow reset`` to the end of the workflow task with this number: another run goes on there."""
