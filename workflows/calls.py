@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
 from workflows.options import FAR, NEAR
@@ -38,13 +38,13 @@ class Call:
     summary: str
 
     async def outcome(self, *, near: bool) -> StepOutcome:
-        """What it came to. Raises ActivityError where not even repeating helps: a bug."""
+        """What it came to. Raises FailureError where not even repeating helps: a bug."""
         if near:
             try:
                 return await workflow.execute_local_activity_method(
                     self.method, self.request, summary=self.summary, **NEAR
                 )
-            except ActivityError:
+            except FailureError:  # a local activity's own, not wrapped into an ActivityError
                 pass  # no answer: from here on it is tried where everybody sees it
         return await workflow.execute_activity_method(
             self.method, self.request, task_queue=self.service, summary=self.summary, **FAR

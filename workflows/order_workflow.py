@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
@@ -226,7 +226,7 @@ class OrderWorkflow:
                 try:
                     self._finished.append((name, await call.outcome(near=near)))
                     break
-                except ActivityError:
+                except FailureError:
                     # Steps are retried without bound and answer refusals: only a bug ends up here.
                     workflow.logger.exception("step %s failed, it will be started again", name, extra=self._said())
                     await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
@@ -253,7 +253,7 @@ class OrderWorkflow:
             while True:
                 try:
                     return await workflow.execute_local_activity_method(step, request, summary=summary, **LOCAL)
-                except ActivityError:
+                except FailureError:
                     workflow.logger.exception("%s failed, it will be tried again", summary, extra=self._said())
                     await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
 
