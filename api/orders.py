@@ -103,8 +103,9 @@ class OrderRoutes:
         ) -> Response:
             """Makes the order, as a DRAFT."""
             placed = request.body
+            key = key or str(uuid4())  # what gets no answer can be sent again under it
             order = Order(
-                order_id=uuid5(ORDER_IDS, key) if key else uuid4(),
+                order_id=uuid5(ORDER_IDS, key),
                 customer_id=placed.customer_id,
                 reference=placed.reference,
                 currency=placed.currency,
