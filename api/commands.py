@@ -15,7 +15,7 @@ import structlog
 from api import problems
 from api.telling import Teller
 from api.turns import Turns
-from api.waiting import Waiter
+from api.waiting import Gone, Waiter
 from orderflow.domain.commands import Command, Outcome, client_command_id, idempotency_conflict
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.domain.orders import Order
@@ -34,6 +34,14 @@ class Answer:
 
     outcome: Outcome
     order: OrderView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long a ship is waited for, unless ``gone`` returns before: nobody waits for the answer any more."""
+
+    seconds: float
+    gone: Gone | None = None
 
 
 class OrderCommands:
@@ -57,7 +65,7 @@ class OrderCommands:
             raise Rejection(idempotency_conflict(key))
         return Answer(accepted.outcome, accepted.order)
 
-    async def carry_out(self, order_id: UUID, command: Command, wait_seconds: float) -> Answer:
+    async def carry_out(self, order_id: UUID, command: Command, waiting: Waiting) -> Answer:
         """approve, complete, cancel, or a ship, which is waited for."""
         with _unknown(order_id, command, command.id.removeprefix(client_command_id(""))):
             async with self._turns.of(order_id):
@@ -66,8 +74,8 @@ class OrderCommands:
             self._teller.tell(accepted.handover)
         if accepted.outcome.state != "pending":
             return Answer(accepted.outcome, accepted.order)
-        seconds = 0 if self._teller.temporal_is_away else wait_seconds
-        if not await self._waiter.command_ends(order_id, command.id, seconds):
+        seconds = 0 if self._teller.temporal_is_away else waiting.seconds
+        if not await self._waiter.command_ends(order_id, command.id, seconds, waiting.gone):
             return Answer(accepted.outcome)
         try:
             known = await self._orders.foresee(order_id, command)
