@@ -43,6 +43,8 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
     def __init__(self) -> None:
         self.state: dict[UUID, str] = {}
         self.calls: list[tuple[str, str]] = []
+        #: The payment tokens that it was given.
+        self.tokens: set[str] = set()
         self.refuse_capture = False
         self.words = "The card was blocked."
         self.remembers_voids = True
@@ -83,6 +85,7 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         correlation_id: str | None = None,
     ) -> Authorized | Declined | Shut:
         await self._arrive("authorize", idempotency_key)
+        self.tokens.add(token)
         request = ("authorize", reference, amount, currency, token)
         answer = self._recorded(idempotency_key, request) or self._authorize(reference, amount, currency, token)
         assert isinstance(answer, Authorized | Declined | Shut)
