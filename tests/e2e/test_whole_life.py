@@ -66,9 +66,7 @@ async def test_an_order_from_post_to_completed(stack: EmbeddedStack, shop: Shop,
     assert description.status.name == "COMPLETED"
 
     async def listed() -> bool:
-        found = [
-            w.id async for w in client.list_workflows("OrderStatus = 'COMPLETED' AND CustomerId = 'household-515'")
-        ]
+        found = [w.id async for w in client.list_workflows("ExecutionStatus = 'Completed' AND OrderStatus = 'SHIPPED'")]
         return f"order-{order_id}" in found
 
     await until(listed)
