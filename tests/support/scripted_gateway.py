@@ -74,6 +74,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         """The next ``times`` calls of ``operation`` raise ``error``, and do nothing."""
         self._broken[operation] = [error] * times
 
+    def forget(self) -> None:
+        """Forget what was answered under which key, as gateways do after a while; what is held stays."""
+        self._answers.clear()
+
     async def authorize(
         self,
         reference: UUID,
