@@ -12,7 +12,6 @@ from rich.text import Text
 from orderflow.domain.money import money
 
 COLOURS: Final = {
-    "PLACING": "dim",
     "DRAFT": "dim",
     "APPROVED": "yellow",
     "FULFILLING": "cyan",
