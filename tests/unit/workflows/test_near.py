@@ -47,11 +47,13 @@ async def _is_closed(way: NearWay, service: Service) -> bool:
     try:
         await way.take(service.step, REQUEST)
     except ApplicationError as error:
-        assert (error.type, error.non_retryable) == (NOT_HERE, True)
-        assert error.category is ApplicationErrorCategory.BENIGN  # nobody's failure: no line in the log
-        assert service.asked == asked
-        return True
-    return False
+        refusal = error
+    else:
+        return False
+    assert (refusal.type, refusal.non_retryable) == (NOT_HERE, True)
+    assert refusal.category is ApplicationErrorCategory.BENIGN  # nobody's failure: no line in the log
+    assert service.asked == asked
+    return True
 
 
 async def _is_unanswered(way: NearWay, service: Service, failure: BaseException, times: int = 1) -> None:
