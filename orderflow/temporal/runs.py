@@ -61,7 +61,8 @@ Connect = Callable[[], Awaitable[Client]]
 class RunFact:
     """What Temporal says of an order. ``since``: when the run was started or closed; ``ended``: how it closed.
 
-    ``status``: the search attribute, and COMPLETED where the end of the run says so. ``version`` and ``busy`` (steps under way) where it answered a query.
+    ``status``: the search attribute, and COMPLETED where the end of the run says so. ``version`` and ``busy`` (steps
+    under way) where it answered a query.
     """
 
     state: Literal["running", "closed", "missing"]

@@ -385,9 +385,7 @@ async def test_a_command_sent_twice_happens_once(world: World) -> None:
     await ended(handle)
 
 
-async def test_a_command_sent_again_after_the_cancel_does_not_bring_the_order_back(
-    world: World, hurried: None
-) -> None:
+async def test_a_command_sent_again_after_the_cancel_does_not_bring_the_order_back(world: World, hurried: None) -> None:
     """Its recorded outcome says APPROVED; the row has moved on."""
     handle = await _fulfilling(world)
     gate = world.gateway.hold("void")
