@@ -191,7 +191,8 @@ class OrderWorkflow:
         """Take over the row's status, and do what follows from it, whoever wrote it."""
         self._status, self._version = status, version
         self._cancel_is_due = self._cancel_stands
-        if workflow.info().typed_search_attributes.get(_STATUS_KEY) != status:
+        # COMPLETED is not written: the run's own end says it, and an upsert costs as much as a step.
+        if status not in (OrderStatus.COMPLETED, workflow.info().typed_search_attributes.get(_STATUS_KEY)):
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
             self._commit_stock(self._trace)

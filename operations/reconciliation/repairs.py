@@ -1,6 +1,6 @@
 """The safe repairs of reconciliation. Each is recorded with its reason before it happens, and harmless when repeated.
 
-The record is a row in the orders' ``commands`` with an id ``r:<repair>:<what it was found on>``: a command that
+The record is a row in the orders' ``commands`` with an id ``r:<repair>:<kind>:<what it was found on>``: a command that
 changed nothing in the order's row, so it stands there as refused, with the reason as its detail.
 
 There are two. Nearly everything is put right by the order's own workflow, once it looks at the row: it is told so, and
@@ -48,7 +48,7 @@ class Repairs:
     async def _record(self, order_id: UUID, repair: Repair, finding: Finding) -> None:
         evidence = ", ".join(f"{name} {value}" for name, value in finding.evidence.items() if value is not None)
         detail = f"{finding.kind}: {ABOUT[finding.kind].meaning} ({evidence})"
-        command = Command(name=repair, id=f"r:{repair}:{_stamp(finding.since)}")
+        command = Command(name=repair, id=f"r:{repair}:{finding.kind}:{_stamp(finding.since)}")
         await self._orders.note(order_id, command, Problem(slug="repaired", detail=detail, status=409))
 
     async def _look(self, order_id: UUID, finding: Finding) -> None:

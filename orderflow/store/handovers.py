@@ -166,5 +166,6 @@ class Handovers:
         found = {}
         for row in await self._database.all(_WAITING, {"older": older_than, "limit": limit}):
             fields = dict(row)
-            found[fields.pop("order_id")] = PendingHandover(**fields)
+            order_id = fields.pop("order_id")
+            found[order_id] = PendingHandover(**fields)
         return found

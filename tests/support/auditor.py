@@ -4,6 +4,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
 from operations.reconciliation.findings import Handled, Kind, Reconcile
 from operations.reconciliation.reconciler import Reconciler
@@ -76,10 +78,12 @@ class Auditor:
         reconciler = self.reconciler()
         handled = (await reconciler.run(Reconcile(repair=True))).findings
         assert {h.outcome for h in handled} == {"repaired"}, handled
+        await self.world.tell_all()
         recorded = await self.records()
         for finding in (h.finding for h in handled):
             assert any(f"{finding.kind}: " in reason for reason in recorded.values()), recorded
             await self.repairs.repair(finding)
+        await self.world.tell_all()
         await self.finds()
         assert await self.findings(repair=True) == []
         assert await self.records() == recorded
@@ -88,6 +92,36 @@ class Auditor:
         """The repairs that are recorded: id and reason."""
         rows = await self.world.orders.all(_REPAIRS, {})
         return {row["command_id"]: row["refusal"]["detail"] for row in rows}
+
+    async def untold(self, handle: Handle, name: str) -> None:
+        """Carry a command out that Temporal never hears of, as if it had lost what it was told."""
+        accepted = await self.world.accept(handle, name, tells=False)
+        assert accepted.outcome.refusal is None
+        assert accepted.handover is not None
+        await self.world.handovers.told([accepted.handover])
+
+    async def forgets(self, handle: Handle) -> None:
+        """Have Temporal forget the order's run, which is open: a closed one is kept for half a minute."""
+        world = self.world
+        execution = WorkflowExecution(workflow_id=handle.id)
+        request = DeleteWorkflowExecutionRequest(namespace=world.client.namespace, workflow_execution=execution)
+        await world.client.workflow_service.delete_workflow_execution(request)
+
+        async def forgotten() -> bool:
+            return (await self._runs.look(order_id(handle))).state == "missing"
+
+        await until(forgotten)
+
+    async def loses(self, service: Service, order: UUID, after: int) -> None:
+        """Take a service's record of an order back to version ``after``, as a database restored from a backup."""
+        table = {"orders": "orders", "payments": "payments", "inventory": "reservations"}[service]
+        await self.around_the_rule(service, "DELETE FROM outbox WHERE order_id = $1 AND version > $2", order, after)
+        await self.around_the_rule(service, "DELETE FROM commands WHERE order_id = $1 AND version > $2", order, after)
+        await self.around_the_rule(service, "DELETE FROM events WHERE order_id = $1 AND version > $2", order, after)
+        back = f"""
+        UPDATE {table} t SET status = e.status, version = e.version FROM events e
+        WHERE t.order_id = $1 AND e.order_id = $1 AND e.version = $2"""
+        await self.around_the_rule(service, back, order, after)
 
     async def around_the_rule(self, service: Service, sql: str, *values: Any) -> None:
         """Write as no process of ours can: without triggers and foreign keys."""

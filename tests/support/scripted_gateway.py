@@ -43,6 +43,8 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
     def __init__(self) -> None:
         self.state: dict[UUID, str] = {}
         self.calls: list[tuple[str, str]] = []
+        #: The payment tokens that it was given.
+        self.tokens: set[str] = set()
         self.refuse_capture = False
         self.words = "The card was blocked."
         self.remembers_voids = True
@@ -72,6 +74,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         """The next ``times`` calls of ``operation`` raise ``error``, and do nothing."""
         self._broken[operation] = [error] * times
 
+    def forget(self) -> None:
+        """Forget what was answered under which key, as gateways do after a while; what is held stays."""
+        self._answers.clear()
+
     async def authorize(
         self,
         reference: UUID,
@@ -83,6 +89,7 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         correlation_id: str | None = None,
     ) -> Authorized | Declined | Shut:
         await self._arrive("authorize", idempotency_key)
+        self.tokens.add(token)
         request = ("authorize", reference, amount, currency, token)
         answer = self._recorded(idempotency_key, request) or self._authorize(reference, amount, currency, token)
         assert isinstance(answer, Authorized | Declined | Shut)

@@ -1,42 +1,105 @@
 """Money and stock that are held for nobody: found, given back, and given back once."""
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
-from operations.reconciliation.findings import Kind, Repair
+import pytest
+
+from operations.reconciliation.findings import Kind
 from orderflow.domain.commands import Command
 from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
 from support.auditor import Auditor
 from support.orders import command
-from support.world import Handle
+from support.waiting import until
+from support.world import Handle, order_id
+
+Loses = Callable[[Auditor, Handle], Awaitable[None]]
 
 
-async def _cancelled_without_workflow(auditor: Auditor) -> tuple[Handle, UUID]:
-    handle, order = await auditor.fulfilling()
+async def _terminated(auditor: Auditor, handle: Handle) -> None:
     await handle.terminate("a test")
-    await Orders(auditor.world.orders).move(order, command("cancel"))
+
+
+async def _forgotten(auditor: Auditor, handle: Handle) -> None:
+    await auditor.forgets(handle)
+
+
+async def _cancelled_without_workflow(auditor: Auditor, loses: Loses = _terminated) -> tuple[Handle, UUID]:
+    handle, order = await auditor.fulfilling()
+    await loses(auditor, handle)
+    await auditor.untold(handle, "cancel")
     return handle, order
 
 
 async def _cancelled(auditor: Auditor, *, approved: bool) -> tuple[Handle, UUID]:
-    if approved:
-        handle, order = await auditor.fulfilling()
-    else:
+    if not approved:
         handle = await auditor.world.place()
-        order = UUID(handle.id.removeprefix("order-"))
+        await auditor.world.ask(handle, "cancel")
+        return handle, order_id(handle)
+    handle, order = await auditor.fulfilling()
     await auditor.world.ask(handle, "cancel")
     await handle.result()
     return handle, order
 
 
-async def test_a_cancelled_order_without_a_workflow_gives_back_money_and_stock(auditor: Auditor) -> None:
+@pytest.mark.parametrize("loses", [_terminated, _forgotten])
+async def test_a_cancelled_order_without_a_workflow_gives_back_money_and_stock(auditor: Auditor, loses: Loses) -> None:
     world = auditor.world
-    handle, order = await _cancelled_without_workflow(auditor)
+    handle, order = await _cancelled_without_workflow(auditor, loses)
     await auditor.repaired(Kind.AUTHORIZATION_WITHOUT_ORDER, Kind.RESERVATION_WITHOUT_ORDER)
     assert await world.statuses(handle, "payments") == ["AUTHORIZED", "VOIDING", "VOIDED"]
     assert await world.statuses(handle, "inventory") == ["RESERVED", "RELEASED"]
     assert world.gateway.state[order] == "voided"
     assert await world.on_hand("bread") == (10, 0)
+
+
+async def test_what_comes_back_after_the_end_of_the_run_is_given_back_again(auditor: Auditor) -> None:
+    """As where payments and inventory were restored from a backup that is older than the cancel."""
+    world = auditor.world
+    handle, order = await _cancelled(auditor, approved=True)
+    await auditor.loses("payments", order, 1)
+    await auditor.loses("inventory", order, 1)
+    await auditor.around_the_rule(
+        "inventory", "UPDATE stock SET reserved = 2, version = version + 1 WHERE sku = 'bread'"
+    )
+    world.gateway.state[order] = "authorized"
+    world.gateway.forget()
+    await auditor.repaired(Kind.AUTHORIZATION_WITHOUT_ORDER, Kind.RESERVATION_WITHOUT_ORDER)
+    assert await world.statuses(handle, "payments") == ["AUTHORIZED", "VOIDING", "VOIDED"]
+    assert await world.statuses(handle, "inventory") == ["RESERVED", "RELEASED"]
+    assert world.gateway.state[order] == "voided"
+    assert await world.on_hand("bread") == (10, 0)
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["the run ended", "Temporal forgot it"])
+async def test_stock_of_a_completed_order_that_was_not_committed_is(auditor: Auditor, ended: bool) -> None:
+    world = auditor.world
+    handle, order = await auditor.fulfilling()
+    await world.ask(handle, "ship")
+    if ended:
+        await world.ask(handle, "complete")
+        await handle.result()
+    else:
+        await _is_committed(auditor, handle)
+        await auditor.forgets(handle)
+        await auditor.untold(handle, "complete")
+    await auditor.loses("inventory", order, 1)
+    await auditor.around_the_rule("inventory", "DELETE FROM stock_movements WHERE order_id = $1", order)
+    await auditor.around_the_rule(
+        "inventory", "UPDATE stock SET on_hand = 10, reserved = 2, version = version + 1 WHERE sku = 'bread'"
+    )
+    await auditor.repaired(Kind.SHIPPED_NOT_COMMITTED)
+    assert await world.statuses(handle, "inventory") == ["RESERVED", "COMMITTED"]
+    assert await world.on_hand("bread") == (8, 0)
+    assert await world.statuses(handle) == ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
+
+
+async def _is_committed(auditor: Auditor, handle: Handle) -> None:
+    async def committed() -> bool:
+        return (await auditor.world.statuses(handle, "inventory"))[-1] == "COMMITTED"
+
+    await until(committed)
 
 
 async def test_a_void_that_nobody_carries_on_is_carried_on(auditor: Auditor) -> None:
@@ -48,25 +111,12 @@ async def test_a_void_that_nobody_carries_on_is_carried_on(auditor: Auditor) -> 
     assert world.gateway.state[order] == "voided"
 
 
-async def test_a_failed_repair_is_said_and_the_next_one_succeeds(auditor: Auditor) -> None:
-    await _cancelled_without_workflow(auditor)
-    await auditor.finds(Kind.AUTHORIZATION_WITHOUT_ORDER, Kind.RESERVATION_WITHOUT_ORDER)
-    auditor.world.gateway.fail("void", 1)
-    outcomes = {h.finding.kind: h.outcome for h in await auditor.findings(repair=True)}
-    assert outcomes[Kind.AUTHORIZATION_WITHOUT_ORDER] == "failed"
-    await auditor.repaired(Kind.VOIDING_LONG)
-
-
 async def test_holds_of_an_order_without_a_row_are_reported_only(auditor: Auditor) -> None:
     handle, order = await auditor.fulfilling()
     await handle.terminate("a test")
     await auditor.around_the_rule("orders", "DELETE FROM orders WHERE order_id = $1", order)
-    found = await auditor.finds(Kind.ORDER_LOST, Kind.AUTHORIZATION_WITHOUT_ORDER, Kind.RESERVATION_WITHOUT_ORDER)
-    assert {h.finding.kind: h.finding.repair for h in found} == {
-        Kind.ORDER_LOST: Repair.RESTART,
-        Kind.AUTHORIZATION_WITHOUT_ORDER: None,
-        Kind.RESERVATION_WITHOUT_ORDER: None,
-    }
+    found = await auditor.finds(Kind.AUTHORIZATION_WITHOUT_ORDER, Kind.RESERVATION_WITHOUT_ORDER)
+    assert [(h.finding.repair, h.detail) for h in found] == [(None, "there is no order's row that says CANCELLED")] * 2
 
 
 async def test_money_of_a_cancelled_order_that_payments_never_heard_of_is_voided(auditor: Auditor) -> None:
@@ -85,6 +135,16 @@ async def test_money_that_is_held_although_the_payment_says_voided_is_voided_und
     keys = [key for operation, key in auditor.world.gateway.calls if operation == "void"]
     assert keys[0] == f"{order}:w:void"
     assert keys[1].startswith(f"{order}:r:void:")
+
+
+async def test_a_failed_repair_is_said_and_the_next_one_succeeds(auditor: Auditor) -> None:
+    _, order = await _cancelled(auditor, approved=True)
+    auditor.world.gateway.state[order] = "authorized"
+    await auditor.finds(Kind.MONEY_AGAINST_PAYMENT)
+    auditor.world.gateway.miss("void", 1)
+    [handled] = await auditor.findings(repair=True)
+    assert (handled.outcome, "the call was lost" in handled.detail) == ("failed", True)
+    await auditor.repaired(Kind.MONEY_AGAINST_PAYMENT)
 
 
 async def test_money_of_a_reference_that_is_no_order_of_ours_is_reported_only(auditor: Auditor) -> None:
@@ -107,29 +167,26 @@ async def test_money_taken_for_a_cancelled_order_is_for_people_to_judge(auditor:
     world.gateway.state[order] = "captured"
     captured = Command(name="capture", id="w:capture:c:ship")
     await Payments(world.payments).captured(order, captured, capture_id="cap-1")
-    await Orders(world.orders).move(order, command("cancel"))
+    await auditor.untold(handle, "cancel")
     found = await auditor.finds(Kind.CAPTURED_NOT_SHIPPED, Kind.RESERVATION_WITHOUT_ORDER)
     assert found[0].finding.repair is None
 
 
-async def _shipped_around_the_workflow(auditor: Auditor) -> UUID:
+async def test_goods_that_left_are_taken_off_the_stock_and_their_money_is_reported(auditor: Auditor) -> None:
+    """SHIPPED around the workflow, which is gone: nobody captured."""
     handle, order = await auditor.fulfilling()
     await handle.terminate("a test")
     orders, ship = Orders(auditor.world.orders), command("ship")
     await orders.accept_ship(order, ship)
-    await orders.record_ship(order, ship)
-    await orders.move(order, command("complete"))
-    return order
-
-
-async def test_goods_that_left_are_taken_off_the_stock_and_their_money_is_reported(auditor: Auditor) -> None:
-    await _shipped_around_the_workflow(auditor)
-    found = await auditor.finds(Kind.SHIPPED_NOT_CAPTURED, Kind.SHIPPED_NOT_COMMITTED)
-    assert [h.finding.repair for h in found] == [None, Repair.COMMIT]
+    await orders.record_ship(order, ship.id)
+    await auditor.untold(handle, "complete")
+    await auditor.finds(Kind.SHIPPED_NOT_CAPTURED, Kind.SHIPPED_NOT_COMMITTED)
     for _ in range(2):
         await auditor.findings(repair=True)
+        await auditor.world.tell_all()
+        [handled] = await auditor.finds(Kind.SHIPPED_NOT_CAPTURED)
+        assert handled.finding.repair is None
         assert await auditor.world.on_hand("bread") == (8, 0)
-    await auditor.finds(Kind.SHIPPED_NOT_CAPTURED)
 
 
 async def test_stock_that_differs_from_its_movements_or_reservations_is_reported_only(auditor: Auditor) -> None:

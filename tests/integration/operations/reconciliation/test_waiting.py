@@ -91,11 +91,12 @@ async def test_what_moves_between_the_two_looks_is_not_found(auditor: Auditor) -
 async def test_orders_that_wait_and_old_authorizations_are_reported_only(auditor: Auditor) -> None:
     world = auditor.world
     await auditor.fulfilling()
+    ships, _ = await auditor.fulfilling()
     await world.stop_worker("payments")
+    await world.send(ships, "ship")
     handle = await world.place(an_order(("bread", 1, 150)))
     await world.ask(handle, "approve")
-    await world.stop_worker("orders")
-    await world.place(an_order(("bread", 1, 150)))
+    await world.place(an_order(("bread", 1, 150)))  # a DRAFT waits for nobody
     limits = {
         "reconcile_stuck_seconds": _SOON,
         "reconcile_waiting_hours": _SOON,
@@ -105,14 +106,13 @@ async def test_orders_that_wait_and_old_authorizations_are_reported_only(auditor
 
     async def all_three() -> bool:
         found[:] = await auditor.findings(repair=True, **limits)
-        return len(found) == 4
+        return len(found) == 5
 
     await until(all_three)
     waits = {h.finding.evidence["waits_for"] for h in found if h.finding.kind is Kind.WAITS_LONG}
-    assert waits == {"its ship", "payment and stock", "its placing"}
+    assert waits == {"its ship", "its capture", "payment and stock"}
     assert {h.outcome for h in found} == {"reported"}
     assert await auditor.records() == {}
-    await world.start_worker("orders")
     await world.start_worker("payments")
 
 
@@ -225,8 +225,9 @@ async def test_the_command_reports_repairs_and_says_so_by_its_exit_code(
         monkeypatch.setattr("cli.reconcile.running_settings", lambda: settings)
         code, said = await invoke()
         assert (code, "everything fits together" in said) == (0, True)
+        await auditor.world.stop_worker("payments")  # its gateway is another than the command's
         handle = await auditor.world.place()
-        await auditor.world.reaches(handle, "DRAFT")
+        await auditor.world.ask(handle, "approve")
         await handle.terminate("a test")
         await auditor.finds(Kind.WORKFLOW_GONE)
         code, said = await invoke("--json", "--older-than", "0")
@@ -237,6 +238,8 @@ async def test_the_command_reports_repairs_and_says_so_by_its_exit_code(
         assert "`orderflow reconcile --repair` repairs 1" in said
         code, said = await invoke("--repair", "--older-than", "0")
         assert (code, "1 repaired" in said) == (0, True)
+        await auditor.world.tell_all()
+        await auditor.finds()
         code, _ = await invoke("--older-than", "0")
         assert code == 0
     code, _ = await invoke()
