@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-overhead tour clean
+.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,8 +80,11 @@ chaos-strict: setup ## The same on Apache Kafka and Temporal on Postgres (needs 
 mutants: setup ## Plant bugs in a scratch copy and see that tests catch each (ARGS="unsorted-locks ..." or all)
 	@PYTHONPATH=tests $(BIN)/python -m tools.mutants $(ARGS)
 
-bench: setup ## A real order against the naive workflow of the same shape
+bench: setup ## A real order against workflows that do nothing (ARGS="--strict --dbos --keep")
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-growth: setup ## The same order with more of everything (ARGS="clients lines hot open backlog --keep")
+	@$(BIN)/python -m bench.growth $(ARGS)
 
 bench-overhead: setup ## What metrics, logs and traces cost, against a stack without them
 	@$(BIN)/python -m bench.overhead $(ARGS)

@@ -4,21 +4,28 @@ The statement's commit is the acceptance and, for all but a ship, the outcome. A
 payment is captured: the request waits for that.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import structlog
+
+from api import problems
 from api.telling import Teller
 from api.turns import Turns
-from api.waiting import Waiter
-from orderflow.domain.commands import Command, Outcome, idempotency_conflict
-from orderflow.domain.errors import Rejection
+from api.waiting import Gone, Waiter
+from orderflow.domain.commands import Command, Outcome, client_command_id, idempotency_conflict
+from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.domain.orders import Order
 from orderflow.sealing import TokenSealer
 from orderflow.store.order_views import OrderView
 from orderflow.store.orders import Accepted, Orders
 
 CONFLICT: Final = "idempotency_conflict"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,16 @@ class Answer:
     order: OrderView | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long a ship is waited for, unless ``gone`` returns before: nobody waits for the answer any more."""
+
+    seconds: float
+    gone: Gone | None = None
+
+
 class OrderCommands:
-    """Takes clients' commands. All methods raise Rejection and Unavailable: nothing was done, or nobody knows."""
+    """Takes clients' commands. All methods raise Rejection, and ProblemAnswer where nobody knows what was done."""
 
     def __init__(self, orders: Orders, sealer: TokenSealer, teller: Teller, waiter: Waiter) -> None:
         self._orders = orders
@@ -39,29 +54,35 @@ class OrderCommands:
         self._waiter = waiter
         self._turns = Turns()
 
-    async def place(self, order: Order, payment_token: str, command: Command, key: str | None) -> Answer:
-        """Make a DRAFT. ``key``: the client's Idempotency-Key, from which the order's id was made."""
+    async def place(self, order: Order, payment_token: str, command: Command, key: str) -> Answer:
+        """Make a DRAFT. ``key``: the Idempotency-Key from which the order's id was made."""
         sealed = self._sealer.seal(order.order_id, payment_token)
-        async with self._turns.of(order.order_id):
-            accepted = await self._orders.place(order, command, sealed)
+        with _unknown(order.order_id, command, key):
+            async with self._turns.of(order.order_id):
+                accepted = await self._orders.place(order, command, sealed)
         refusal = accepted.outcome.refusal
-        if key and refusal is not None and refusal.slug == CONFLICT:
+        if refusal is not None and refusal.slug == CONFLICT:
             raise Rejection(idempotency_conflict(key))
         return Answer(accepted.outcome, accepted.order)
 
-    async def carry_out(self, order_id: UUID, command: Command, wait_seconds: float) -> Answer:
+    async def carry_out(self, order_id: UUID, command: Command, waiting: Waiting) -> Answer:
         """approve, complete, cancel, or a ship, which is waited for."""
-        async with self._turns.of(order_id):
-            accepted = await self._accept(order_id, command)
+        with _unknown(order_id, command, command.id.removeprefix(client_command_id(""))):
+            async with self._turns.of(order_id):
+                accepted = await self._accept(order_id, command)
         if accepted.handover is not None:
             self._teller.tell(accepted.handover)
         if accepted.outcome.state != "pending":
             return Answer(accepted.outcome, accepted.order)
-        away = self._teller.temporal_is_away
-        if not await self._waiter.command_ends(order_id, command.id, 0 if away else wait_seconds):
+        seconds = 0 if self._teller.temporal_is_away else waiting.seconds
+        if not await self._waiter.command_ends(order_id, command.id, seconds, waiting.gone):
             return Answer(accepted.outcome)
-        known = await self._orders.foresee(order_id, command)
-        if known is None:  # its record has gone
+        try:
+            known = await self._orders.foresee(order_id, command)
+        except Unavailable as error:
+            log.warning("outcome_unknown", detail=str(error))  # it is accepted all the same
+            known = None
+        if known is None:
             return Answer(accepted.outcome)
         # It was not this request that met a recorded outcome, unless the ship had been asked for before.
         return Answer(known.model_copy(update={"replayed": accepted.outcome.replayed}))
@@ -70,3 +91,17 @@ class OrderCommands:
         if command.name == "ship":
             return await self._orders.accept_ship(order_id, command)
         return await self._orders.carry_out(order_id, command)
+
+
+@contextmanager
+def _unknown(order_id: UUID, command: Command, key: str) -> Iterator[None]:
+    """Where the database says nothing: the client is told how to ask again so that it happens once."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("dependency_unavailable", dependency=error.dependency, detail=error.detail)
+        detail = (
+            f"{error.dependency} does not answer, so nobody knows whether it was done. "
+            f"Send the same request again with the same Idempotency-Key ({key})."
+        )
+        raise problems.unavailable(error, detail, order_id=str(order_id), command_id=command.id) from error

@@ -1,6 +1,7 @@
 """Orders over HTTP."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4, uuid5
 
@@ -8,9 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
-from api.commands import Answer, OrderCommands
+from api.commands import Answer, OrderCommands, Waiting
 from api.documents import OrderDocuments
 from api.headers import RequestTrace, Wait, expected_version, idempotency_key, seen_version, trace, wait
+from api.requests import client_leaves
 from api.schemas import (
     ORDER_ID,
     AcceptedDocument,
@@ -103,8 +105,9 @@ class OrderRoutes:
         ) -> Response:
             """Makes the order, as a DRAFT."""
             placed = request.body
+            key = key or str(uuid4())  # what gets no answer can be sent again under it
             order = Order(
-                order_id=uuid5(ORDER_IDS, key) if key else uuid4(),
+                order_id=uuid5(ORDER_IDS, key),
                 customer_id=placed.customer_id,
                 reference=placed.reference,
                 currency=placed.currency,
@@ -143,6 +146,7 @@ class OrderRoutes:
             expected: Expected,
             waits: Waits,
             traced: Traced,
+            asked: Request,
             request: Annotated[Received[Body], Depends(received(body, optional=True))],
         ) -> Response:
             """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
@@ -156,7 +160,8 @@ class OrderRoutes:
                 traceparent=traced.traceparent,
                 data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
             )
-            answer = await self.commands.carry_out(order_id, command, self._seconds(waits))
+            waiting = Waiting(self._seconds(waits), partial(client_leaves, asked))
+            answer = await self.commands.carry_out(order_id, command, waiting)
             return await self._answer(order_id, command, answer, waits if waits_too else None, 200)
 
     def _add_reads(self, router: APIRouter) -> None:
@@ -198,12 +203,13 @@ class OrderRoutes:
                 **problems.responses("invalid_header", *_READ),
             },
         )
-        async def read_order(_: Traced, order_id: OrderId, seen: Seen, waits: Waits) -> Response:
+        async def read_order(_: Traced, asked: Request, order_id: OrderId, seen: Seen, waits: Waits) -> Response:
             """The order as it is now. `If-None-Match` with `Prefer: wait=N`: as soon as it has changed, or 304."""
             headers = {"Preference-Applied": waits.applied} if waits.applied and seen is not None else {}
             order = await self._view(order_id)
             if seen is not None and order.version == seen:
-                if await self.waiter.order_changes(order_id, seen, waits.seconds or 0):
+                gone = partial(client_leaves, asked)
+                if await self.waiter.order_changes(order_id, seen, waits.seconds or 0, gone):
                     order = await self._view(order_id)
                 if order.version == seen:
                     return Response(status_code=304, headers=headers | {"ETag": f'"{seen}"'})

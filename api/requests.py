@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
@@ -65,6 +66,12 @@ class RequestContext:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             say = log.warning if status >= 500 else log.debug
             say("request", **_request(scope), status=status, milliseconds=milliseconds)
+
+
+async def client_leaves(request: Request) -> None:
+    """Return when the client has closed its connection. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _correlation_id(scope: Scope) -> str:

@@ -48,7 +48,7 @@ class PlaceOrder(Body):
     customer_id: ShortText
     reference: ShortText | None = Field(None, description="The customer's own number for it.")
     currency: Currency
-    payment_token: PaymentToken = Field(repr=False, description="Given to the payment gateway, stored nowhere.")
+    payment_token: PaymentToken = Field(repr=False, description="Sealed at once; only the payments role can open it.")
     lines: Annotated[list[PlaceOrderLine], Field(min_length=1, max_length=MAX_LINES)]
 
     def broken_rules(self) -> Iterator[FieldProblem]:

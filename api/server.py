@@ -1,6 +1,6 @@
 """The API as a process: uvicorn, told in time that it is to stop."""
 
-from types import FrameType
+import socket
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,16 +12,16 @@ STOP_SECONDS = 10
 
 
 class Server(uvicorn.Server):
-    """Answers the requests that wait when the first signal comes: 202 for a ship, 304 or 200 for a read."""
+    """At a stop it answers the requests that wait, at once: 202 for a ship, 304 for a read."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """At SIGTERM and SIGINT."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """After SIGTERM or SIGINT, in the event loop: a signal's handler may run in the middle of anything."""
         self._app.state.stop_waiting()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def serve(app: FastAPI, settings: Settings) -> None:

@@ -5,6 +5,7 @@ a second after it was written, and a dispatcher tells it. So this is given up ea
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -16,6 +17,8 @@ from orderflow.temporal.runs import OrderRuns, TemporalRefuses
 
 #: Messages under way at once; while Temporal is away, one.
 SLOTS: Final = 32
+#: That it gave no answer is believed for so long: nothing may have been told since.
+AWAY_SECONDS: Final = 5.0
 #: What was told is deleted together, this long after the first of it.
 FLUSH_SECONDS: Final = 0.1
 
@@ -38,19 +41,24 @@ class Teller:
         self._telling: set[asyncio.Task[None]] = set()
         self._told: list[Handover] = []
         self._flushing: asyncio.Task[None] | None = None
-        #: Whether Temporal gave no answer when it was told last.
-        self.temporal_is_away = False
+        self._away_until = 0.0
 
     async def __aenter__(self) -> "Teller":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = {*self._telling, *([self._flushing] if self._flushing else [])}
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._runs.timeout.total_seconds())
-        for task in tasks:
+        if telling := set(self._telling):
+            await asyncio.wait(telling, timeout=self._runs.timeout.total_seconds())
+        for task in telling:
             task.cancel()
-        await self._flush()
+        await asyncio.gather(*telling, return_exceptions=True)
+        if self._flushing is not None:
+            await self._flushing  # what is being deleted, and what was told meanwhile
+
+    @property
+    def temporal_is_away(self) -> bool:
+        """Whether Temporal gave no answer when it was told last, a moment ago."""
+        return time.monotonic() < self._away_until
 
     def tell(self, handover: Handover) -> None:
         """Begin to tell, if there is a slot."""
@@ -63,13 +71,13 @@ class Teller:
         try:
             await self._runs.tell(handover)
         except (Unavailable, TemporalRefuses) as error:
-            self.temporal_is_away = isinstance(error, Unavailable)
+            self._away_until = time.monotonic() + AWAY_SECONDS if isinstance(error, Unavailable) else 0.0
             log.info("left_to_the_dispatcher", order_id=str(handover.order_id), detail=str(error))
             return
         except Exception:
             log.exception("unexpected_error", where="telling Temporal", order_id=str(handover.order_id))
             return
-        self.temporal_is_away = False
+        self._away_until = 0.0
         self._told.append(handover)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_soon())

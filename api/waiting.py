@@ -6,8 +6,8 @@ Notices may be lost (they come after the commit, without payload, and connection
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -19,6 +19,9 @@ from orderflow.store.waits import Wait, ended
 POLL_SECONDS: Final = 0.1
 #: Between two look-ups, however many notices come.
 LEAST_SECONDS: Final = 0.01
+
+#: Returns when nobody waits for the answer any more.
+Gone = Callable[[], Awaitable[Any]]
 
 log = structlog.get_logger()
 
@@ -53,19 +56,24 @@ class Waiter:
                 if not future.done():
                     future.set_result(False)
 
-    async def command_ends(self, order_id: UUID, command_id: str, seconds: float) -> bool:
-        """Wait until a command is done or refused. False: it is not, after ``seconds``."""
-        return await self._wait(Wait(order_id, command_id=command_id), seconds)
+    async def command_ends(self, order_id: UUID, command_id: str, seconds: float, gone: Gone | None = None) -> bool:
+        """Wait until a command is done or refused. False: it is not, after ``seconds`` or when ``gone`` returns."""
+        return await self._wait(Wait(order_id, command_id=command_id), seconds, gone)
 
-    async def order_changes(self, order_id: UUID, version: int, seconds: float) -> bool:
-        """Wait until the order has a higher version than ``version``. False: it has not, after ``seconds``."""
-        return await self._wait(Wait(order_id, version=version), seconds)
+    async def order_changes(self, order_id: UUID, version: int, seconds: float, gone: Gone | None = None) -> bool:
+        """The same, until the order has a higher version than ``version``."""
+        return await self._wait(Wait(order_id, version=version), seconds, gone)
 
-    async def _wait(self, wait: Wait, seconds: float) -> bool:
+    async def _wait(self, wait: Wait, seconds: float, gone: Gone | None) -> bool:
         if seconds <= 0 or self._stopped:
             return False
         with self._watching(wait) as future:
-            await asyncio.wait([future], timeout=seconds)
+            leaving = [asyncio.ensure_future(gone())] if gone else []
+            try:
+                await asyncio.wait([future, *leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in leaving:
+                    task.cancel()
             return future.done() and future.result()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The real baskets of ``samples/``, as the orders that both sides are given."""
+"""The real baskets of ``samples/``, as the orders that all sides are given."""
 
 import csv
 from collections.abc import Mapping
@@ -18,10 +18,11 @@ CURRENCY: Final = "USD"
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """Who buys, and what."""
+    """Who buys, and what. ``number``: its place among all baskets."""
 
     customer_id: str
     lines: tuple[Line, ...]
+    number: int = 0
 
     def order(self, order_id: UUID | None = None) -> Order:
         """The basket as an order, with a new id unless one is given."""
@@ -40,11 +41,12 @@ class Basket:
 def read_baskets(path: Path = BASKETS) -> list[Basket]:
     """All baskets, in the file's order; prices become minor units. Raises OSError."""
     with path.open(newline="") as file:
-        return [_basket(list(rows)) for _, rows in groupby(csv.DictReader(file), key=itemgetter("basket_id"))]
+        baskets = groupby(csv.DictReader(file), key=itemgetter("basket_id"))
+        return [_basket(list(rows), number) for number, (_, rows) in enumerate(baskets)]
 
 
-def _basket(rows: list[Mapping[str, str]]) -> Basket:
-    return Basket(f"household-{rows[0]['household_id']}", tuple(_line(row) for row in rows))
+def _basket(rows: list[Mapping[str, str]], number: int) -> Basket:
+    return Basket(f"household-{rows[0]['household_id']}", tuple(_line(row) for row in rows), number)
 
 
 def _line(row: Mapping[str, str]) -> Line:

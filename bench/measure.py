@@ -8,15 +8,21 @@ import contextlib
 import math
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 import psutil
 
-Side = Literal["ours", "naive"]
+SideName = Literal["ours", "naive", "floor", "dbos"]
 Mode = Literal["one at a time", "at once"]
+#: From sending the command to its answer; ``to FULFILLING``: from sending approve to knowing of FULFILLING.
+Step = Literal["place", "approve", "to FULFILLING", "ship", "complete", "lifecycle"]
+
+#: This process, in readings of the CPU.
+CLIENT: Final = "client"
 
 
 class Stopwatch:
@@ -32,18 +38,43 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """One order, as its client saw it. ``to_fulfilling_seconds``: from sending approve to knowing of FULFILLING."""
+    """One order, as its client saw it. A side that has no such step leaves it out.
+
+    ``again``: requests that had to be sent again, because the server asked for that (429, 503).
+    """
 
     order_id: UUID
-    lifecycle_seconds: float
-    to_fulfilling_seconds: float
+    seconds: Mapping[Step, float]
+    again: int = 0
+
+
+class LapTimer:
+    """Times the steps of one order, from the moment it is made."""
+
+    def __init__(self) -> None:
+        self.again = 0
+        self._watch = Stopwatch()
+        self._sent_at: dict[Step, float] = {}
+        self._seconds: dict[Step, float] = {}
+
+    def sending(self, *steps: Step) -> None:
+        """The command is sent now, with which ``steps`` begin."""
+        self._sent_at |= dict.fromkeys(steps, self._watch.seconds())
+
+    def answered(self, step: Step) -> None:
+        """The answer is here, or what the step waits for is known."""
+        self._seconds[step] = self._watch.seconds() - self._sent_at[step]
+
+    def lap(self, order_id: UUID) -> Lap:
+        """The order is complete."""
+        return Lap(order_id, {**self._seconds, "lifecycle": self._watch.seconds()}, self.again)
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Orders of one side in one mode, without a break; ``cpu_seconds`` by process."""
 
-    side: Side
+    side: SideName
     mode: Mode
     seconds: float
     laps: Sequence[Lap]
@@ -54,30 +85,15 @@ class Phase:
         """Throughput, the beginning and the end of the phase included."""
         return len(self.laps) / self.seconds
 
-    def lifecycle_ms(self, share: float) -> float:
-        """A percentile of the whole lifecycle."""
-        return 1000 * percentile([lap.lifecycle_seconds for lap in self.laps], share)
+    def milliseconds(self, step: Step, share: float) -> float | None:
+        """A percentile of a step's time; None where the side has no such step."""
+        found = [1000 * lap.seconds[step] for lap in self.laps if step in lap.seconds]
+        return percentile(found, share) if found else None
 
-    def to_fulfilling_ms(self, share: float) -> float:
-        """A percentile of approve → FULFILLING."""
-        return 1000 * percentile([lap.to_fulfilling_seconds for lap in self.laps], share)
-
-    @property
-    def cpu_ms_an_order(self) -> float:
-        """All processes together."""
-        return 1000 * sum(self.cpu_seconds.values()) / len(self.laps)
-
-
-def together(phases: Sequence[Phase]) -> Phase:
-    """Phases of one side and mode as one."""
-    names = dict.fromkeys(name for phase in phases for name in phase.cpu_seconds)
-    return Phase(
-        side=phases[0].side,
-        mode=phases[0].mode,
-        seconds=sum(phase.seconds for phase in phases),
-        laps=[lap for phase in phases for lap in phase.laps],
-        cpu_seconds={name: sum(phase.cpu_seconds.get(name, 0.0) for phase in phases) for name in names},
-    )
+    def cpu_ms_an_order(self, *, client: bool) -> float:
+        """All processes together, with the client or without."""
+        seconds = sum(spent for name, spent in self.cpu_seconds.items() if client or name != CLIENT)
+        return 1000 * seconds / len(self.laps)
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -91,8 +107,8 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """A figure of ours over the same figure of the naive workflow, one for each round."""
+class Spread:
+    """The same figure, one for each round."""
 
     rounds: Sequence[float] = field(default_factory=tuple)
 
@@ -113,18 +129,31 @@ class Ratio:
 
 
 class CpuMeter:
-    """Reads the CPU time of named processes. Raises psutil.NoSuchProcess for one that has ended."""
+    """Reads the CPU time of named processes. Raises psutil.NoSuchProcess for one that has ended.
 
-    def __init__(self, pids: Mapping[str, int], *, client: str = "client") -> None:
-        """``client``: the name of this very process, which counts without its children."""
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._client = client
+    Reading costs this process milliseconds. They are booked to nobody: before a phase the client's own time is read
+    last, after it first. So each reading is of one end of a phase.
+    """
 
-    def read(self) -> dict[str, float]:
-        """Seconds since each process began."""
-        seconds = {name: _with_children(process) for name, process in self._processes.items()}
-        own = psutil.Process().cpu_times()
-        return {**seconds, self._client: own.user + own.system}
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+
+    def begin(self) -> dict[str, float]:
+        """Seconds since each process began, as a phase begins."""
+        return {**self._processes(), CLIENT: time.process_time()}
+
+    def end(self) -> dict[str, float]:
+        """The same as a phase ends."""
+        own = time.process_time()
+        return {**self._processes(), CLIENT: own}
+
+    def _processes(self) -> dict[str, float]:
+        # One pass over all processes of the machine: asking each for its children would make one a process.
+        children: dict[int, list[psutil.Process]] = defaultdict(list)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                children[process.ppid()].append(process)
+        return {name: _with_children(psutil.Process(pid), children) for name, pid in self._pids.items()}
 
 
 def used(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -132,11 +161,11 @@ def used(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, f
     return {name: after[name] - before[name] for name in before}
 
 
-def _with_children(process: psutil.Process) -> float:
+def _with_children(process: psutil.Process, children: Mapping[int, Sequence[psutil.Process]]) -> float:
     times = process.cpu_times()
     # What ended is in its parent's count of children, as far as the system keeps one; what runs is asked itself.
     seconds = times.user + times.system + times.children_user + times.children_system
-    for child in process.children():
+    for child in children.get(process.pid, ()):
         with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += _with_children(child)
+            seconds += _with_children(child, children)
     return float(seconds)

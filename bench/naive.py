@@ -7,8 +7,7 @@ activities are on the workflow's own task queue, so the server may hand them out
 """
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -19,11 +18,11 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 from bench.baskets import Basket
-from bench.measure import Lap, Stopwatch
+from bench.measure import Lap, LapTimer, SideName
+from bench.serving import run_worker
 from orderflow.domain.orders import Line, Order
 from orderflow.settings import Settings
-from orderflow.telemetry.health import Health, serve_health
-from orderflow.temporal.worker import make_worker, serve_queue
+from orderflow.temporal.worker import make_worker
 
 QUEUE: Final = "naive"
 
@@ -154,39 +153,46 @@ def workflow_id(order_id: UUID) -> str:
     return f"naive-{order_id}"
 
 
-async def live_through(client: Client, basket: Basket) -> Lap:
-    """One order from placing to COMPLETED. Each answer is an update's: ``approve`` answers when it is FULFILLING."""
-    order = basket.order()
-    watch = Stopwatch()
-    start = WithStartWorkflowOperation(
-        NaiveOrder.run,
-        order,
-        id=workflow_id(order.order_id),
-        task_queue=QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-    )
-    await client.execute_update_with_start_workflow(NaiveOrder.place, start_workflow_operation=start)
-    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id(order.order_id))
-    approving = watch.seconds()
-    await handle.execute_update(NaiveOrder.approve)
-    fulfilling = watch.seconds()
-    await handle.execute_update(NaiveOrder.ship)
-    await handle.execute_update(NaiveOrder.complete)
-    return Lap(order.order_id, lifecycle_seconds=watch.seconds(), to_fulfilling_seconds=fulfilling - approving)
+class Naive:
+    """Its client: each answer is an update's, so ``approve`` answers when the order is FULFILLING."""
 
+    name: SideName = "naive"
 
-async def serve(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, and answer /health/ready meanwhile."""
-    stopping, health = asyncio.Event(), Health()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve_queue(settings, stopping, health, QUEUE, lambda client: make(client, settings)))
-        tasks.create_task(serve_health(health, settings.health_host, settings.health_port, stopping))
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def workflow_id(self, lap: Lap) -> str:
+        """The order's workflow."""
+        return workflow_id(lap.order_id)
+
+    async def live_through(self, basket: Basket) -> Lap:
+        """One order from placing to COMPLETED."""
+        order, timer = basket.order(), LapTimer()
+        start = WithStartWorkflowOperation(
+            NaiveOrder.run,
+            order,
+            id=workflow_id(order.order_id),
+            task_queue=QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+        timer.sending("place")
+        await self._client.execute_update_with_start_workflow(NaiveOrder.place, start_workflow_operation=start)
+        timer.answered("place")
+        handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(workflow_id(order.order_id))
+        timer.sending("to FULFILLING")
+        await handle.execute_update(NaiveOrder.approve)
+        timer.answered("to FULFILLING")
+        timer.sending("ship")
+        await handle.execute_update(NaiveOrder.ship)
+        timer.answered("ship")
+        timer.sending("complete")
+        await handle.execute_update(NaiveOrder.complete)
+        timer.answered("complete")
+        return timer.lap(order.order_id)
+
+    async def settled(self, laps: Sequence[Lap]) -> None:
+        """The update that completes an order ends its workflow, too."""
 
 
 if __name__ == "__main__":
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(Settings()))
+    run_worker(QUEUE, make)

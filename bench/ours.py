@@ -1,110 +1,146 @@
-"""A complete order of ours, over HTTP, as a careful client sends it: keep-alive, an Idempotency-Key for each POST."""
+"""A complete order of ours, over HTTP, as a careful client sends it: keep-alive, an Idempotency-Key for each POST.
+
+It asks for nothing again and again: FULFILLING is one GET that is answered when the version has changed, and a ship
+waits for its capture.
+"""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
-import httpx
+import asyncpg
 
 from bench.baskets import Basket
 from bench.errors import BenchError
-from bench.measure import Lap, Stopwatch
+from bench.http import PATIENCE_SECONDS, Answer, HttpClient
+from bench.measure import Lap, LapTimer, SideName, Stopwatch
+from orderflow.settings import Settings
+from orderflow.temporal.names import workflow_id
 
 #: More than all orders of a bench can take.
 ON_HAND: Final = 100_000_000
 STOCK_CLERKS: Final = 8
-#: Less than the API keeps a connection, so that it never closes one that is just used.
-KEEP_ALIVE_SECONDS: Final = 4.0
-#: The pause before FULFILLING is asked for again: half of what was waited so far, within these seconds.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
-#: The last event of each service for an order that was completed.
-LAST_EVENTS: Final = {
-    ("ORDER_STATE_CHANGED", "COMPLETED"),
-    ("PAYMENT_CAPTURED", "CAPTURED"),
-    ("INVENTORY_COMMITTED", "COMMITTED"),
-}
-PATIENCE_SECONDS: Final = 60.0
+WAIT: Final = "Prefer: wait=20\r\n"
+#: The API asks its clients to come again.
+_AGAIN: Final = (429, 503)
+_LOOK_SECONDS: Final = 0.05
+
+# An order is over when Temporal knows all, and the tracking has heard of its last event of each service.
+_OVER: Final = """
+SELECT count(*) FROM tracked_orders t
+WHERE t.order_id = ANY ($1::uuid[]) AND t.order_status = 'COMPLETED' AND t.payment_status = 'CAPTURED'
+  AND t.inventory_status = 'COMMITTED' AND NOT EXISTS (SELECT FROM handovers h WHERE h.order_id = t.order_id)
+"""
 
 
-def client(url: str, connections: int) -> httpx.AsyncClient:
-    """A client that keeps ``connections`` connections alive."""
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE_SECONDS
-    )
-    return httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE_SECONDS, headers={"Prefer": "wait=60"})
+class Ours:
+    """The whole product. ``async with`` closes what it keeps open."""
 
+    name: SideName = "ours"
 
-async def stock(http: httpx.AsyncClient, baskets: Iterable[Basket]) -> int:
-    """Put every product of ``baskets`` into the warehouse. Returns how many products there are."""
-    skus = {line.sku for basket in baskets for line in basket.lines}
-    left = iter(skus)
+    def __init__(self, settings: Settings) -> None:
+        self.http = HttpClient(settings.api_url)
+        self._orders_database = settings.database_url("orders")
+        self._database: asyncpg.Connection[Any] | None = None
 
-    async def put() -> None:
-        for sku in left:
-            _checked(await http.put(f"/inventory/{sku}", json={"on_hand": ON_HAND}), 200, 201)
+    async def __aenter__(self) -> Self:
+        self._database = await asyncpg.connect(self._orders_database)
+        return self
 
-    await asyncio.gather(*(put() for _ in range(STOCK_CLERKS)))
-    return len(skus)
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.__aexit__(None, None, None)
+        if self._database is not None:
+            await self._database.close()
 
+    def workflow_id(self, lap: Lap) -> str:
+        """The order's workflow."""
+        return workflow_id(lap.order_id)
 
-async def live_through(http: httpx.AsyncClient, basket: Basket) -> Lap:
-    """One order from POST to COMPLETED. Raises BenchError when anything is not as it should be."""
-    watch = Stopwatch()
-    placed = await _post(http, "/orders", 201, basket.request())
-    here = f"/orders/{placed['id']}"
-    approving = watch.seconds()
-    await _post(http, f"{here}/approve", 200)
-    await _wait_fulfilling(http, here)
-    fulfilling = watch.seconds()
-    await _post(http, f"{here}/ship", 200)
-    completed = await _post(http, f"{here}/complete", 200)
-    lap = Lap(UUID(placed["id"]), lifecycle_seconds=watch.seconds(), to_fulfilling_seconds=fulfilling - approving)
-    if completed["status"] != "COMPLETED":
-        raise BenchError(f"order {lap.order_id} is {completed['status']}, not COMPLETED")
-    return lap
+    async def stock(self, skus: Iterable[str]) -> None:
+        """Put every product into the warehouse."""
+        left = iter(sorted(set(skus)))
 
+        async def put() -> None:
+            for sku in left:
+                path = f"/inventory/{sku}"
+                _checked(await self.http.send("PUT", path, {"on_hand": ON_HAND}, _key()), path, 200, 201)
 
-async def told(http: httpx.AsyncClient, order_ids: Iterable[UUID]) -> None:
-    """Wait until the events of all these orders came back from Kafka: the relay and the tracking are idle again.
+        await asyncio.gather(*(put() for _ in range(STOCK_CLERKS)))
 
-    Raises BenchError when they do not come.
-    """
-    watch = Stopwatch()
-    for order_id in order_ids:
-        while missing := LAST_EVENTS - await _known_events(http, order_id):
+    async def live_through(self, basket: Basket) -> Lap:
+        """One order from POST to COMPLETED. Raises BenchError when anything is not as it should be."""
+        timer, body = LapTimer(), basket.request()
+        timer.sending("place")
+        placed = await self._post(timer, "/orders", 201, body=body)
+        timer.answered("place")
+        here = f"/orders/{placed['id']}"
+        timer.sending("approve", "to FULFILLING")
+        approved = await self._post(timer, f"{here}/approve", 200)
+        timer.answered("approve")
+        version = await self._becomes(timer, here, approved["version"], "APPROVED", "FULFILLING")
+        timer.answered("to FULFILLING")
+        timer.sending("ship")
+        shipped = await self._post(timer, f"{here}/ship", 200, 202)
+        if "status" not in shipped:  # accepted, and not yet done when the wait was over
+            await self._becomes(timer, here, version, "FULFILLING", "SHIPPED")
+        timer.answered("ship")
+        timer.sending("complete")
+        completed = await self._post(timer, f"{here}/complete", 200)
+        timer.answered("complete")
+        if completed["status"] != "COMPLETED":
+            raise BenchError(f"{here} is {completed['status']}, not COMPLETED")
+        return timer.lap(UUID(placed["id"]))
+
+    async def settled(self, laps: Sequence[Lap]) -> None:
+        """Temporal was told of all, and all events came back from Kafka: the relay and the tracking are idle again."""
+        if self._database is None:
+            raise RuntimeError("use it with `async with`")
+        watch, order_ids = Stopwatch(), [lap.order_id for lap in laps]
+        while await self._database.fetchval(_OVER, order_ids) < len(order_ids):
             if watch.seconds() > PATIENCE_SECONDS:
-                raise BenchError(f"order {order_id}: {sorted(missing)} did not come back from Kafka")
-            await asyncio.sleep(LONGEST_PAUSE)
+                raise BenchError("the last events did not come back from Kafka, or Temporal was not told")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _becomes(self, timer: LapTimer, here: str, version: int, before: str, after: str) -> int:
+        """Ask until the order has changed from ``before`` to ``after``; its version then."""
+        watch = Stopwatch()
+        while True:
+            headers = f'If-None-Match: "{version}"\r\n{WAIT}'
+            answer = await _answered(timer, partial(self.http.get, here, headers))
+            if answer.status != 304:
+                order = _checked(answer, here, 200)
+                version, status = int(order["version"]), order["status"]
+                if status == after:
+                    return version
+                if status != before:
+                    raise BenchError(f"{here} is {status}, not {after}")
+            if watch.seconds() > PATIENCE_SECONDS:
+                raise BenchError(f"{here} is not {after} after {watch.seconds():.0f} s")
+
+    async def _post(
+        self, timer: LapTimer, path: str, *statuses: int, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        headers = _key() + WAIT
+        answer = await _answered(timer, partial(self.http.send, "POST", path, body or {}, headers))
+        return _checked(answer, path, *statuses)
 
 
-async def _known_events(http: httpx.AsyncClient, order_id: UUID) -> set[tuple[str, str]]:
-    events = _checked(await http.get(f"/orders/{order_id}/events"), 200)["events"]
-    return {(event["type"], event["status"]) for event in events}
-
-
-async def _wait_fulfilling(http: httpx.AsyncClient, here: str) -> None:
-    """Ask until the order is FULFILLING. Each question costs the API something, so they become rarer."""
+async def _answered(timer: LapTimer, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask, and again, with the same key, where the API asks for that."""
     watch = Stopwatch()
-    while (status := _checked(await http.get(here), 200)["status"]) != "FULFILLING":
-        if status != "APPROVED" or watch.seconds() > PATIENCE_SECONDS:
-            raise BenchError(f"{here} is {status} after {watch.seconds():.1f} s, not FULFILLING")
-        await asyncio.sleep(min(max(watch.seconds() / 2, SHORTEST_PAUSE), LONGEST_PAUSE))
-
-
-async def _post(http: httpx.AsyncClient, path: str, status: int, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Send it, and again with the same key as long as the API is not sure (503), as it asks its clients to do."""
-    watch, key = Stopwatch(), str(uuid4())
-    while True:
-        response = await http.post(path, json=body or {}, headers={"Idempotency-Key": key})
-        if response.status_code != 503 or watch.seconds() > PATIENCE_SECONDS:
-            return _checked(response, status)
-        await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
-
-
-def _checked(response: httpx.Response, *statuses: int) -> dict[str, Any]:
-    if response.status_code not in statuses:
-        request = response.request
-        raise BenchError(f"{request.method} {request.url.path}: {response.status_code} {response.text}")
-    answer: dict[str, Any] = response.json()
+    while (answer := await ask()).status in _AGAIN and watch.seconds() < PATIENCE_SECONDS:
+        timer.again += 1
+        await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
     return answer
+
+
+def _key() -> str:
+    return f"Idempotency-Key: {uuid4()}\r\n"
+
+
+def _checked(answer: Answer, path: str, *statuses: int) -> dict[str, Any]:
+    if answer.status not in statuses:
+        raise BenchError(f"{path}: {answer.status} {answer.body.decode(errors='replace')}")
+    return answer.document()

@@ -11,22 +11,23 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
-import httpx
 import typer
 
-from bench import ours
 from bench.baskets import Basket, read_baskets
+from bench.http import HttpClient
 from bench.machine import machine
-from bench.measure import CpuMeter, Ratio, Stopwatch, used
-from bench.report import Sheet
-from bench.rounds import drive
-from bench.terminal import RESULTS, console, keep, run, say_trouble
+from bench.measure import CpuMeter, Spread
+from bench.ours import Ours
+from bench.report import Sheet, to_markdown, to_terminal
+from bench.rounds import Entrant, turned
+from bench.statements import SCRAPED
+from bench.terminal import RESULTS, console, run, say_trouble, write
 from orderflow.settings import Settings
+from orderflow.stack.ports import LOOPBACK
 from orderflow.stack.stack import EmbeddedStack, wipe
 
 BARE: Final = "bare"
@@ -43,7 +44,6 @@ ABOUT: Final = (
 )
 #: As a Prometheus would, but more often.
 SCRAPE_SECONDS: Final = 5.0
-SCRAPED: Final = ("api", "workers", "relay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +57,27 @@ class Turn:
 class Contender:
     """A stack with its own settings and client."""
 
-    def __init__(self, stack: EmbeddedStack, http: httpx.AsyncClient) -> None:
+    def __init__(self, stack: EmbeddedStack, ours: Ours) -> None:
         self._stack = stack
-        self._http = http
-        self._meter = CpuMeter({name: pid for name, one in stack.processes.items() if (pid := one.pid) is not None})
+        self._entrant = Entrant(ours, CpuMeter({name: one.pid for name, one in stack.processes.items()}))
 
     async def turn(self, baskets: list[Basket], first: int, orders: int, at_once: int) -> Turn:
         """Live through ``orders``, scraped meanwhile. Raises BenchError."""
         scraping = asyncio.create_task(self._scrape())
-        before, watch = self._meter.read(), Stopwatch()
         try:
-            laps = await drive(
-                lambda basket: ours.live_through(self._http, basket),
-                islice(cycle(baskets), first, first + orders),
-                at_once,
-            )
-            seconds = watch.seconds()
-            await ours.told(self._http, [lap.order_id for lap in laps[-at_once:]])
+            phase = await self._entrant.phase("at once", baskets, first, orders, at_once)
         finally:
             scraping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await scraping  # one that failed would make its stack look cheaper
-        spent = sum(used(before, self._meter.read()).values())
-        return Turn(orders / seconds, 1000 * spent / orders)
+        return Turn(phase.orders_per_second, phase.cpu_ms_an_order(client=True))
 
     async def _scrape(self) -> None:
-        async with httpx.AsyncClient() as http:
-            while self._stack.settings.metrics:
-                for name in SCRAPED:
-                    await http.get(f"http://127.0.0.1:{self._stack.ports[name]}/metrics")
-                await asyncio.sleep(SCRAPE_SECONDS)
+        while self._stack.settings.metrics:
+            for name in SCRAPED:
+                async with HttpClient(f"http://{LOOPBACK}:{self._stack.ports[name]}") as http:
+                    await http.get("/metrics")
+            await asyncio.sleep(SCRAPE_SECONDS)
 
 
 def main(
@@ -97,10 +88,13 @@ def main(
 ) -> None:
     """Measure what metrics, logs and traces cost."""
     settings = Settings(reconcile_interval_seconds=0)
-    on, now = machine(settings), datetime.now(UTC)
+    on, now = machine(settings, "embedded"), datetime.now(UTC)
     turns = run(_measured(settings, orders, rounds, at_once))
     tables = [sheet(turns, f"{at_once} at once: {rounds} rounds of {orders} orders of each stack")]
-    keep(tables, ABOUT, on, now, results / f"overhead-{now:%Y-%m-%d-%H%M%S}.md")
+    to_terminal(tables, console)
+    facts = "\n".join(f"- {name}: {value}" for name, value in on.items())
+    page = f"# Overhead, {now:%Y-%m-%d %H:%M} UTC\n\n{ABOUT}\n\n{facts}\n\n{to_markdown(tables)}"
+    write(results / f"overhead-{now:%Y-%m-%d-%H%M%S}", {"page.md": page})
 
 
 def sheet(turns: Mapping[str, list[Turn]], title: str) -> Sheet:
@@ -108,9 +102,9 @@ def sheet(turns: Mapping[str, list[Turn]], title: str) -> Sheet:
     rows = []
     for name, mine in turns.items():
         pairs = list(zip(mine, turns[BARE], strict=True))
-        speed = Ratio([one.orders_per_second / bare.orders_per_second for one, bare in pairs])
-        cpu = Ratio([one.cpu_ms_an_order / bare.cpu_ms_an_order for one, bare in pairs])
-        figures = (Ratio([one.orders_per_second for one in mine]), Ratio([one.cpu_ms_an_order for one in mine]))
+        speed = Spread([one.orders_per_second / bare.orders_per_second for one, bare in pairs])
+        cpu = Spread([one.cpu_ms_an_order / bare.cpu_ms_an_order for one, bare in pairs])
+        figures = (Spread([one.orders_per_second for one in mine]), Spread([one.cpu_ms_an_order for one in mine]))
         rows.append(
             (
                 name,
@@ -129,26 +123,24 @@ def sheet(turns: Mapping[str, list[Turn]], title: str) -> Sheet:
 async def _measured(settings: Settings, orders: int, rounds: int, at_once: int) -> dict[str, list[Turn]]:
     baskets = read_baskets()
     turns: dict[str, list[Turn]] = {name: [] for name in VARIANTS}
-    async with _contenders(settings, baskets, at_once) as contenders:
+    async with _contenders(settings, baskets) as contenders:
         names = list(contenders)
         for name in names:
             console.print(f"warming up: {name}")
             await contenders[name].turn(baskets, 0, 2 * at_once, at_once)
         for number in range(rounds):
-            for name in names:
+            for name in turned(names, number):
                 turn = await contenders[name].turn(baskets, number * orders, orders, at_once)
                 turns[name].append(turn)
                 console.print(
                     f"round {number + 1} of {rounds}: {name:<18} {turn.orders_per_second:5.1f} orders/s, "
                     f"CPU {turn.cpu_ms_an_order:4.0f} ms an order"
                 )
-            # In every two rounds each stands as near to the bare one before it as behind it.
-            names = names[1:] + names[:1] if number % 2 else names[::-1]
     return turns
 
 
 @contextlib.asynccontextmanager
-async def _contenders(settings: Settings, baskets: list[Basket], at_once: int) -> AsyncIterator[dict[str, Contender]]:
+async def _contenders(settings: Settings, baskets: list[Basket]) -> AsyncIterator[dict[str, Contender]]:
     async with contextlib.AsyncExitStack() as everything:
         found = {}
         for name, changes in VARIANTS.items():
@@ -161,9 +153,9 @@ async def _contenders(settings: Settings, baskets: list[Basket], at_once: int) -
             stack = await everything.enter_async_context(
                 EmbeddedStack(settings.model_copy(update=changes), home, ports="free", on_event=say_trouble)
             )
-            http = await everything.enter_async_context(ours.client(stack.settings.api_url, at_once))
-            await ours.stock(http, baskets)
-            found[name] = Contender(stack, http)
+            ours = await everything.enter_async_context(Ours(stack.settings))
+            await ours.stock(line.sku for basket in baskets for line in basket.lines)
+            found[name] = Contender(stack, ours)
         yield found
 
 

@@ -1,10 +1,9 @@
-"""What the two benches share: being run in a terminal, and keeping their figures."""
+"""What the benches share: being run in a terminal, and keeping their figures."""
 
 import asyncio
 import shutil
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.errors import BenchError
-from bench.report import Sheet, to_markdown, to_terminal
 from orderflow.stack.errors import StackError
 from orderflow.stack.processes import Event
 
@@ -22,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 _T = TypeVar("_T")
 
 #: Into a file or a pipe the tables go whole.
-console = Console(highlight=False, width=max(shutil.get_terminal_size((120, 24)).columns, 100))
+console = Console(highlight=False, width=max(shutil.get_terminal_size((120, 24)).columns, 160))
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
@@ -36,18 +34,23 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     raise typer.Exit(1)
 
 
-def keep(tables: Sequence[Sheet], about: str, machine: Mapping[str, str], began_at: datetime, page: Path) -> None:
-    """Show the tables, and write them to ``page``."""
-    to_terminal(tables, console)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_markdown(tables, about, machine, f"{began_at:%Y-%m-%d %H:%M} UTC"))
-    console.print(f"Kept in {page}", soft_wrap=True)
+def write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write ``texts`` by file name into ``folder``, and say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    console.print(f"Kept in {folder}", soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """How far it is."""
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def say_trouble(event: Event) -> None:
     """What makes figures doubtful."""
     if event.kind in ("crashed", "restarted", "still_down", "killed"):
-        console.print(f"{event.process}: {event.kind.replace('_', ' ')} {event.detail}", markup=False)
+        say(f"{event.process}: {event.kind.replace('_', ' ')} {event.detail}")
 
 
 async def _until_told(work: Coroutine[Any, Any, _T]) -> _T:

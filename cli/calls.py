@@ -39,7 +39,7 @@ Key = Annotated[
 IfMatch = Annotated[int | None, typer.Option("--if-match", metavar="VERSION", help="Only if it has this version.")]
 Wait = Annotated[
     int | None,
-    typer.Option("--wait", min=0, max=60, metavar="SECONDS", help="Wait so long for the outcome. 0: not at all."),
+    typer.Option("--wait", min=0, max=60, metavar="SECONDS", help="Wait so long for its capture. 0: not at all."),
 ]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=100, help="Requests at once.")]
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import typer
 
-from cli.calls import REFUSED, UNREACHABLE, Api, AsJson, IfMatch, Key, Wait, call
+from cli.calls import REFUSED, UNREACHABLE, Api, AsJson, IfMatch, Key, call
 from cli.orders import OrderId, show_outcome
 from cli.reasons import checked, tell
 from cli.terminal import err, fail, running_settings
@@ -28,7 +28,6 @@ def cancel(
     note: Annotated[str | None, typer.Option("--note", help="The customer's why; goes into the event.")] = None,
     key: Key = None,
     if_match: IfMatch = None,
-    wait: Wait = None,
     api: Api = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +37,7 @@ def cancel(
     from orderflow.client import How
     from orderflow.domain.errors import Unavailable
 
-    how = How(key=key or str(uuid4()), version=if_match, wait_seconds=wait)
+    how = How(key=key or str(uuid4()), version=if_match)
     body = {} if note is None else {"note": note}
     said = None if reason is None else checked(reason)
 

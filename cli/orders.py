@@ -32,6 +32,8 @@ MOST_AT_ONCE = 200
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
 #: How many refusals of a file are printed in full.
 SHOWN_REFUSALS = 20
+#: Nothing changes in these.
+ENDED = ("COMPLETED", "CANCELLED")
 
 
 @app.command()
@@ -54,7 +56,6 @@ def place(
     ] = None,
     concurrency: Concurrency = 16,
     key: Key = None,
-    wait: Wait = None,
     api: Api = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +63,7 @@ def place(
     if file is not None:
         if customer or line or reference or key:
             fail("--file stands alone: a basket has its own customer, lines, reference and key", USAGE)
-        _place_file(file, currency, token, concurrency, wait, api, as_json)
+        _place_file(file, currency, token, concurrency, api, as_json)
         return
     if not customer or not line:
         fail("an order needs --customer and at least one --line (or a --file)", USAGE)
@@ -73,20 +74,28 @@ def place(
         "payment_token": token,
         "lines": [_line(text) for text in line],
     }
-    _change("/orders", body, "placed", key=key, version=None, wait=wait, api=api, as_json=as_json)
+    _change("/orders", body, "placed", key=key, version=None, wait=None, api=api, as_json=as_json)
 
 
 @app.command()
 def show(
     order_id: OrderId,
     events: Annotated[bool, typer.Option("--events", help="With what happened to it.")] = False,
+    wait: Annotated[
+        int,
+        typer.Option("--wait", min=0, max=60, metavar="SECONDS", help="Wait so long for its next change, if any."),
+    ] = 0,
     api: Api = None,
     as_json: AsJson = False,
 ) -> None:
-    """One order as it is now."""
+    """One order as it is now, or after its next change."""
 
     async def ask(client: "ApiClient") -> tuple[dict[str, Any], list[dict[str, Any]] | None, str]:
-        order = (await client.get(f"/orders/{order_id}")).data
+        here = f"/orders/{order_id}"
+        order = (await client.get(here)).data
+        if wait and order["status"] not in ENDED:
+            later = await client.changed(here, order["version"], wait)
+            order = order if later.unchanged else later.data
         history = (await client.get(f"/orders/{order_id}/events")).data["events"] if events else None
         return order, history, client.url
 
@@ -154,12 +163,11 @@ def approve(
     order_id: OrderId,
     key: Key = None,
     if_match: IfMatch = None,
-    wait: Wait = None,
     api: Api = None,
     as_json: AsJson = False,
 ) -> None:
     """Approve a DRAFT: payment and stock are secured in parallel."""
-    _command(order_id, "approve", {}, "approved", key, if_match, wait, api, as_json)
+    _command(order_id, "approve", {}, "approved", key, if_match, None, api, as_json)
 
 
 @app.command()
@@ -183,12 +191,11 @@ def complete(
     order_id: OrderId,
     key: Key = None,
     if_match: IfMatch = None,
-    wait: Wait = None,
     api: Api = None,
     as_json: AsJson = False,
 ) -> None:
     """Complete a SHIPPED order."""
-    _command(order_id, "complete", {}, "completed", key, if_match, wait, api, as_json)
+    _command(order_id, "complete", {}, "completed", key, if_match, None, api, as_json)
 
 
 def _command(
@@ -234,7 +241,7 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
     order = reply.data
     again = " (already there: the same request came before)" if reply.replayed else ""
     if reply.accepted:
-        out.print(f"{order['id']} accepted, not carried out yet{again}", markup=False)
+        out.print(f"{order['id']} accepted, its payment is being captured{again}", markup=False)
         err.print(f"its outcome will be at {order['links']['command']}", markup=False, soft_wrap=True)
         return
     from cli.pages.orders import status_text
@@ -242,9 +249,7 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
     out.print(f"{order['id']} {done}{again}, now", status_text(order["status"], order["reason"]), markup=False)
 
 
-def _place_file(
-    file: Path, currency: str, token: str, concurrency: int, wait: int | None, api: str | None, as_json: bool
-) -> None:
+def _place_file(file: Path, currency: str, token: str, concurrency: int, api: str | None, as_json: bool) -> None:
     from cli.pages.progress import progress
     from operations.bulk.csv_files import BadFile, read_baskets
     from operations.bulk.placing import Placing, place_baskets
@@ -262,7 +267,6 @@ def _place_file(
                 currency=currency,
                 payment_token=token,
                 at_once=concurrency,
-                wait_seconds=wait,
                 advance=advance,
             )
 

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def replay(
     which: Which = None,
     query: Annotated[
-        str | None, typer.Option("--query", metavar="QUERY", help="Temporal's list filter: OrderStatus = 'COMPLETED'.")
+        str | None, typer.Option("--query", metavar="QUERY", help="Temporal's list filter: OrderStatus = 'SHIPPED'.")
     ] = None,
     file: Annotated[
         list[Path] | None,

@@ -38,7 +38,7 @@ SELECT pg_notify('orderflow', '');
 -- handovers.claim --
 -- Takes handovers that are due, the oldest first, and puts their next attempt off.
 WITH due AS (
-    SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
+    SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h
@@ -419,7 +419,7 @@ WHERE o.order_id = $order_id;
 -- Cancels the oldest drafts that are past their time, those left out that somebody else has locked.
 WITH due AS (
     SELECT order_id, status, updated_at FROM orders
-    WHERE status IN ('DRAFT') AND created_at < clock_timestamp() - $ttl::interval
+    WHERE status IN ('DRAFT') AND created_at < statement_timestamp() - $ttl::interval
     ORDER BY created_at LIMIT $limit FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE orders o

@@ -1,14 +1,13 @@
 """An operator's cancel: through the HTTP API like a customer's, and recorded with its reason.
 
 The record (``operations/audit.py``) is written before anything is sent, and names the command id under which the cancel
-is sent. A second row says how the API answered: done, refused, accepted for later (then the command's own row tells
-what came of it), or not at all. A cancel that is sent again with the same key is recorded again, and happens once.
+is sent. A second row says how the API answered: done, refused, or not at all. A cancel that is sent again with the same
+key is recorded again, and happens once.
 Nothing is sent when nothing can be recorded.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 from operations.audit import NotPossible, Record, Tell, answer, record
@@ -26,15 +25,15 @@ async def cancel(
 
     Raises NotPossible, Unavailable when the orders database gives no answer, and Refused and Unreachable of the client.
     """
-    order = (await client.get(f"/orders/{order_id}")).data  # no such order: nothing is asked, nothing recorded
+    await client.get(f"/orders/{order_id}")  # no such order: nothing is asked, nothing recorded
     async with open_database(settings, "orders", pool_size=1) as database:
-        await _belongs(database, order_id, order)
+        await _belongs(database, order_id)
         made = await record(database, order_id, "cancel", f"{reason}; sent as c:{how.key}")
         reply = await _sent(client, database, made, dict(body), how, tell)
     return replace(reply, data={**reply.data, "recorded_as": made.id})
 
 
-async def _belongs(database: Database, order_id: UUID, order: Mapping[str, Any]) -> None:
+async def _belongs(database: Database, order_id: UUID) -> None:
     """Raises NotPossible where the API is another stack's than the database."""
     if order_id not in await reads.these_orders(database, [order_id]):
         raise NotPossible(
@@ -55,10 +54,6 @@ async def _sent(
         await answer(database, record, f"nobody knows whether it arrived: {error}", tell)
         raise
     again = ", as before: the same request had come" if reply.replayed else ""
-    if reply.accepted:
-        said = f"accepted, not carried out yet{again}"
-    else:
-        made = reply.data["command"]
-        said = f"done: {made['status']}, version {made['version']}{again}"
-    await answer(database, record, said, tell)
+    made = reply.data["command"]
+    await answer(database, record, f"done: {made['status']}, version {made['version']}{again}", tell)
     return reply

@@ -49,7 +49,11 @@ class NoUrl(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the API answered. ``accepted``: durable, and not carried out yet; ``replayed``: it had been asked before."""
+    """What the API answered. ``replayed``: the same request had come before.
+
+    ``accepted``: a ship, durable, whose capture is under way. ``unchanged``: it still has the version that was seen;
+    then there is no ``data``.
+    """
 
     status: int
     data: dict[str, Any]
@@ -60,13 +64,18 @@ class Reply:
         """202."""
         return self.status == HTTPStatus.ACCEPTED
 
+    @property
+    def unchanged(self) -> bool:
+        """304."""
+        return self.status == HTTPStatus.NOT_MODIFIED
+
 
 @dataclass(frozen=True, slots=True)
 class How:
     """How a change is asked for.
 
     ``key``: its Idempotency-Key (one is made without); ``version``: only if it has this version; ``wait_seconds``:
-    how long the API may wait for the outcome (0: not at all, None: as it likes).
+    how long the API may wait for a ship's outcome (0: not at all, None: as it likes).
     """
 
     key: str | None = None
@@ -128,6 +137,11 @@ class ApiClient:
         params = {name: str(value) for name, value in query.items() if value is not None}
         return await self._send("GET", path, {}, ANSWER_SECONDS, params=params)
 
+    async def changed(self, path: str, version: int, wait_seconds: int) -> Reply:
+        """GET ``path`` as soon as it has another version; ``unchanged`` where it has none after ``wait_seconds``."""
+        headers = {"If-None-Match": f'"{version}"', "Prefer": f"wait={wait_seconds}"}
+        return await self._send("GET", path, headers, ANSWER_SECONDS + wait_seconds)
+
     async def post(self, path: str, body: Mapping[str, Any], how: How | None = None) -> Reply:
         """POST ``body`` to ``path``."""
         return await self._change("POST", path, body, how or How())
@@ -174,6 +188,8 @@ class ApiClient:
         return reply
 
     def _read(self, response: httpx.Response) -> Reply:
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            return Reply(response.status_code, {})
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         try:
             data = response.json() if kind in ("application/json", "application/problem+json") else None

@@ -175,10 +175,10 @@ STEPS: Final = (
     ),
     TourStep(
         "In Temporal",
-        "The order is a workflow, and Temporal's own tools work with it. `describe` shows the search attributes by "
-        "which orders are found (`OrderStatus`, `CustomerId`); `show` is the history that survives killed workers. The "
-        "markers are changes of the order's own row; the two activities that are scheduled side by side are payment "
-        "and stock. The same in the Web UI: <http://localhost:8233/namespaces/default/workflows/order-{order}>.",
+        "The order is a workflow, and Temporal's own tools work with it. `describe` shows the search attribute by "
+        "which orders are found (`OrderStatus`); `show` is the history that survives killed workers. Each marker is "
+        "something done within a workflow task: a look at the row, payment, stock, a change of the row. The "
+        "same in the Web UI: <http://localhost:8233/namespaces/default/workflows/order-{order}>.",
         (
             'temporal workflow describe --workflow-id "order-$ORDER"',
             'temporal workflow show --workflow-id "order-$ORDER"',

@@ -1,4 +1,4 @@
-"""One entry point a role. Each has ``serve(settings, stopping, health, shared)``; ``workers.run`` runs them in a process."""
+"""One entry point a role: ``serve(settings, stopping, health, shared)``. ``workers.run`` runs them in a process."""
 
 from typing import Final
 

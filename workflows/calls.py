@@ -44,8 +44,10 @@ class Call:
                 return await workflow.execute_local_activity_method(
                     self.method, self.request, summary=self.summary, **NEAR
                 )
-            except FailureError:  # a local activity's own failure is not wrapped in an ActivityError
-                pass  # no answer: from here on it is tried where everybody sees it
+            except FailureError:
+                # No answer: from here on it is tried where everybody sees it. It is an ActivityError when it happens,
+                # and its bare cause when it is replayed: the SDK's marker keeps no more.
+                pass
         return await workflow.execute_activity_method(
             self.method, self.request, task_queue=self.service, summary=self.summary, **FAR
         )

@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, ORDER_WORKFLOW, SHIP_REFUSED, order_of
+from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
@@ -39,9 +39,13 @@ BEFORE_ITS_TIME = "the order is not approved: its approve starts a run of its ow
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
-@workflow.defn(name=ORDER_WORKFLOW)
+@workflow.defn(dynamic=True)
 class OrderWorkflow:
-    """Runs one order: the one that its id names. Signals: any. Query: order."""
+    """Runs one order: the one that its id names. Signals: any. Query: order.
+
+    Dynamic, and blind to its arguments: whatever somebody starts under an order's id follows the order's row, and
+    nothing that cannot be read stops it. Ours are of the type ``ORDER_WORKFLOW``.
+    """
 
     def __init__(self) -> None:
         found = order_of(workflow.info().workflow_id)
@@ -66,7 +70,7 @@ class OrderWorkflow:
         self._cancel_is_due = False
 
     @workflow.run
-    async def run(self, _: RawValue = None) -> OrderResult:  # type: ignore[assignment]
+    async def run(self, _: Sequence[RawValue]) -> OrderResult:
         """Serve the order until nothing can happen to it any more."""
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
@@ -150,7 +154,7 @@ class OrderWorkflow:
         """The capture is known: from here a captured order only goes forward."""
         problem = None
         if capture.state == "ok":
-            self._commit_stock()
+            self._commit_stock(ship.trace)
         else:
             why = (capture.detail or capture.reason or "no reason given").rstrip(".")
             detail = f"The payment gateway refused the capture: {why}."
@@ -187,10 +191,11 @@ class OrderWorkflow:
         """Take over the row's status, and do what follows from it, whoever wrote it."""
         self._status, self._version = status, version
         self._cancel_is_due = self._cancel_stands
-        if workflow.info().typed_search_attributes.get(_STATUS_KEY) != status:
+        # COMPLETED is not written: the run's own end says it, and an upsert costs as much as a step.
+        if status not in (OrderStatus.COMPLETED, workflow.info().typed_search_attributes.get(_STATUS_KEY)):
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
-            self._commit_stock()
+            self._commit_stock(self._trace)
         elif status == OrderStatus.CANCELLED:
             self._shut_both_doors()
         self._tell()
@@ -210,10 +215,10 @@ class OrderWorkflow:
         self._ship = ship
         self._start("capture", calls.capture(self._order_id, ship.command_id, ship.trace))
 
-    def _commit_stock(self) -> None:
+    def _commit_stock(self, trace: Trace) -> None:
         if not self._commits:
             self._commits = True
-            self._start("commit", calls.commit(self._order_id, self._trace))
+            self._start("commit", calls.commit(self._order_id, trace))
 
     def _shut_both_doors(self) -> None:
         if not self._shuts:

@@ -9,13 +9,9 @@ from operations.bulk.csv_files import Basket
 from operations.bulk.each import Advance, each
 from orderflow.client import ApiClient, How, Refused, Unreachable
 
-#: Under load an outcome takes longer than for a single order.
-WAIT_SECONDS: Final = 20
-
-Fate = Literal["placed", "already_there", "accepted", "refused"]
+Fate = Literal["placed", "already_there", "refused"]
 IN_WORDS: Final[dict[Fate, str]] = {
     "placed": "placed",
-    "accepted": "accepted, not carried out yet",
     "already_there": "already there",
     "refused": "refused",
 }
@@ -23,7 +19,7 @@ IN_WORDS: Final[dict[Fate, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What came of a basket. ``accepted``: durable, and no worker has carried it out yet."""
+    """What came of a basket."""
 
     basket_id: str
     fate: Fate
@@ -61,7 +57,6 @@ class Placing:
             "baskets": self.baskets,
             "placed": self.count("placed"),
             "already_there": self.count("already_there"),
-            "accepted": self.count("accepted"),
             "refused": self.count("refused"),
             "stopped": self.stopped,
             "orders": [asdict(result) for result in self.results],
@@ -75,7 +70,6 @@ async def place_baskets(
     currency: str,
     payment_token: str,
     at_once: int,
-    wait_seconds: int | None,
     advance: Advance,
 ) -> Placing:
     """Place ``baskets``. A refused one does not keep the others; when the API goes away it ends early.
@@ -85,15 +79,14 @@ async def place_baskets(
     placing = Placing(len(baskets))
 
     async def place(basket: Basket) -> None:
-        how = How(key=basket.key, wait_seconds=WAIT_SECONDS if wait_seconds is None else wait_seconds)
         try:
-            reply = await api.post("/orders", basket.body(currency, payment_token), how)
+            reply = await api.post("/orders", basket.body(currency, payment_token), How(key=basket.key))
         except Refused as error:
             if error.unavailable:
                 raise
             placing.results.append(Placed(basket.id, "refused", problem=error.problem))
             return
-        fate: Fate = "already_there" if reply.replayed else "accepted" if reply.accepted else "placed"
+        fate: Fate = "already_there" if reply.replayed else "placed"
         placing.results.append(Placed(basket.id, fate, reply.data["id"], reply.data.get("status")))
 
     try:

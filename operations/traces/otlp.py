@@ -15,6 +15,8 @@ from orderflow.temporal.names import workflow_id
 
 #: What Temporal's interceptor calls it.
 WORKFLOW_ID: Final = "temporalWorkflowID"
+#: What relay and tracking call the order of a record. A DRAFT is known by its events only.
+RECORD_KEY: Final = "messaging.kafka.message.key"
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 
 
@@ -44,11 +46,11 @@ def spans_of_order(files: Iterable[Path], order_id: UUID) -> list[Span]:
     A trace that only read the order has none. Raises OtlpError and OSError.
     """
     files = list(files)
-    wanted = workflow_id(order_id)
+    wanted = {WORKFLOW_ID: workflow_id(order_id), RECORD_KEY: str(order_id)}
     traces = {
         span.trace_id
-        for span in _spans(files, lambda line: wanted in line)
-        if span.attributes.get(WORKFLOW_ID) == wanted
+        for span in _spans(files, lambda line: str(order_id) in line)
+        if any(span.attributes.get(name) == value for name, value in wanted.items())
     }
     if not traces:
         return []

@@ -19,12 +19,13 @@ MOST_SECONDS: Final = 30
 REFUSED_SECONDS: Final = 300
 
 # The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
+# An index is searched for a stable time only: with clock_timestamp() each claim walks along all that is not due.
 _CLAIM = Statement(
     "handovers.claim",
     "Takes handovers that are due, the oldest first, and puts their next attempt off.",
     f"""
 WITH due AS (
-    SELECT order_id FROM handovers WHERE next_at <= clock_timestamp()
+    SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h

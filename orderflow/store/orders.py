@@ -138,6 +138,7 @@ _LOOK = Statement(
 
 _EXPIRE = LIFECYCLE.transition("expire")
 _DRAFTS = ", ".join(f"'{status}'" for status in _EXPIRE.moves_from)
+# The statement's time, as an index is not searched for a volatile one: it would walk along all drafts.
 _SWEEP = Statement(
     "orders.expire",
     "Cancels the oldest drafts that are past their time, those left out that somebody else has locked.",
@@ -147,7 +148,7 @@ _SWEEP = Statement(
                 "due",
                 f"""
                 SELECT order_id, status, updated_at FROM orders
-                WHERE status IN ({_DRAFTS}) AND created_at < clock_timestamp() - $ttl::interval
+                WHERE status IN ({_DRAFTS}) AND created_at < statement_timestamp() - $ttl::interval
                 ORDER BY created_at LIMIT $limit FOR UPDATE SKIP LOCKED""",
             ),
             Cte(

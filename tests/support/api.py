@@ -1,11 +1,13 @@
 """The API in this process, lifespan and all, against real servers; and the requests that tests send."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from fastapi import FastAPI
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -61,9 +63,9 @@ def api_settings(databases: Databases, temporal_address: str, namespace: str, **
 
 
 @contextlib.asynccontextmanager
-async def an_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an API with these settings."""
-    app = create_app(settings)
+async def an_api(settings: Settings | None = None, *, app: FastAPI | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API with these settings, or of ``app``."""
+    app = app or create_app(settings)
     async with app.router.lifespan_context(app):
         # A route's bug must show as the 500 that a client would see.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -81,3 +83,31 @@ def order_body(*lines: tuple[str, int, int], **fields: Any) -> dict[str, Any]:
         "lines": [{"sku": s, "quantity": q, "unit_price": p} for s, q, p in lines or (("bread", 2, 150),)],
         **fields,
     }
+
+
+async def placed(api: httpx.AsyncClient, **fields: Any) -> str:
+    """Place an order; its id."""
+    answer = await api.post("/orders", json=order_body(**fields))
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def reaches(api: httpx.AsyncClient, order_id: str, status: str, *, seconds: float = 30) -> dict[str, Any]:
+    """Wait, by long poll, until the API shows ``status``; the order then. Raises TimeoutError."""
+    seen: dict[str, str] = {}
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = await api.get(f"/orders/{order_id}", headers={"Prefer": "wait=5", **seen})
+            if answer.status_code == 200:
+                order: dict[str, Any] = answer.json()
+                if order["status"] == status:
+                    return order
+                seen = {"If-None-Match": answer.headers["etag"]}
+
+
+async def fulfilling(api: httpx.AsyncClient, **fields: Any) -> str:
+    """An order that can be shipped; its id."""
+    order_id = await placed(api, **fields)
+    assert (await api.post(f"/orders/{order_id}/approve")).status_code == 200
+    await reaches(api, order_id, "FULFILLING")
+    return order_id

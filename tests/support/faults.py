@@ -1,6 +1,7 @@
 """Steps that break as a test says: before their effect, after it, or frozen and woken too late."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from typing import Any
 
@@ -20,6 +21,7 @@ class Faults(ClientInterceptor, Interceptor):
         self._held: dict[str, asyncio.Event] = {}
         self.arrived: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.attempts: dict[str, int] = defaultdict(int)
+        #: Steps whose frozen attempt went on, and has had its effect.
         self.woken: list[str] = []
 
     def before(self, step: str, times: int = 2) -> None:
@@ -44,14 +46,19 @@ class Faults(ClientInterceptor, Interceptor):
         """Wrap each step."""
         return _Faulty(next, self)
 
-    async def strike_before(self, step: str) -> None:
-        """Called when an attempt begins."""
+    async def stand_still(self, step: str) -> bool:
+        """Called when an attempt begins; whether it was frozen."""
         self.attempts[step] += 1
+        gate = self._frozen.pop(step, None)
         self.arrived[step].set()
-        if gate := self._frozen.pop(step, None):
-            # Beyond its time-out the attempt is not cancelled: a frozen process is not told anything.
-            await asyncio.shield(asyncio.ensure_future(gate.wait()))
-            self.woken.append(step)
+        while gate is not None and not gate.is_set():
+            # Beyond its time-out the attempt goes on: a frozen process is not told anything.
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+        return gate is not None
+
+    async def strike_before(self, step: str) -> None:
+        """Called when an attempt goes on."""
         if held := self._held.get(step):
             await held.wait()
         if self._before[step] > 0:
@@ -74,7 +81,12 @@ class _Faulty(ActivityInboundInterceptor):
         step = input.fn.__name__
         if step == "move_order":
             step = input.args[0].command.name
-        await self._faults.strike_before(step)
-        result = await super().execute_activity(input)
-        await self._faults.strike_after(step)
-        return result
+        frozen = await self._faults.stand_still(step)
+        try:
+            await self._faults.strike_before(step)
+            result = await super().execute_activity(input)
+            await self._faults.strike_after(step)
+            return result
+        finally:
+            if frozen:
+                self._faults.woken.append(step)

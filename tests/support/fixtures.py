@@ -6,11 +6,12 @@ gateway. ``stack``: everything, each process real. ``terminal``: the command ``o
 
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
@@ -69,6 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fast = [item for item in items if {"unit", "repo"} & set(item.path.relative_to(ROOT).parts)]
     if starting := [item.nodeid for item in fast if "servers_folder" in getattr(item, "fixturenames", ())]:
         raise pytest.UsageError(f"these tests start servers, and belong into integration: {', '.join(starting)}")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process says for the whole process what is logged; the next test does not."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 # --- Servers ---

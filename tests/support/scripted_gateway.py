@@ -36,13 +36,15 @@ Answer = Authorized | Declined | Shut | Captured | CaptureRefused | Voided
 class ScriptedGateway(PaymentGateway, GatewayLedger):
     """``state``: what the ledger says of a reference: authorized, captured, refunded or voided.
 
-    ``hold(op)`` stops calls, ``fail(op, n)`` loses the answers of the next n, ``miss(op, n)`` the next n themselves.
-    Money has been where it is for an hour.
+    ``hold(op)`` stops calls, ``fail(op, n)`` loses the answers of the next n, ``miss(op, n)`` the next n themselves;
+    ``break_down(op, error, n)`` has the next n raise something else. Money has been where it is for an hour.
     """
 
     def __init__(self) -> None:
         self.state: dict[UUID, str] = {}
         self.calls: list[tuple[str, str]] = []
+        #: The payment tokens that it was given.
+        self.tokens: set[str] = set()
         self.refuse_capture = False
         self.words = "The card was blocked."
         self.remembers_voids = True
@@ -52,6 +54,7 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         self._answers: dict[str, tuple[tuple[object, ...], Answer]] = {}
         self._failures: dict[str, int] = defaultdict(int)
         self._misses: dict[str, int] = defaultdict(int)
+        self._broken: dict[str, list[Exception]] = defaultdict(list)
         self._open: dict[str, asyncio.Event] = {}
 
     def hold(self, operation: str) -> asyncio.Event:
@@ -66,6 +69,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
     def miss(self, operation: str, times: int) -> None:
         """The next ``times`` calls of ``operation`` do not arrive: nothing happens."""
         self._misses[operation] = times
+
+    def break_down(self, operation: str, error: Exception, times: int) -> None:
+        """The next ``times`` calls of ``operation`` raise ``error``, and do nothing."""
+        self._broken[operation] = [error] * times
 
     def forget(self) -> None:
         """Forget what was answered under which key, as gateways do after a while; what is held stays."""
@@ -82,6 +89,7 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         correlation_id: str | None = None,
     ) -> Authorized | Declined | Shut:
         await self._arrive("authorize", idempotency_key)
+        self.tokens.add(token)
         request = ("authorize", reference, amount, currency, token)
         answer = self._recorded(idempotency_key, request) or self._authorize(reference, amount, currency, token)
         assert isinstance(answer, Authorized | Declined | Shut)
@@ -153,6 +161,8 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         self.calls.append((operation, key))
         if gate := self._open.get(operation):
             await gate.wait()
+        if self._broken[operation]:
+            raise self._broken[operation].pop()
         if self._misses[operation] > 0:
             self._misses[operation] -= 1
             raise Unavailable("payment gateway", "the call was lost")

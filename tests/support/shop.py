@@ -50,12 +50,12 @@ class Shop:
             "lines": [{"sku": s, "quantity": q, "unit_price": p} for s, q, p in basket],
         }
         answer = await self._insist("POST", "/orders", json=body)
-        order_id = answer.headers["location"].split("/")[2]
+        order_id: str = answer.raise_for_status().json()["id"]
         self.accepted.add(order_id)
         return order_id
 
     async def ask(self, order_id: str, command: str, **body: str) -> httpx.Response:
-        """Send a command and insist, until it is done or refused."""
+        """Send a command and insist, until it is done or refused: a ship is 202 while its payment is captured."""
         key = f"{command}-{uuid4()}"
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
@@ -71,18 +71,24 @@ class Shop:
 
     async def reaches(self, order_id: str, *statuses: str) -> Answer:
         """Wait until the order has one of ``statuses``. Raises TimeoutError that says where it stands instead."""
-        order: Answer = {}
+        order = await self.show(order_id)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while order.get("status") not in statuses:
-                    order = await self.show(order_id)
-                    await asyncio.sleep(0.02)
+                while order["status"] not in statuses:
+                    changed = {"If-None-Match": f'"{order["version"]}"', "Prefer": "wait=5"}
+                    answer = await self._insist("GET", f"/orders/{order_id}", headers=changed)
+                    if answer.status_code != 304:
+                        order = answer.raise_for_status().json()
         except TimeoutError:
-            raise TimeoutError(f"order {order_id} is {order.get('status')}, not {statuses}") from None
+            raise TimeoutError(f"order {order_id} is {order['status']}, not {statuses}") from None
         return order
 
-    async def _insist(self, method: str, path: str, *, key: str | None = None, **request: Any) -> httpx.Response:
-        headers = {"Idempotency-Key": key or str(uuid4())} if method == "POST" else {}
+    async def _insist(
+        self, method: str, path: str, *, key: str | None = None, headers: dict[str, str] | None = None, **request: Any
+    ) -> httpx.Response:
+        headers = dict(headers or {})
+        if method == "POST":
+            headers["Idempotency-Key"] = key or str(uuid4())
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:

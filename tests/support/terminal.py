@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from api.app import create_app
+from api.server import Server
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.temporal.client import connect
@@ -75,7 +76,9 @@ class Shop:
 async def served(settings: Settings) -> AsyncIterator[str]:
     """The API on a port of its own."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None))
+    app = create_app(settings)
+    # As long as the real one keeps connections: else a request can meet one that is just closed.
+    server = Server(uvicorn.Config(app, port=port, log_config=None, timeout_keep_alive=75), app)
     # Signals are the test run's.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
     serving = asyncio.create_task(server.serve())

@@ -60,6 +60,8 @@ class World:
         self.inventory_steps = InventoryActivities(Reservations(self.inventory))
         self.handovers = Handovers(self.orders)
         self.runs = OrderRuns.of(client)
+        #: The roles that the process of the orders worker has too: their steps are taken near.
+        self.beside_orders = {"payments", "inventory"}
         self._orders = Orders(self.orders)
         self._workers: dict[str, Worker] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -70,7 +72,11 @@ class World:
         """Start the worker of ``service``."""
         make: dict[str, Callable[[], Worker]] = {
             "orders": lambda: orders_worker.make(
-                self.client, self.settings, self.orders, self.payment_steps, self.inventory_steps
+                self.client,
+                self.settings,
+                self.orders,
+                self.payment_steps if "payments" in self.beside_orders else None,
+                self.inventory_steps if "inventory" in self.beside_orders else None,
             ),
             "payments": lambda: payments_worker.make(self.client, self.settings, self.payment_steps),
             "inventory": lambda: inventory_worker.make(self.client, self.settings, self.inventory_steps),
@@ -83,6 +89,13 @@ class World:
         """Stop the worker of ``service``, letting it finish what it has begun."""
         await self._workers.pop(service).shutdown()
         await self._running.pop(service)
+
+    async def kill_worker(self, service: str) -> None:
+        """End the worker of ``service`` in the middle of what it does: what it has begun is not reported."""
+        del self._workers[service]
+        running = self._running.pop(service)
+        running.cancel()
+        await asyncio.wait([running])
 
     async def stop_all(self) -> None:
         """Stop every worker."""

@@ -9,11 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from unittest.mock import patch
 
 import asyncpg
 
@@ -27,7 +25,7 @@ from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
 from support.kafka_proxy import KafkaProxy
 from tools.chaos import consumer
-from tools.chaos.strict import StrictTemporal, TemporalOnPostgres
+from tools.chaos.strict import TemporalOnPostgres, strict_temporal
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,18 +64,14 @@ class Arena:
         self._events = (folder / "processes.log").open("a", buffering=1)
         self._beside = Supervisor(folder / "beside", on_event=self._note)
         self._open = contextlib.AsyncExitStack()
+        self._temporal: TemporalOnPostgres | None = None
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as opening:
             opening.callback(self._events.close)
             await opening.enter_async_context(self.proxy)
             if self.strict:
-                temporal = await opening.enter_async_context(TemporalOnPostgres(self.folder, self._note))
-                self._temporal: TemporalOnPostgres | None = temporal
-                server = partial(_strict_temporal, temporal)
-                opening.enter_context(patch("orderflow.stack.stack.TemporalServer", server))
-            else:
-                self._temporal = None
+                self._temporal = await opening.enter_async_context(strict_temporal(self.folder, self._note))
             await opening.enter_async_context(self.stack)
             opening.push_async_callback(self._beside.stop)
             await self._start_beside()
@@ -149,10 +143,6 @@ class Arena:
 
     def _note(self, event: Event) -> None:
         self._events.write(f"{time.time():.3f} {event.process} {event.kind} {event.detail}\n")
-
-
-def _strict_temporal(temporal: TemporalOnPostgres, home: Path, *_ports: int) -> TemporalServer:
-    return StrictTemporal(temporal, home)
 
 
 async def _at_once() -> bool:

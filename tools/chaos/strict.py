@@ -5,14 +5,16 @@ cores). The development server keeps everything in one SQLite file; this one is 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from unittest.mock import patch
 
 import asyncpg
 import yaml
@@ -173,6 +175,18 @@ class StrictTemporal(TemporalServer):
         except (RPCError, RuntimeError):
             return False
         return True
+
+
+@contextlib.asynccontextmanager
+async def strict_temporal(folder: Path, on_event: Callable[[Event], None]) -> AsyncIterator[TemporalOnPostgres]:
+    """A stack that is started inside runs on this server, with its data in ``folder``. Raises StackError."""
+    async with TemporalOnPostgres(folder, on_event) as temporal:
+
+        def server(home: Path, *_ports: int) -> TemporalServer:
+            return StrictTemporal(temporal, home)
+
+        with patch("orderflow.stack.stack.TemporalServer", server):
+            yield temporal
 
 
 def _cache() -> Path:

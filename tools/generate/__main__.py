@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench import page as benchmarks
 from events import generate as events
 from tools.generate import pages, statements
 from tools.grafana import dashboards
@@ -24,9 +25,10 @@ GENERATORS: Final[tuple[Callable[[], dict[Path, str]], ...]] = (
     dashboards.files,
     events.files,
     patches.files,
+    benchmarks.files,
 )
 #: Folders in which nothing else belongs, and what is looked for in each.
-FOLDERS: Final = ((dashboards.FOLDER, "*.json"), (events.SCHEMAS, "*.json"))
+FOLDERS: Final = ((dashboards.FOLDER, "*.json"), (events.SCHEMAS, "*.json"), (benchmarks.FOLDER, "*.svg"))
 
 
 class State(Enum):

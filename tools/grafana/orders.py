@@ -150,8 +150,9 @@ _STEPS = Row(
         ),
         Panel(
             "Near steps",
-            "Do steps get their answer in the orders worker, at once? unanswered: what it needs is away or slow; not_here: "
-            "another process has that service, or it gave no answer several times. Both go to their task queue.",
+            "Do steps get their answer in the orders worker, at once? unanswered: what it needs is away or "
+            "slow; not_here: another process has that service, or it gave no answer several times. Both go to their "
+            "task queue.",
             [Query(rate("orderflow_near_steps_total", "step", "outcome"), "{{step}}: {{outcome}}")],
             unit="ops",
             width=6,

@@ -146,7 +146,8 @@ _WORK = Row(
     (
         Panel(
             "Workflow tasks, p95",
-            "Is deciding slow? What is tried near is in it: 3 s at most. Above 10 s the task is given to another worker.",
+            "Is deciding slow? What is tried near is in it: 3 s at most. Above 10 s the task is given to another "
+            "worker.",
             [
                 Query(
                     quantile(0.95, "temporal_workflow_task_execution_latency_seconds", "workflow_type", where=HERE),

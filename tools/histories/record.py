@@ -16,7 +16,7 @@ from typing import Any
 
 from google.protobuf.json_format import Parse
 from temporalio.api.history.v1 import History
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHistory
 
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
@@ -24,6 +24,7 @@ from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
 from orderflow.temporal.converter import DATA_CONVERTER
 from support.stack import PostgresServer, postgres_server, session_folder
+from support.waiting import until
 from support.world import a_world
 from tools.histories.golden import FOLDER, files, number_of, of_events, replay
 from tools.histories.scenarios import SCENARIOS, Scenario
@@ -47,13 +48,13 @@ class Recorder:
         address = await self._temporal(scenario.continue_after)
         client = await Client.connect(address, identity=IDENTITY, data_converter=DATA_CONVERTER)
         databases = await self._postgres.fresh_databases()
-        settings = Settings(worker_graceful_shutdown_seconds=1, draft_ttl_seconds=scenario.draft_ttl_seconds)
+        settings = Settings(worker_graceful_shutdown_seconds=1, steps=scenario.steps)
         try:
             async with a_world(client, databases, settings) as world:
                 await world.stock(bread=10, milk=1)
                 stage = Stage(world, databases, address)
                 await scenario.play(stage)
-                runs = [run for workflow_id in stage.started for run in await _runs(client, workflow_id)]
+                runs = [run for workflow_id in dict.fromkeys(stage.started) for run in await _runs(client, workflow_id)]
         finally:
             await self._postgres.drop(databases)
         return [await _keep(name, run) for run in runs]
@@ -75,16 +76,21 @@ class Recorder:
 
 
 async def _runs(client: Client, workflow_id: str) -> list[dict[str, Any]]:
-    """The histories of all runs of a workflow that have ended, the first one first."""
-    found: list[dict[str, Any]] = []
-    seen: list[str] = []
-    run_id = (await client.get_workflow_handle(workflow_id).describe()).run_id
-    while run_id and run_id not in seen:
-        seen.append(run_id)
-        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
-        found.append(_scrubbed(history.to_json_dict()))
-        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
-    return found[::-1]
+    """The histories of all runs of a workflow, the first one first: also those that were terminated, or reset."""
+    latest = (await client.get_workflow_handle(workflow_id).describe()).run_id
+    found: list[WorkflowExecution] = []
+
+    async def listed() -> bool:
+        found[:] = [run async for run in client.list_workflows(f"WorkflowId = '{workflow_id}'")]
+        closed = {run.run_id for run in found if run.status != WorkflowExecutionStatus.RUNNING}
+        return latest in closed and len(closed) == len(found)
+
+    await until(listed, seconds=30, every=0.1)
+    histories = []
+    for run in sorted(found, key=lambda run: run.start_time):
+        history = await client.get_workflow_handle(workflow_id, run_id=run.run_id).fetch_history()
+        histories.append(_scrubbed(history.to_json_dict()))
+    return histories
 
 
 #: Replay reads none of these, and a stack trace names a machine's paths.

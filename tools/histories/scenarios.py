@@ -1,11 +1,16 @@
 """Every path that an order may take, as a recipe for a history. A path that is not here is not held by the gate."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+from uuid import UUID
 
+from orderflow.domain.errors import Problem, Rejection
+from orderflow.temporal.names import workflow_id
 from support.orders import an_order
 from support.waiting import until
+from support.world import Handle
 from tools.histories.stage import Stage
 
 
@@ -13,48 +18,59 @@ from tools.histories.stage import Stage
 class Scenario:
     """How to play one path.
 
-    ``draft_ttl_seconds``: when its drafts expire. ``continue_after``: the number of events after which the server
-    suggests to continue as new (None: the server's own).
+    ``steps``: where the steps of payment and inventory run first. ``continue_after``: the number of events after which
+    the server suggests to continue as new (None: the server's own).
     """
 
     play: Callable[[Stage], Awaitable[None]]
-    draft_ttl_seconds: int = 86_400
+    steps: Literal["near", "far"] = "near"
     continue_after: int | None = None
 
 
+Play = Callable[[Stage], Awaitable[None]]
+_UNEXPECTED: Final = Problem(slug="invalid", detail="Nobody expected this.", status=422)
 SCENARIOS: Final[dict[str, Scenario]] = {}
 
 
-def _scenario(
-    *, draft_ttl_seconds: int = 86_400, continue_after: int | None = None
-) -> Callable[[Callable[[Stage], Awaitable[None]]], Callable[[Stage], Awaitable[None]]]:
-    def register(play: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
-        SCENARIOS[play.__name__] = Scenario(play, draft_ttl_seconds, continue_after)
+def _scenario(*, steps: Literal["near", "far"] = "near", continue_after: int | None = None) -> Callable[[Play], Play]:
+    def register(play: Play) -> Play:
+        SCENARIOS[play.__name__] = Scenario(play, steps, continue_after)
         return play
 
     return register
 
 
+def _both(play: Play) -> Play:
+    """Played twice: with near steps, and with steps on their services' task queues only."""
+    SCENARIOS[play.__name__] = Scenario(play)
+    SCENARIOS[f"{play.__name__}_far"] = Scenario(play, "far")
+    return play
+
+
 # --- To the end ---
 
 
-@_scenario()
+@_both
 async def happy_path(stage: Stage) -> None:
-    await stage.ship_and_complete(await stage.fulfilling())
+    await stage.ship_and_complete(await stage.fulfilling(an_order(("bread", 2, 150), ("milk", 1, 99))))
 
 
 @_scenario()
-async def started_by_hand(stage: Stage) -> None:
-    handle = await stage.start_by_hand(an_order(("bread", 2, 150), ("milk", 1, 99)))
-    await stage.world.ask(handle, "approve")
+async def approved_and_completed_in_one_go(stage: Stage) -> None:
+    """What happens while no worker is there is told by one look at the row."""
+    handle = await stage.approved()
     await stage.reaches(handle, "FULFILLING")
-    await stage.ship_and_complete(handle)
+    await stage.idles(handle)
+    await stage.ship(handle)
+    async with stage.worker_down("orders"):
+        await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
 
 
 # --- A step says no ---
 
 
-@_scenario()
+@_both
 async def payment_declined(stage: Stage) -> None:
     await stage.ends(await stage.approved(token="tok_declined"), "CANCELLED")
 
@@ -64,7 +80,7 @@ async def insufficient_funds(stage: Stage) -> None:
     await stage.ends(await stage.approved(token="tok_insufficient_funds"), "CANCELLED")
 
 
-@_scenario()
+@_both
 async def out_of_stock(stage: Stage) -> None:
     await stage.ends(await stage.approved(an_order(("milk", 2, 99))), "CANCELLED")
 
@@ -74,7 +90,7 @@ async def unknown_sku(stage: Stage) -> None:
     await stage.ends(await stage.approved(an_order(("unicorn", 1, 1))), "CANCELLED")
 
 
-@_scenario()
+@_scenario(steps="far")
 async def both_refused_at_once(stage: Stage) -> None:
     """Both answers are there before a worker looks."""
     gate = stage.gateway.hold("authorize")
@@ -87,6 +103,11 @@ async def both_refused_at_once(stage: Stage) -> None:
 
 
 @_scenario()
+async def both_refused_near(stage: Stage) -> None:
+    await stage.ends(await stage.approved(an_order(("unicorn", 1, 1)), token="tok_declined"), "CANCELLED")
+
+
+@_scenario(steps="far")
 async def declined_while_inventory_is_down(stage: Stage) -> None:
     """The reservation comes late, and finds its door shut."""
     async with stage.worker_down("inventory"):
@@ -96,55 +117,76 @@ async def declined_while_inventory_is_down(stage: Stage) -> None:
 
 
 @_scenario()
-async def placing_refused(stage: Stage) -> None:
-    """The database refuses what the API would have refused: no row, and the workflow is over."""
-    handle = await stage.start_by_hand(an_order(("bread", 9_999, 10**12)))
-    await stage.ends(handle, None)
+async def token_gone(stage: Stage) -> None:
+    """Without a payment token nothing can be authorized."""
+    order = an_order(("bread", 2, 150))
+    async with stage.worker_down("orders"):
+        handle = await stage.approved(order)
+        await stage.forget_token(handle)
+    await stage.ends(handle, "CANCELLED")
 
 
 # --- Cancelled ---
 
 
-@_scenario()
-async def cancelled_draft(stage: Stage) -> None:
-    handle = await stage.place()
-    await stage.world.ask(handle, "cancel", data={"reason": "customer", "note": "changed my mind"})
+@_both
+async def cancelled_before_its_first_task(stage: Stage) -> None:
+    async with stage.worker_down("orders"):
+        handle = await stage.approved()
+        await stage.world.accept(handle, "cancel", data={"reason": "customer", "note": "changed my mind"})
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
-async def cancelled_while_authorizing(stage: Stage) -> None:
+@_both
+async def cancelled_between_its_steps(stage: Stage) -> None:
+    """The stock is reserved, the gateway has not answered, and forgets that it voided."""
     gate = stage.gateway.hold("authorize")
     stage.gateway.remembers_voids = False
     handle = await stage.approved()
     await stage.world.gateway_is_asked("authorize")
-    await stage.world.ask(handle, "cancel")
+    await stage.world.accept(handle, "cancel")
 
     async def voided() -> bool:
         return (await stage.world.statuses(handle, "payments"))[-1:] == ["VOIDED"]
 
-    await until(voided)
+    await until(voided, seconds=30)
     gate.set()
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
-async def cancelled_while_both_services_are_down(stage: Stage) -> None:
-    async with stage.worker_down("payments"), stage.worker_down("inventory"):
-        handle = await stage.approved()
-        await stage.world.ask(handle, "cancel")
+@_both
+async def cancelled_when_both_steps_stand(stage: Stage) -> None:
+    """The customer's statement is before the workflow's: its own is refused, and it looks again."""
+    gate = stage.gateway.hold("authorize")
+    handle = await stage.approved()
+    await stage.world.gateway_is_asked("authorize")
+    async with asyncio.TaskGroup() as tasks, stage.row_locked(handle):
+        tasks.create_task(stage.world.accept(handle, "cancel"))
+        await stage.wait_for_a_lock()
+        gate.set()
+        await stage.wait_for_a_lock(statements=2)
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
+@_both
 async def cancelled_fulfilling(stage: Stage) -> None:
     handle = await stage.fulfilling()
-    await stage.world.ask(handle, "cancel")
+    await stage.world.accept(handle, "cancel")
     await stage.ends(handle, "CANCELLED")
 
 
 @_scenario()
-async def cancel_and_ship_refused_while_shipping(stage: Stage) -> None:
+async def cancelled_while_both_services_are_away(stage: Stage) -> None:
+    async with stage.not_here("payments", "inventory"), stage.worker_down("payments"), stage.worker_down("inventory"):
+        handle = await stage.approved()
+        await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=2)
+        await stage.world.accept(handle, "cancel")
+        await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=4)
+    await stage.ends(handle, "CANCELLED")
+
+
+@_both
+async def cancel_refused_while_shipping(stage: Stage) -> None:
     gate = stage.gateway.hold("capture")
     handle = await stage.fulfilling()
     ship = await stage.world.send(handle, "ship", "c:first")
@@ -153,57 +195,70 @@ async def cancel_and_ship_refused_while_shipping(stage: Stage) -> None:
         assert (await stage.world.ask(handle, name, f"c:late-{name}"))["refusal"]["slug"] == "shipment_in_progress"
     gate.set()
     await stage.world.outcome(handle, ship)
-    await stage.world.ask(handle, "complete")
+    await stage.world.accept(handle, "complete")
     await stage.ends(handle, "COMPLETED")
 
 
-@_scenario()
+# --- Cancelled by an operator, through Temporal ---
+
+
+@_both
 async def cancelled_by_the_operator(stage: Stage) -> None:
     handle = await stage.fulfilling()
     await handle.cancel()
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
+@_both
 async def cancelled_by_the_operator_before_its_first_task(stage: Stage) -> None:
     async with stage.worker_down("orders"):
-        handle = await stage.place()
+        handle = await stage.approved()
         await handle.cancel()
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
-async def operators_cancel_refused(stage: Stage) -> None:
-    handle = await stage.fulfilling()
-    await stage.world.ask(handle, "ship")
+@_scenario(steps="far")
+async def cancelled_by_the_operator_while_authorizing(stage: Stage) -> None:
+    gate = stage.gateway.hold("authorize")
+    handle = await stage.approved()
+    await stage.world.gateway_is_asked("authorize")
     await handle.cancel()
-    assert (await stage.world.outcome(handle, "w:cancel"))["refusal"]["slug"] == "illegal_transition"
-    await stage.world.ask(handle, "complete")
+    await stage.reaches(handle, "CANCELLED")
+    gate.set()
+    await stage.ends(handle, "CANCELLED")
+
+
+@_both
+async def operators_cancel_accepted_after_a_refused_capture(stage: Stage) -> None:
+    """While the ship is pending the operator's cancel waits; then it is carried out."""
+    handle = await stage.fulfilling()
+    gate = stage.gateway.hold("capture")
+    stage.gateway.refuse_capture = True
+    ship = await stage.world.send(handle, "ship")
+    await stage.world.gateway_is_asked("capture")
+    await handle.cancel()
+    gate.set()
+    assert (await stage.world.outcome(handle, ship))["refusal"]["slug"] == "capture_refused"
+    await stage.ends(handle, "CANCELLED")
+
+
+@_scenario()
+async def operators_cancel_of_a_shipped_order(stage: Stage) -> None:
+    """It changes nothing, and the order goes on."""
+    handle = await stage.fulfilling()
+    await stage.ship(handle)
+    await stage.idles(handle)
+    await handle.cancel()
+    await stage.happened(handle, "WORKFLOW_EXECUTION_CANCEL_REQUESTED")
+    await stage.idles(handle)
+    await stage.world.accept(handle, "complete")
     await stage.ends(handle, "COMPLETED")
 
 
-@_scenario(draft_ttl_seconds=1)
-async def draft_expired(stage: Stage) -> None:
-    await stage.ends(await stage.place(), "CANCELLED")
+# --- Ships that are refused, or asked for twice ---
 
 
-@_scenario(draft_ttl_seconds=2)
-async def approved_as_it_expires(stage: Stage) -> None:
-    """The timer and the approve reach the workflow together: the approve is first, the expiry refused."""
-    handle = await stage.place()
-    await stage.happened(handle, "TIMER_STARTED")
-    async with stage.worker_down("orders"):
-        await stage.happened(handle, "TIMER_FIRED")
-        await stage.world.send(handle, "approve")
-    await stage.reaches(handle, "FULFILLING")
-    assert (await stage.world.outcome(handle, "w:expire"))["refusal"]["slug"] == "illegal_transition"
-    await stage.ship_and_complete(handle)
-
-
-# --- Commands that are refused, repeated or unreadable ---
-
-
-@_scenario()
+@_both
 async def capture_refused_then_shipped(stage: Stage) -> None:
     handle = await stage.fulfilling()
     stage.gateway.refuse_capture = True
@@ -213,55 +268,15 @@ async def capture_refused_then_shipped(stage: Stage) -> None:
 
 
 @_scenario()
-async def illegal_and_repeated_commands(stage: Stage) -> None:
-    handle = await stage.place()
-    assert (await stage.world.ask(handle, "ship", "c:early"))["refusal"]["slug"] == "illegal_transition"
-    for _ in range(3):
-        await stage.world.send(handle, "approve", "c:1")
-    await stage.reaches(handle, "FULFILLING")
-    await stage.world.send(handle, "approve", "c:1")
-    await stage.ship_and_complete(handle)
-
-
-@_scenario()
-async def expected_version_refused(stage: Stage) -> None:
+async def capture_refused_then_cancelled(stage: Stage) -> None:
     handle = await stage.fulfilling()
-    for name in ("ship", "cancel"):
-        refused = await stage.world.ask(handle, name, f"c:old-{name}", expected_version=1)
-        assert refused["refusal"]["slug"] == "version_conflict"
-    await stage.world.ask(handle, "cancel", expected_version=3)
+    stage.gateway.refuse_capture = True
+    assert (await stage.world.ask(handle, "ship"))["refusal"]["slug"] == "capture_refused"
+    await stage.world.accept(handle, "cancel")
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
-async def signals_without_arguments(stage: Stage) -> None:
-    handle = await stage.place()
-    for signal, status in (("approve", "FULFILLING"), ("ship", "SHIPPED")):
-        await handle.signal(signal)
-        await stage.reaches(handle, status)
-    await handle.signal("complete")
-    await stage.ends(handle, "COMPLETED")
-
-
-@_scenario()
-async def signals_that_cannot_be_read(stage: Stage) -> None:
-    handle = await stage.place()
-    signals: list[tuple[str, list[object]]] = [
-        ("approve", ["not an object"]),
-        ("approve", [{"command_id": "w:capture"}]),
-        ("approve", [{}, {}]),
-        ("aprove", []),
-        ("cancel", [{"data": {"reason": "just because"}}]),
-        ("cancel", [{"data": {"note": "a\x00b"}}]),
-    ]
-    for number, (name, arguments) in enumerate(signals, start=1):
-        await handle.signal(name, args=arguments)
-        assert (await stage.world.outcome(handle, f"s:{number}"))["refusal"]["slug"] == "invalid"
-    await stage.world.ask(handle, "cancel")
-    await stage.ends(handle, "CANCELLED")
-
-
-@_scenario()
+@_both
 async def ship_sent_twice(stage: Stage) -> None:
     """The second comes while the first waits for its capture: one capture."""
     gate = stage.gateway.hold("capture")
@@ -269,34 +284,85 @@ async def ship_sent_twice(stage: Stage) -> None:
     await stage.world.send(handle, "ship", "c:ship")
     await stage.world.gateway_is_asked("capture")
     await stage.world.send(handle, "ship", "c:ship")
-    assert (await stage.world.ask(handle, "cancel"))["refusal"]["slug"] == "shipment_in_progress"
+    await stage.world.look(handle)
     gate.set()
     await stage.world.outcome(handle, "c:ship")
-    await stage.world.ask(handle, "complete")
+    await stage.world.accept(handle, "complete")
     await stage.ends(handle, "COMPLETED")
-    assert [name for name, _ in stage.gateway.calls] == ["authorize", "capture"]
+    assert {key for name, key in stage.gateway.calls if name == "capture"} == {
+        f"{handle.id.removeprefix('order-')}:w:capture:c:ship"
+    }
+
+
+# --- Signals that nobody of ours sent ---
 
 
 @_scenario()
-async def signals_that_no_database_takes(stage: Stage) -> None:
-    handle = await stage.place()
-    bad: list[object] = [
-        b"bytes",
-        {"request_hash": "a\x00"},
-        {"correlation_id": "a\x00"},
-        {"expected_version": 2**40},
+async def signals_of_any_name_and_content(stage: Stage) -> None:
+    """Each is a look at the row, and nothing else."""
+    handle = await stage.fulfilling()
+    signals: list[tuple[str, list[object]]] = [
+        ("approve", []),
+        ("ship", [{"command_id": "c:forged", "status": "SHIPPED", "version": 9}]),
+        ("cancel", ["not an object", 5, None]),
+        ("look", [b"\x00\xff", {"near": []}]),
+        ("a name that nobody knows", ["\x00"]),
+        ("__stack_trace", []),
     ]
-    for number, argument in enumerate(bad, start=1):
-        await handle.signal("approve", argument)
-        assert (await stage.world.outcome(handle, f"s:{number}"))["refusal"]["slug"] == "invalid"
-    await stage.world.ask(handle, "cancel")
-    await stage.ends(handle, "CANCELLED")
+    for name, arguments in signals:
+        await handle.signal(name, args=arguments)
+        await stage.idles(handle)
+    await stage.ship_and_complete(handle)
 
 
 # --- Outages ---
 
 
 @_scenario()
+async def near_step_without_an_answer(stage: Stage) -> None:
+    """A slow gateway: after 3 s the step is taken again, where everybody sees it."""
+    gate = stage.gateway.hold("authorize")
+    handle = await stage.approved()
+    await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED")
+    gate.set()
+    await stage.reaches(handle, "FULFILLING")
+    gate = stage.gateway.hold("capture")
+    ship = await stage.world.send(handle, "ship")
+    await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=2)
+    gate.set()
+    await stage.world.outcome(handle, ship)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_scenario()
+async def near_steps_not_here(stage: Stage) -> None:
+    """The run began where all roles are, and goes on in a process that has none of them."""
+    handle = await stage.fulfilling()
+    async with stage.not_here("payments", "inventory"):
+        await stage.ship(handle)
+        await stage.idles(handle)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_scenario()
+async def cancelled_where_near_steps_are_not_here(stage: Stage) -> None:
+    handle = await stage.fulfilling()
+    async with stage.not_here("payments"):
+        await stage.world.accept(handle, "cancel")
+        await stage.ends(handle, "CANCELLED")
+
+
+@_scenario()
+async def begun_without_the_payments_role(stage: Stage) -> None:
+    """Payment is far from the first look on, the stock near."""
+    async with stage.not_here("payments"):
+        handle = await stage.fulfilling()
+    await stage.ship_and_complete(handle)
+
+
+@_scenario(steps="far")
 async def payments_worker_down(stage: Stage) -> None:
     async with stage.worker_down("payments"):
         handle = await stage.approved()
@@ -306,154 +372,301 @@ async def payments_worker_down(stage: Stage) -> None:
         ship = await stage.world.send(handle, "ship")
         await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=3)
     await stage.world.outcome(handle, ship)
-    await stage.world.ask(handle, "complete")
+    await stage.world.accept(handle, "complete")
     await stage.ends(handle, "COMPLETED")
 
 
-@_scenario()
+@_scenario(steps="far")
 async def inventory_worker_down(stage: Stage) -> None:
     async with stage.worker_down("inventory"):
         handle = await stage.approved()
         await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
     await stage.reaches(handle, "FULFILLING")
     async with stage.worker_down("inventory"):
-        await stage.world.ask(handle, "ship")
-        await stage.world.ask(handle, "complete")  # its workflow waits for the stock's commit
+        await stage.ship(handle)
+        await stage.world.accept(handle, "complete")  # its workflow waits for the stock's commit
     await stage.ends(handle, "COMPLETED")
 
 
-@_scenario()
-async def orders_worker_down_with_a_queue(stage: Stage) -> None:
-    async with stage.worker_down("orders"):
-        handle = await stage.place()
-        for name, command_id in (("approve", "c:1"), ("approve", "c:1"), ("cancel", "c:2"), ("ship", "c:3")):
-            await stage.world.send(handle, name, command_id)
-    await stage.ends(handle, "CANCELLED")
-
-
-@_scenario()
+@_both
 async def orders_worker_down_between_commands(stage: Stage) -> None:
     """Each time the order's history is replayed by a worker that never saw it."""
-    handle = await stage.place()
-    for name, status in (("approve", "FULFILLING"), ("ship", "SHIPPED")):
-        async with stage.worker_down("orders"):
-            await stage.world.send(handle, name)
-        await stage.reaches(handle, status)
-    await stage.world.ask(handle, "complete")
+    async with stage.worker_down("orders"):
+        handle = await stage.approved()
+    await stage.reaches(handle, "FULFILLING")
+    async with stage.worker_down("orders"):
+        await stage.world.send(handle, "ship")
+    await stage.reaches(handle, "SHIPPED")
+    await stage.world.accept(handle, "complete")
     await stage.ends(handle, "COMPLETED")
 
 
 @_scenario()
 async def orders_worker_killed(stage: Stage) -> None:
     """In the middle of a transition: its workflow task times out, and another worker carries it out."""
-    handle = await stage.place()
-    await stage.reaches(handle, "DRAFT")
     await stage.world.stop_worker("orders")
-    async with stage.row_locked(handle), stage.orders_worker_process() as process:
-        await stage.world.send(handle, "approve")
-        await stage.somebody_waits_for_a_lock()
+    handle = await stage.approved()
+    async with stage.row_locked(handle), stage.worker_process("orders") as process:
+        await stage.wait_for_a_lock()
         process.kill()
     await stage.world.start_worker("orders")
     await stage.happened(handle, "WORKFLOW_TASK_TIMED_OUT")
-    await stage.reaches(handle, "FULFILLING")
     await stage.ship_and_complete(handle)
 
 
 @_scenario()
+async def orders_worker_killed_in_a_near_step(stage: Stage) -> None:
+    """Nothing of its workflow task is recorded: it is done again from the look on."""
+    await stage.world.stop_worker("orders")
+    async with stage.stock_locked("bread"), stage.worker_process("orders", "inventory") as process:
+        handle = await stage.approved()
+        await stage.wait_for_a_lock("inventory")
+        process.kill()
+    await stage.world.start_worker("orders")
+    await stage.happened(handle, "WORKFLOW_TASK_TIMED_OUT")
+    await stage.ship_and_complete(handle)
+
+
+@_both
 async def gateway_loses_its_answers(stage: Stage) -> None:
     for operation in ("authorize", "capture"):
         stage.gateway.fail(operation, 3)
     await stage.ship_and_complete(await stage.fulfilling())
 
 
-@_scenario()
+@_both
 async def gateway_loses_a_void(stage: Stage) -> None:
     handle = await stage.fulfilling()
     stage.gateway.fail("void", 3)
-    await stage.world.ask(handle, "cancel")
+    await stage.world.accept(handle, "cancel")
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
+@_both
 async def orders_database_away(stage: Stage) -> None:
-    """Longer than a transition is retried within its workflow task: the waiting becomes timers."""
+    """Longer than a look or a transition is retried within its workflow task: the waiting becomes timers."""
+    await stage.world.stop_worker("orders")
+    handle = await stage.approved()
     async with stage.orders_database_away():
-        handle = await stage.place()
+        await stage.world.start_worker("orders")
         await stage.happened(handle, "TIMER_STARTED")
-    await stage.happened(handle, "TIMER_STARTED", times=2)  # the draft's
-    timers = await stage.count(handle, "TIMER_STARTED")
-    async with stage.orders_database_away():
-        await stage.world.send(handle, "approve")
-        await stage.happened(handle, "TIMER_STARTED", times=timers + 1)
     await stage.reaches(handle, "FULFILLING")
+    timers = await stage.count(handle, "TIMER_STARTED")
+    gate = stage.gateway.hold("capture")
+    ship = await stage.world.send(handle, "ship")
+    await stage.world.gateway_is_asked("capture")
+    async with stage.orders_database_away():
+        gate.set()
+        await stage.happened(handle, "TIMER_STARTED", times=timers + 1)
+    await stage.world.outcome(handle, ship)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_scenario(steps="far")
+async def orders_database_slow(stage: Stage) -> None:
+    """A transition that outlives its workflow task: the worker asks for more time, again and again."""
+    gate = stage.gateway.hold("authorize")
+    handle = await stage.approved()
+    await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
+    tasks = await stage.count(handle, "WORKFLOW_TASK_STARTED")
+    async with stage.row_locked(handle):
+        gate.set()
+        await stage.happened(handle, "WORKFLOW_TASK_STARTED", times=tasks + 4)
     await stage.ship_and_complete(handle)
 
 
 @_scenario()
-async def orders_database_slow(stage: Stage) -> None:
-    """A transition that outlives its workflow task: the worker asks for more time, again and again."""
+async def a_step_meets_a_bug(stage: Stage) -> None:
+    """It fails for good, although steps answer refusals: after a while it is started again."""
+    stage.gateway.break_down("authorize", Rejection(_UNEXPECTED), 2)
+    handle = await stage.approved()
+    await stage.happened(handle, "TIMER_STARTED")
+    await stage.ship_and_complete(handle)
+
+
+# --- Runs that end early, and what goes on after them ---
+
+
+async def _with_a_ship_that_waits(stage: Stage) -> Handle:
+    """FULFILLING, its ship's capture pending on the payments' task queue, which nobody serves."""
     handle = await stage.fulfilling()
-    tasks = await stage.count(handle, "WORKFLOW_TASK_STARTED")
-    async with stage.row_locked(handle):
-        await stage.world.send(handle, "cancel")
-        await stage.happened(handle, "WORKFLOW_TASK_STARTED", times=tasks + 3)
+    await stage.world.stop_worker("payments")
+    await stage.world.send(handle, "ship", "c:ship")
+    await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=3)
+    return handle
+
+
+@_both
+async def started_again_cancelled_with_a_hold(stage: Stage) -> None:
+    """Terminated, then cancelled: the second run shuts both doors, and nothing else."""
+    handle = await stage.fulfilling()
+    await stage.terminate(handle)
+    await stage.world.accept(handle, "cancel")
     await stage.ends(handle, "CANCELLED")
 
 
-# --- More than one run ---
+@_scenario(steps="far")
+async def started_again_before_its_stock_commit(stage: Stage) -> None:
+    """Terminated when SHIPPED: the second run lets the stock go."""
+    handle = await stage.fulfilling()
+    async with stage.worker_down("inventory"):
+        await stage.ship(handle)
+        await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=4)
+        await stage.terminate(handle)
+    await stage.world.look(handle)
+    await stage.idles(handle)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+    assert await stage.world.statuses(handle, "inventory") == ["RESERVED", "COMMITTED"]
+
+
+@_scenario(steps="far")
+async def started_again_with_a_pending_ship(stage: Stage) -> None:
+    handle = await _with_a_ship_that_waits(stage)
+    await stage.terminate(handle)
+    await stage.world.start_worker("payments")
+    await stage.world.look(handle)
+    await stage.world.outcome(handle, "c:ship")
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_scenario(steps="far")
+async def started_again_while_authorizing(stage: Stage) -> None:
+    async with stage.worker_down("payments"):
+        handle = await stage.approved()
+        await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
+        await stage.terminate(handle)
+    await stage.world.look(handle)
+    await stage.ship_and_complete(handle)
+
+
+@_scenario()
+async def started_again_when_completed(stage: Stage) -> None:
+    """A look at an order whose run came to its end: its stock is let go again."""
+    handle = await stage.fulfilling()
+    await stage.ship_and_complete(handle)
+    await stage.world.look(handle)
+    await stage.ends(handle, "COMPLETED")
+
+
+@_both
+async def reset_to_its_beginning(stage: Stage) -> None:
+    """The order goes on from its row."""
+    handle = await stage.fulfilling()
+    await stage.reset(handle)
+    await stage.ship_and_complete(handle)
+
+
+@_scenario(steps="far")
+async def reset_between_its_steps(stage: Stage) -> None:
+    """One of two answers is recorded: the other step is taken again."""
+    async with stage.worker_down("payments"):
+        handle = await stage.approved()
+        await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
+        await stage.happened(handle, "WORKFLOW_TASK_COMPLETED", times=2)
+        await stage.reset(handle, tasks=2)
+    await stage.ship_and_complete(handle)
+
+
+@_scenario(steps="far")
+async def reset_while_its_capture_is_under_way(stage: Stage) -> None:
+    handle = await _with_a_ship_that_waits(stage)
+    await stage.reset(handle, tasks=await stage.count(handle, "WORKFLOW_TASK_COMPLETED"))
+    await stage.world.start_worker("payments")
+    await stage.world.outcome(handle, "c:ship")
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_both
+async def reset_to_before_its_ship(stage: Stage) -> None:
+    """The row is SHIPPED: what was captured is not captured again."""
+    handle = await stage.fulfilling()
+    tasks = await stage.count(handle, "WORKFLOW_TASK_COMPLETED")
+    await stage.ship(handle)
+    await stage.idles(handle)
+    await stage.reset(handle, tasks=tasks + 1)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+    assert sum(name == "capture" for name, _ in stage.gateway.calls) == 1
+
+
+@_both
+async def reset_when_cancelled(stage: Stage) -> None:
+    """A run that came to its end: both doors are shut again, and nothing happens."""
+    handle = await stage.fulfilling()
+    await stage.world.accept(handle, "cancel")
+    await stage.ends(handle, "CANCELLED")
+    await stage.reset(handle)
+    await stage.ends(handle, "CANCELLED")
 
 
 @_scenario(continue_after=45)
 async def continued_as_new(stage: Stage) -> None:
+    """Many looks: the next run begins with one."""
     handle = await stage.fulfilling()
-    for number in range(6):
-        await stage.world.ask(handle, "ship", f"c:{number}", expected_version=1)
+    for _ in range(12):
+        await handle.signal("look")
+        await stage.idles(handle)
     await stage.continued(handle)
     await stage.ship_and_complete(handle)
 
 
-@_scenario(continue_after=12, draft_ttl_seconds=3)
-async def continued_as_new_as_a_draft(stage: Stage) -> None:
-    """Its timer goes on in the next run."""
-    handle = await stage.place()
-    for number in range(3):
-        await stage.world.ask(handle, "ship", f"c:{number}")
+@_scenario(continue_after=45)
+async def continued_as_new_by_a_flood(stage: Stage) -> None:
+    """Of signals while a ship is pending: it goes on in the run that has its capture, and continues after it."""
+    gate = stage.gateway.hold("capture")
+    handle = await stage.fulfilling()
+    ship = await stage.world.send(handle, "ship")
+    await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED")
+    await asyncio.gather(*(handle.signal(f"flood-{number % 7}", number) for number in range(200)))
+    gate.set()
+    await stage.world.outcome(handle, ship)
     await stage.continued(handle)
+    await stage.world.accept(handle, "complete")
+    await stage.ends(handle, "COMPLETED")
+
+
+@_scenario(continue_after=45)
+async def cancelled_by_the_operator_in_a_flood(stage: Stage) -> None:
+    """The operator's cancel is carried out before the workflow continues as new."""
+    handle = await stage.fulfilling()
+    async with stage.worker_down("orders"):
+        for number in range(60):
+            await handle.signal("look", number)
+        await handle.cancel()
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
-async def reset_to_its_beginning(stage: Stage) -> None:
-    """Every signal comes again, every answer is the recorded one, and the order goes on from its row."""
-    handle = await stage.fulfilling()
-    again = await stage.reset(handle)
-    await stage.ship_and_complete(again)
+# --- Started by hand ---
 
 
 @_scenario()
-async def another_workflow_of_a_fulfilling_order(stage: Stage) -> None:
-    order = an_order(("bread", 2, 150))
-    first = await stage.approved(order)
-    await stage.reaches(first, "FULFILLING")
-    await first.terminate()
-    await stage.ship_and_complete(await stage.start_by_hand(order, suffix="-again"))
+async def started_by_hand(stage: Stage) -> None:
+    """With arguments that nobody reads, and no search attributes."""
+    handle = await stage.place()
+    await stage.world.accept(handle, "approve", tells=False)
+    await stage.start_by_hand(handle.id, {"status": "SHIPPED", "version": 7}, b"\x00\xff", None)
+    await stage.ship_and_complete(handle)
 
 
 @_scenario()
-async def another_workflow_of_an_approved_order(stage: Stage) -> None:
-    order = an_order(("bread", 2, 150))
-    async with stage.worker_down("payments"):
-        first = await stage.approved(order)
-        await first.terminate()
-    await stage.ship_and_complete_when_fulfilling(await stage.start_by_hand(order, suffix="-again"))
+async def started_by_hand_for_no_order(stage: Stage) -> None:
+    await stage.fails(await stage.start_by_hand(workflow_id(UUID(int=7)), "one", 2, None))
 
 
 @_scenario()
-async def another_workflow_of_a_cancelled_order(stage: Stage) -> None:
-    """Both doors are shut again, and nothing else."""
-    order = an_order(("bread", 2, 150))
-    first = await stage.approved(order)
-    await stage.reaches(first, "FULFILLING")
-    await stage.world.ask(first, "cancel")
-    await stage.ends(first, "CANCELLED")
-    await stage.ends(await stage.start_by_hand(order, suffix="-again"), "CANCELLED")
+async def started_by_hand_under_another_name(stage: Stage) -> None:
+    await stage.ends(await stage.start_by_hand("not-an-order"), None)
+
+
+@_scenario()
+async def started_by_hand_for_a_draft(stage: Stage) -> None:
+    """It fails, so that the approve starts another run."""
+    handle = await stage.place()
+    await stage.start_by_hand(handle.id)
+    await stage.fails(handle)
+    await stage.world.accept(handle, "approve")
+    await stage.ship_and_complete(handle)

@@ -1,29 +1,30 @@
 """Where a path of an order's life is played to be recorded: a world, what can be broken in it, and its order.
 
-Orders are started as the API starts them (search attributes, memo, summary), because histories of production look so.
+Commands go the API's way (the row first, then Temporal is told), because histories of production look so.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 import asyncpg
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowFailureError
 
 from orderflow.domain.orders import Order
+from orderflow.settings import Service
 from orderflow.stack.probes import child_environment
-from orderflow.temporal.names import workflow_id
-from orderflow.temporal.runs import OrderRuns
-from support.orders import a_start, an_order
+from orderflow.temporal.names import ORDER_WORKFLOW, ORDERS_QUEUE
 from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
+from workers import orders as orders_worker
 
 #: For what takes time on purpose: retries, a workflow task that times out.
 PATIENCE_SECONDS = 60
@@ -42,62 +43,84 @@ class Stage:
     # --- Orders ---
 
     async def place(self, order: Order | None = None, token: str = "tok_ok") -> Handle:
-        """Start an order as the API does."""
-        order = order or an_order(("bread", 2, 150))
-        start = a_start(order, token)
-        assert await OrderRuns(self._client, timedelta(seconds=5)).start(order, start, start.request_hash)
-        return self._record(self.world.client.get_workflow_handle(workflow_id(order.order_id)))
+        """Make a DRAFT, as the API does."""
+        return self._record(await self.world.place(order, token))
 
-    async def start_by_hand(self, order: Order, *, suffix: str = "", token: str = "tok_ok") -> Handle:
-        """Start an order as ``temporal workflow start`` does: no search attributes, no memo."""
-        return self._record(await self.world.place(order, token, run_id=suffix))
+    async def start_by_hand(self, workflow_id: str, *arguments: object) -> Handle:
+        """Start a workflow as ``temporal workflow start`` does: no search attributes, and any arguments."""
+        handle: Handle = await self.world.client.start_workflow(
+            ORDER_WORKFLOW, args=arguments, id=workflow_id, task_queue=ORDERS_QUEUE
+        )
+        return self._record(handle)
 
     async def approved(self, order: Order | None = None, token: str = "tok_ok") -> Handle:
-        """Place, and approve when the draft has been there for a while."""
+        """Place and approve: the run begins."""
         handle = await self.place(order, token)
-        await self.happened(handle, "TIMER_STARTED")
-        await self.world.ask(handle, "approve")
+        await self.world.accept(handle, "approve")
         return handle
 
-    async def fulfilling(self) -> Handle:
-        """Place, approve, and wait for FULFILLING."""
-        handle = await self.approved()
+    async def fulfilling(self, order: Order | None = None) -> Handle:
+        """Place, approve, and wait until the order is FULFILLING, and its workflow has nothing to do."""
+        handle = await self.approved(order)
         await self.reaches(handle, "FULFILLING")
+        await self.idles(handle)
         return handle
 
     async def ship_and_complete(self, handle: Handle) -> None:
         """The rest of a good life."""
-        await self.world.ask(handle, "ship", data={"carrier": "UPS", "tracking_number": "1Z"})
-        await self.world.ask(handle, "complete")
+        await self.reaches(handle, "FULFILLING")
+        await self.ship(handle)
+        await self.world.accept(handle, "complete")
         await self.ends(handle, "COMPLETED")
 
-    async def ship_and_complete_when_fulfilling(self, handle: Handle) -> None:
-        """The same, for an order that is still on its way there."""
-        await self.reaches(handle, "FULFILLING")
-        await self.ship_and_complete(handle)
+    async def ship(self, handle: Handle) -> None:
+        """Ship, and wait until the workflow has recorded it."""
+        await self.world.ask(handle, "ship", data={"carrier": "UPS", "tracking_number": "1Z"})
+        await self.reaches(handle, "SHIPPED")
 
     async def ends(self, handle: Handle, status: str | None) -> None:
         """Wait for the workflow's end."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            result = await handle.result()
+            result = await self._latest(handle).result()
         found = result.status if hasattr(result, "status") else result["status"]
         assert found == status, f"ended {found}, not {status}"
 
-    async def reset(self, handle: Handle) -> Handle:
-        """``temporal workflow reset`` to the end of the first workflow task: the run that goes on from there."""
-        history = await handle.fetch_history()
-        first = next(e for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
-        run_id = (await handle.describe()).run_id
-        answer = await self.world.client.workflow_service.reset_workflow_execution(
+    async def fails(self, handle: Handle) -> None:
+        """Wait until the workflow has failed."""
+        with contextlib.suppress(WorkflowFailureError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._latest(handle).result()
+            raise AssertionError("it came to a good end")
+
+    async def reset(self, handle: Handle, tasks: int = 1) -> None:
+        """``temporal workflow reset`` to the end of the workflow task with this number: another run goes on there."""
+        history = await self._latest(handle).fetch_history()
+        completed = [e for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+        run_id = (await self._latest(handle).describe()).run_id
+        await self.world.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
                 namespace=self.world.client.namespace,
                 workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=run_id),
                 reason="recorded",
                 request_id=run_id,
-                workflow_task_finish_event_id=first.event_id,
+                workflow_task_finish_event_id=completed[tasks - 1].event_id,
             )
         )
-        return self.world.client.get_workflow_handle(handle.id, run_id=answer.run_id)
+
+    async def terminate(self, handle: Handle) -> None:
+        """``temporal workflow terminate``."""
+        await self._latest(handle).terminate()
+
+    async def forget_token(self, handle: Handle) -> None:
+        """Delete the order's payment token, as nobody of ours would."""
+        connection = await asyncpg.connect(self._databases.as_admin("orders"))
+        try:
+            await connection.execute("DELETE FROM payment_tokens WHERE order_id = $1", order_id(handle))
+        finally:
+            await connection.close()
+
+    def _latest(self, handle: Handle) -> Handle:
+        return self.world.client.get_workflow_handle(handle.id)
 
     # --- What can be seen ---
 
@@ -123,6 +146,15 @@ class Stage:
 
         await until(there, seconds=PATIENCE_SECONDS, every=0.1)
 
+    async def idles(self, handle: Handle) -> None:
+        """Wait until the workflow's last task is completed, and no step is under way."""
+
+        async def there() -> bool:
+            description = (await self._latest(handle).describe()).raw_description
+            return not description.HasField("pending_workflow_task") and not description.pending_activities
+
+        await until(there, seconds=PATIENCE_SECONDS, every=0.05)
+
     async def continued(self, handle: Handle) -> None:
         """Wait until the workflow has continued as new."""
 
@@ -140,6 +172,20 @@ class Stage:
         await self.world.stop_worker(service)
         yield
         await self.world.start_worker(service)
+
+    @asynccontextmanager
+    async def not_here(self, *services: str) -> AsyncIterator[None]:
+        """The orders worker's process has not got the steps of ``services``."""
+        world = self.world
+        payments = None if "payments" in services else world.payment_steps
+        inventory = None if "inventory" in services else world.inventory_steps
+        await world.stop_worker("orders")
+        worker = orders_worker.make(world.client, world.settings, world.orders, payments, inventory)
+        running = asyncio.create_task(worker.run())
+        yield
+        await worker.shutdown()
+        await running
+        await world.start_worker("orders")
 
     @asynccontextmanager
     async def orders_database_away(self) -> AsyncIterator[None]:
@@ -160,25 +206,34 @@ class Stage:
     @asynccontextmanager
     async def row_locked(self, handle: Handle) -> AsyncIterator[None]:
         """Somebody holds the lock of the order's row: statements that move it wait, and are given up."""
-        connection = await asyncpg.connect(self._databases.as_admin("orders"))
+        async with self._locked("orders", "SELECT FROM orders WHERE order_id = $1 FOR UPDATE", order_id(handle)):
+            yield
+
+    @asynccontextmanager
+    async def stock_locked(self, sku: str) -> AsyncIterator[None]:
+        """Somebody holds the lock of a SKU's row."""
+        async with self._locked("inventory", "SELECT FROM stock WHERE sku = $1 FOR UPDATE", sku):
+            yield
+
+    @asynccontextmanager
+    async def _locked(self, service: Service, sql: str, value: object) -> AsyncIterator[None]:
+        connection = await asyncpg.connect(self._databases.as_admin(service))
         try:
             async with connection.transaction():
-                await connection.execute("SELECT FROM orders WHERE order_id = $1 FOR UPDATE", order_id(handle))
+                await connection.execute(sql, value)
                 yield
         finally:
             await connection.close()
 
-    async def somebody_waits_for_a_lock(self) -> None:
-        """Wait until a statement in the orders database does."""
-        connection = await asyncpg.connect(self._databases.as_admin("orders"))
+    async def wait_for_a_lock(self, service: Service = "orders", statements: int = 1) -> None:
+        """Return once so many statements wait for a lock in the database of ``service``."""
+        connection = await asyncpg.connect(self._databases.as_admin(service))
 
         async def waits() -> bool:
-            return bool(
-                await connection.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
+            waiting = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
+            return int(waiting) >= statements
 
         try:
             await until(waits, seconds=PATIENCE_SECONDS)
@@ -186,17 +241,18 @@ class Stage:
             await connection.close()
 
     @asynccontextmanager
-    async def orders_worker_process(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """An orders worker as a process of its own, which may be killed."""
+    async def worker_process(self, *roles: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A worker as a process of its own, which may be killed."""
         environment = child_environment(
             {
                 "ORDERFLOW_TEMPORAL_ADDRESS": self._temporal_address,
                 "ORDERFLOW_ORDERS_DATABASE_URL": self._databases.orders,
+                "ORDERFLOW_INVENTORY_DATABASE_URL": self._databases.inventory,
                 "PYTHONPATH": os.pathsep.join(sys.path),
             }
         )
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli.main", "worker", "orders"),
+            *(sys.executable, "-m", "cli.main", "worker", *roles),
             env=environment,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -207,9 +263,6 @@ class Stage:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-
-    async def _client(self) -> Any:
-        return self.world.client
 
     def _record(self, handle: Handle) -> Handle:
         self.started.append(handle.id)

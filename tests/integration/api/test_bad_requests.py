@@ -83,7 +83,7 @@ async def test_what_is_just_within_the_limits_is_taken(quiet_api: httpx.AsyncCli
     lines = [line(sku=f"{'s' * 60}{n:04}", quantity=9999, unit_price=500_000) for n in range(200)]
     body = order_body(customer_id="\U0001f600" * 100, reference="ä" * 100, lines=lines)
     answer = await quiet_api.post("/orders", json=body, headers=JSON)
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code == 201, answer.text
     shown = await quiet_api.get(f"/orders/{answer.json()['id']}")
     assert (shown.status_code, shown.json()["total"]) == (200, 200 * 9999 * 500_000)
 
@@ -133,7 +133,7 @@ async def test_a_body_that_is_too_large_is_413_also_in_chunks(quiet_api: httpx.A
         assert ("content-length" in answer.request.headers) == (content is large)
         await problem_of(answer, 413, "too_large")
     padded = json.dumps(order_body()).encode().ljust(256 * 1024)
-    assert (await quiet_api.post("/orders", content=padded, headers=JSON)).status_code == 202
+    assert (await quiet_api.post("/orders", content=padded, headers=JSON)).status_code == 201
     assert (await quiet_api.post("/orders", content=padded + b" ", headers=JSON)).status_code == 413
 
 
@@ -175,6 +175,14 @@ async def test_a_header_that_steers_and_breaks_its_rule_is_refused(
     assert [error["field"] for error in problem["errors"]] == [name]
 
 
+@pytest.mark.parametrize("value", ["", "3", "*", 'W/"3"', '"x"', '"1", "2"', f'"{10**30}"', '"-1"', "ä".encode()])
+async def test_an_entity_tag_that_is_not_ours_is_refused(quiet_api: httpx.AsyncClient, value: str | bytes) -> None:
+    headers = [("If-None-Match", value), ("Prefer", "wait=60")]
+    answer = await quiet_api.get(HERE, headers=headers)  # type: ignore[arg-type]
+    problem = await problem_of(answer, 400, "invalid_header")
+    assert [error["field"] for error in problem["errors"]] == ["If-None-Match"]
+
+
 async def test_two_idempotency_keys_are_refused(quiet_api: httpx.AsyncClient) -> None:
     answer = await quiet_api.post(f"{HERE}/cancel", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
     await problem_of(answer, 400, "invalid_header")
@@ -186,9 +194,10 @@ async def test_two_idempotency_keys_are_refused(quiet_api: httpx.AsyncClient) ->
 async def test_preferences_that_mean_nothing_here_are_ignored(
     quiet_api: httpx.AsyncClient, prefer: str | bytes
 ) -> None:
-    headers = [("Prefer", prefer), ("Prefer", "respond-async")]
-    answer = await quiet_api.post("/orders", json=order_body(), headers=headers)  # type: ignore[arg-type]
-    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "respond-async")
+    order = await quiet_api.post("/orders", json=order_body())
+    headers = [("Prefer", prefer), ("Prefer", "respond-async"), ("If-None-Match", '"1"')]
+    answer = await quiet_api.get(f"/orders/{order.json()['id']}", headers=headers)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.headers["preference-applied"]) == (304, "respond-async")
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 101, "ä".encode()])
@@ -303,10 +312,11 @@ async def test_no_path_makes_a_500(quiet_api: httpx.AsyncClient, part: str, othe
 @_QUIETLY
 @given(
     name=st.sampled_from(
-        ["Idempotency-Key", "If-Match", "Prefer", "X-Correlation-ID", "traceparent", "Content-Length"]
+        ["Idempotency-Key", "If-Match", "If-None-Match", "Prefer", "X-Correlation-ID", "traceparent", "Content-Length"]
     ),
     value=st.binary(max_size=40).filter(lambda value: not set(value) & {0, 10, 13}),
 )
 async def test_no_header_makes_a_500(quiet_api: httpx.AsyncClient, name: str, value: bytes) -> None:
     headers = [(name.encode(), value), (b"Content-Type", b"application/json")]
     is_answered(await quiet_api.post(f"{HERE}/cancel", content=b"{}", headers=headers))
+    is_answered(await quiet_api.get(HERE, headers=headers))

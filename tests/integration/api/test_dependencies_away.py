@@ -1,27 +1,34 @@
-"""What the API says when something it stands on is away, or when an order's workflow is."""
+"""What the API says when something it stands on is away, or silent."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from api.orders import ORDER_IDS
 from orderflow.settings import Settings
-from orderflow.temporal.client import connect
-from support.api import CLOSED, an_api, api_settings, order_body
+from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
+from orderflow.store.orders import Orders
+from support.api import CLOSED, an_api, api_settings, fulfilling, order_body, placed, reaches
+from support.proxy import a_proxy
 from support.stack import Databases
+from support.waiting import until
 from support.world import World
-
-ASYNC = {"Prefer": "respond-async"}
 
 
 @pytest_asyncio.fixture
-async def temporal_away(databases: Databases) -> AsyncIterator[httpx.AsyncClient]:
-    async with an_api(api_settings(databases, CLOSED, "default")) as client:
+async def temporal_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """An API that reaches no Temporal, on the same databases."""
+    given = {"temporal_address": CLOSED, "api_temporal_timeout_seconds": 0.5}
+    async with an_api(settings.model_copy(update=given)) as client:
         yield client
 
 
@@ -32,50 +39,57 @@ async def database_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_temporal_away_is_503_that_says_what_to_do(temporal_away: httpx.AsyncClient) -> None:
-    started = time.monotonic()
-    answer = await temporal_away.post("/orders", json=order_body(), headers={"Idempotency-Key": "k-1"})
-    assert time.monotonic() - started < 4
-    problem = answer.json()
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
-    assert problem["type"] == "/problems/unavailable"
-    assert (problem["dependency"], problem["command_id"]) == ("temporal", "w:place")
-    assert UUID(problem["order_id"]).version == 5
-    assert "same Idempotency-Key (k-1)" in problem["detail"]
+async def test_everything_but_a_ships_outcome_is_answered_as_ever_while_temporal_is_away(
+    temporal_away: httpx.AsyncClient,
+) -> None:
+    order_id = await placed(temporal_away)
+    here = f"/orders/{order_id}"
+    approved = await temporal_away.post(f"{here}/approve", headers={"Idempotency-Key": "a-1"})
+    assert (approved.status_code, approved.json()["status"]) == (200, "APPROVED")
+    for path in ("", "/events", "/commands/c:a-1"):
+        assert (await temporal_away.get(here + path)).status_code == 200
+    again = await temporal_away.post(f"{here}/approve", headers={"Idempotency-Key": "a-1"})
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert (await temporal_away.post(f"{here}/complete")).status_code == 409
+    cancelled = await temporal_away.post(f"{here}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
+    assert (await temporal_away.get(f"/orders/{ORDER_IDS}")).status_code == 404
+
+
+async def test_a_ship_while_temporal_is_known_to_be_away_is_202_at_once(
+    world: World, api: httpx.AsyncClient, temporal_away: httpx.AsyncClient
+) -> None:
+    order_id = await fulfilling(api)
+    another = await placed(api)
+    with capture_logs() as logged:
+        assert (await temporal_away.post(f"/orders/{another}/approve")).status_code == 200
+
+        async def noticed() -> bool:
+            return any(line["event"] == "left_to_the_dispatcher" for line in logged)
+
+        await until(noticed)
+    async with asyncio.timeout(10):
+        shipped = await temporal_away.post(f"/orders/{order_id}/ship", headers={"Prefer": "wait=60"})
+    assert (shipped.status_code, shipped.json()["command"]["state"]) == (202, "pending")
+    refused = await temporal_away.post(f"/orders/{order_id}/cancel")
+    assert refused.json()["type"] == "/problems/shipment_in_progress"
+
+    async def told() -> bool:
+        await world.tell_all()  # as a dispatcher does when Temporal is back
+        return (await world.handovers.depth()).pending == 0
+
+    await until(told)
+    assert (await reaches(api, order_id, "SHIPPED"))["version"] == 4
+    assert (await api.get(shipped.headers["location"])).json()["state"] == "done"
 
 
 async def test_many_requests_at_once_do_not_queue_for_a_temporal_that_is_away(
     temporal_away: httpx.AsyncClient,
 ) -> None:
-    import asyncio
-
-    started = time.monotonic()
-    answers = await asyncio.gather(*(temporal_away.post("/orders", json=order_body()) for _ in range(20)))
-    assert {answer.status_code for answer in answers} == {503}
-    assert time.monotonic() - started < 5
-
-
-async def test_no_row_and_temporal_away_is_503_never_404(temporal_away: httpx.AsyncClient) -> None:
-    here = f"/orders/{ORDER_IDS}"
-    for path in ("", "/events", "/commands/c:1"):
-        assert (await temporal_away.get(here + path)).status_code == 503
-    approve = await temporal_away.post(f"{here}/approve", headers={"Idempotency-Key": "a-1"})
-    assert (approve.status_code, approve.json()["command_id"]) == (503, "c:a-1")
-
-
-async def test_orders_that_are_there_can_be_read_while_temporal_is_away(
-    world: World, api: httpx.AsyncClient, temporal_away: httpx.AsyncClient
-) -> None:
-    keyed = {"Idempotency-Key": "k-1"}
-    order_id = (await api.post("/orders", json=order_body(), headers=keyed)).json()["id"]
-    assert (await temporal_away.get(f"/orders/{order_id}")).status_code == 200
-    assert len((await temporal_away.get("/orders")).json()["orders"]) == 1
-    # A replay and a refusal need no Temporal either.
-    again = await temporal_away.post("/orders", json=order_body(), headers=keyed)
-    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
-    assert (await temporal_away.post(f"/orders/{order_id}/complete")).status_code == 409
-    assert (await temporal_away.post(f"/orders/{order_id}/approve")).status_code == 503
+    orders = await asyncio.gather(*(placed(temporal_away) for _ in range(20)))
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(temporal_away.post(f"/orders/{order_id}/approve") for order_id in orders))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_the_orders_database_away_is_503(database_away: httpx.AsyncClient) -> None:
@@ -84,56 +98,134 @@ async def test_the_orders_database_away_is_503(database_away: httpx.AsyncClient)
         await database_away.post("/orders", json=order_body()),
         await database_away.get("/orders"),
         await database_away.get(here),
+        await database_away.get(here, headers={"If-None-Match": '"1"', "Prefer": "wait=60"}),
         await database_away.post(f"{here}/approve"),
+        await database_away.post(f"{here}/ship", headers={"Prefer": "wait=60"}),
     ]
     for answer in answers:
         assert answer.status_code == 503
+        assert answer.json()["type"] == "/problems/unavailable"
         assert answer.json()["dependency"] == "orders"
-        assert "retry-after" in answer.headers
+        assert int(answer.headers["retry-after"]) > 0
     assert (await database_away.get("/inventory")).status_code == 200
 
 
-async def test_an_order_that_ended_without_a_trace_is_order_lost(
-    settings: Settings, api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+async def test_a_command_without_an_answer_says_how_to_send_it_again(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keyed = {"Idempotency-Key": "k-1", **ASYNC}
-    order_id = (await api.post("/orders", json=order_body(), headers=keyed)).json()["id"]
-    client = await connect(settings)
-    await client.get_workflow_handle(f"order-{order_id}").terminate()
-    here = f"/orders/{order_id}"
-    answers = [
-        await api.get(here),
-        await api.get(f"{here}/events"),
-        await api.get(f"{here}/commands/w:place"),
-        await api.post("/orders", json=order_body(), headers=keyed),
-        await api.post(f"{here}/approve"),
-    ]
-    for answer in answers:
-        assert answer.status_code == 500, answer.text
-        assert answer.json()["type"] == "/problems/order_lost"
+    """It was done, and the answer of the database was lost: with what the problem says, it is not done twice."""
+    one = Database.one
+    lost: list[str] = []
+
+    async def loses(self: Database, statement: object, values: object) -> object:
+        row = await one(self, statement, values)  # type: ignore[arg-type]
+        if getattr(statement, "name", "") in lost:
+            raise _unavailable()
+        return row
+
+    monkeypatch.setattr(Database, "one", loses)
+    lost.append("orders.place")
+    problem = (await api.post("/orders", json=order_body())).json()
+    lost.clear()
+    assert (problem["status"], problem["command_id"]) == (503, "w:place")
+    key = problem["detail"].rpartition("(")[2].removesuffix(").")
+    again = await api.post("/orders", json=order_body(), headers={"Idempotency-Key": key})
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+    assert again.json()["id"] == problem["order_id"]
+    assert UUID(problem["order_id"]).version == 5
+
+    here = f"/orders/{problem['order_id']}"
+    for headers in ({"Idempotency-Key": "a-1"}, {}):
+        name = "approve" if headers else "cancel"
+        lost.append(f"orders.{name}")
+        problem = (await api.post(f"{here}/{name}", headers=headers)).json()
+        lost.clear()
+        assert (problem["status"], problem["order_id"]) == (503, again.json()["id"])
+        key = problem["command_id"].removeprefix("c:")
+        assert f"({key})" in problem["detail"]
+        assert headers.get("Idempotency-Key", key) == key
+        done = await api.post(f"{here}/{name}", headers={"Idempotency-Key": key})
+        assert (done.status_code, done.headers["idempotent-replayed"]) == (200, "true")
+    assert len((await api.get(f"{here}/events")).json()["events"]) == 3
 
 
-async def test_an_order_whose_workflow_is_gone_is_workflow_missing(world: World, api: httpx.AsyncClient) -> None:
-    order_id = (await api.post("/orders", json=order_body())).json()["id"]
-    await world.client.get_workflow_handle(f"order-{order_id}").terminate()
-    answer = await api.post(f"/orders/{order_id}/approve", headers={"Idempotency-Key": "a-1"})
-    assert answer.status_code == 503
-    assert answer.json()["type"] == "/problems/workflow_missing"
-    assert (answer.json()["order_id"], answer.json()["command_id"]) == (order_id, "c:a-1")
-    assert "retry-after" in answer.headers
-    assert (await api.get(f"/orders/{order_id}")).status_code == 200
-    assert (await api.post(f"/orders/{order_id}/ship")).status_code == 409
+async def test_a_ship_that_is_accepted_is_202_though_its_outcome_cannot_be_read(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await fulfilling(api)
+
+    async def silent(*_: object) -> None:
+        raise _unavailable()
+
+    monkeypatch.setattr(Orders, "foresee", silent)
+    shipped = await api.post(f"/orders/{order_id}/ship", headers={"Prefer": "wait=20"})
+    assert (shipped.status_code, shipped.json()["command"]["state"]) == (202, "pending")
+    assert (await api.get(shipped.headers["location"])).json()["state"] == "done"
 
 
-async def test_ready_names_what_is_away(
+async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
+    settings: Settings, databases: Databases
+) -> None:
+    server = urlsplit(databases.orders)
+    async with a_proxy(f"{server.hostname}:{server.port}") as (proxy, address):
+        url = databases.orders.replace(f"{server.hostname}:{server.port}", address)
+        given = {"orders_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
+        frozen = api_settings(databases, settings.temporal_address, settings.temporal_namespace, **given)
+        async with an_api(frozen) as client:
+            assert (await client.get("/orders")).status_code == 200
+            proxy.requests.clear()
+            proxy.answers.clear()
+            started = time.monotonic()
+            answers = await asyncio.gather(*(client.get("/orders") for _ in range(10)))
+            # Nor do those that wait for their turn at one order find out one after the other.
+            here = f"/orders/{ORDER_IDS}/approve"
+            commands = await asyncio.gather(*(client.post(here) for _ in range(30)))
+            took = time.monotonic() - started
+            assert {answer.status_code for answer in answers} == {503}
+            assert {answer.status_code for answer in commands} == {503}
+            assert {answer.headers["retry-after"] for answer in commands} == {"1"}
+            ready = await client.get("/health/ready")
+            assert ready.json()["dependencies"]["orders_db"]["state"] == "away"
+            assert took < 20
+            proxy.requests.set()
+            proxy.answers.set()
+            async with asyncio.timeout(10):
+                while (await client.get("/orders")).status_code != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+
+
+async def test_a_temporal_that_is_silent_costs_no_command_its_answer(settings: Settings, databases: Databases) -> None:
+    async with (
+        a_proxy(settings.temporal_address) as (proxy, address),
+        an_api(settings.model_copy(update={"temporal_address": address})) as client,
+        Database("orders", databases.orders) as database,
+    ):
+        assert (await client.get("/health/ready")).json()["dependencies"]["temporal"]["state"] == "ok"
+        proxy.answers.clear()
+        orders = [await placed(client) for _ in range(5)]
+        async with asyncio.timeout(10):
+            for order_id in orders:
+                assert (await client.post(f"/orders/{order_id}/approve")).status_code == 200
+        assert (await Handovers(database).depth()).pending == 5
+        proxy.answers.set()
+
+
+async def test_ready_names_what_is_away_and_needs_databases_only(
     api: httpx.AsyncClient, temporal_away: httpx.AsyncClient, database_away: httpx.AsyncClient
 ) -> None:
-    ready = await api.get("/health/ready")
-    states = {name: d["state"] for name, d in ready.json()["dependencies"].items()}
-    assert ready.status_code == 200
-    assert states == {"orders_db": "ok", "inventory_db": "ok", "temporal": "ok", "kafka": "away"}
-    for client, away in ((temporal_away, "temporal"), (database_away, "orders_db")):
+    for client, away, status in (
+        (api, {"kafka"}, 200),
+        (temporal_away, {"kafka", "temporal"}, 200),
+        (database_away, {"kafka", "orders_db"}, 503),
+    ):
         answer = await client.get("/health/ready")
-        assert answer.status_code == 503
-        assert answer.json()["dependencies"][away]["state"] == "away"
+        states = {name: dependency["state"] for name, dependency in answer.json()["dependencies"].items()}
+        assert (answer.status_code, {name for name, state in states.items() if state == "away"}) == (status, away)
+        assert states.keys() == {"orders_db", "inventory_db", "temporal", "kafka"}
         assert (await client.get("/health/live")).status_code == 200
+
+
+def _unavailable() -> Exception:
+    from orderflow.domain.errors import Unavailable
+
+    return Unavailable("orders", "no answer in time")

@@ -13,6 +13,7 @@ from orderflow.store.orders import Orders
 from support.api import an_api, api_settings
 from support.orders import an_order, command
 from support.stack import PostgresServer
+from support.tokens import seal
 
 SEVEN = 7
 
@@ -26,7 +27,7 @@ async def listing(postgres: PostgresServer, temporal_server: str) -> AsyncIterat
         orders = Orders(database)
         for number in range(SEVEN):
             order = an_order(customer_id=f"customer-{number % 2}")
-            await orders.place(order, command("place", "w:place"))
+            await orders.place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
         await orders.move(order.order_id, command("cancel"))
         yield client
     await postgres.drop(databases)

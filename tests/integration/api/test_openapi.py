@@ -50,17 +50,39 @@ async def test_the_examples_of_bodies_are_valid(schema: dict[str, Any]) -> None:
 
 
 async def test_answers_are_as_documented(schema: dict[str, Any], quiet_api: httpx.AsyncClient) -> None:
-    accepted = await quiet_api.post("/orders", json=order_body(), headers={"Prefer": "wait=0"})
-    order = await quiet_api.get(f"/orders/{accepted.json()['id']}")
+    placed = await quiet_api.post("/orders", json=order_body())
+    here = f"/orders/{placed.json()['id']}"
+    approved = await quiet_api.post(f"{here}/approve")
+    order = await quiet_api.get(here)
+    command = await quiet_api.get(f"{here}/commands/w:place")
+    listed = await quiet_api.get("/orders")
+    events = await quiet_api.get(f"{here}/events")
     refused = await quiet_api.post("/orders", json={})
     ready = await quiet_api.get("/health/ready")
     for answer, name in (
-        (accepted, "AcceptedDocument"),
+        (placed, "OrderAnswer"),
+        (approved, "OrderAnswer"),
         (order, "OrderDocument"),
+        (command, "CommandDocument"),
+        (listed, "OrderPage"),
+        (events, "EventList"),
         (refused, "ProblemDocument"),
         (ready, "Readiness"),
     ):
         Draft202012Validator({**schema, "$ref": f"#/components/schemas/{name}"}).validate(answer.json())
+
+
+async def test_only_a_ship_is_documented_as_accepted_for_later(schema: dict[str, Any]) -> None:
+    later = {
+        path
+        for path, operations in schema["paths"].items()
+        for operation in operations.values()
+        if "202" in operation["responses"]
+    }
+    assert later == {"/orders/{order_id}/ship"}
+    read = schema["paths"]["/orders/{order_id}"]["get"]
+    assert "304" in read["responses"]
+    assert {"If-None-Match", "Prefer"} <= {parameter["name"] for parameter in read["parameters"]}
 
 
 async def test_it_says_that_there_is_no_authentication(schema: dict[str, Any]) -> None:
@@ -70,6 +92,6 @@ async def test_it_says_that_there_is_no_authentication(schema: dict[str, Any]) -
 async def test_problem_types_lead_to_their_meaning(quiet_api: httpx.AsyncClient) -> None:
     pages = (await quiet_api.get("/problems")).json()["problems"]
     assert {page["type"] for page in pages} == {f"/problems/{slug}" for slug in TYPES}
-    page = await quiet_api.get("/problems/order_lost")
-    assert (page.status_code, page.json()["status"]) == (200, 500)
+    page = await quiet_api.get("/problems/too_many_requests")
+    assert (page.status_code, page.json()["status"]) == (200, 429)
     assert (await quiet_api.get("/problems/none")).status_code == 404

@@ -1,99 +1,142 @@
-"""While every worker is down, orders and commands are accepted, visible, and happen once when one comes back."""
+"""While Temporal or every worker is away, orders are taken, and each happens once when it is back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import httpx
+import pytest
 
 from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
+from orderflow.store.statements import Statement
 from orderflow.temporal.client import connect
-from support.api import order_body
+from orderflow.temporal.dispatcher import Dispatcher
+from orderflow.temporal.runs import OrderRuns
+from support.api import an_api, fulfilling, placed
+from support.proxy import a_proxy
 from support.stack import Databases
 from support.waiting import until
-from support.world import a_world
+from support.world import World, a_world
 
-ASYNC = {"Prefer": "respond-async"}
+ORDERS = 200
 
-
-async def test_an_order_is_accepted_and_shown_as_placing(api: httpx.AsyncClient) -> None:
-    answer = await api.post("/orders", json=order_body(), headers={"Idempotency-Key": "k-1", "Prefer": "wait=0"})
-    assert answer.status_code == 202
-    accepted = answer.json()
-    here = f"/orders/{accepted['id']}"
-    assert answer.headers["location"] == f"{here}/commands/w:place"
-    assert answer.headers["preference-applied"] == "wait=0"
-    assert accepted["command"]["state"] == "not_recorded"
-    assert accepted["links"] == {"order": here, "command": f"{here}/commands/w:place"}
-
-    order = await api.get(here)
-    assert (order.status_code, order.headers["etag"]) == (200, '"0"')
-    shown = order.json()
-    assert (shown["status"], shown["version"], shown["total"]) == ("PLACING", 0, 300)
-    assert (shown["lines"][0]["sku"], shown["allowed_actions"]) == ("bread", [])
-    assert "tok_ok" not in order.text
-    assert (await api.get(f"{here}/events")).json()["events"] == []
-    assert (await api.get(f"{here}/commands/w:place")).json()["state"] == "not_recorded"
-    assert (await api.get("/orders")).json()["orders"] == []
+_STATUSES = Statement("test.statuses", "Counts orders.", "SELECT status, count(*) AS n FROM orders GROUP BY status")
+_EVENTS = Statement("test.events", "Counts events.", "SELECT type, count(*) AS n FROM events GROUP BY type")
 
 
-async def test_the_same_key_again_is_the_same_order_and_another_body_is_refused(api: httpx.AsyncClient) -> None:
-    headers = {"Idempotency-Key": "k-1", **ASYNC}
-    first = await api.post("/orders", json=order_body(), headers=headers)
-    assert first.headers["preference-applied"] == "respond-async"
-    again = await api.post("/orders", json=order_body(), headers=headers)
-    assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
-    assert again.json()["id"] == first.json()["id"]
-    other = await api.post("/orders", json=order_body(reference="other"), headers=headers)
-    assert other.status_code == 422
-    assert other.json()["type"] == "/problems/idempotency_conflict"
+async def take_orders(api: httpx.AsyncClient) -> None:
+    """Place and approve all of them, some at once: 201 and 200 for each."""
+    free = asyncio.Semaphore(16)
+
+    async def take() -> None:
+        async with free:
+            approved = await api.post(f"/orders/{await placed(api)}/approve")
+            assert (approved.status_code, approved.json()["status"]) == (200, "APPROVED")
+
+    await asyncio.gather(*(take() for _ in range(ORDERS)))
 
 
-async def test_commands_wait_for_a_worker_and_happen_once(
+@asynccontextmanager
+async def a_dispatcher(settings: Settings, database: Database) -> AsyncIterator[None]:
+    """What every orders worker runs."""
+    within = timedelta(seconds=2)
+    runs = OrderRuns(lambda: connect(settings, answer_within=within), within)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(Dispatcher(Handovers(database), runs).run(stopping))
+    yield
+    stopping.set()
+    await running
+
+
+async def all_happened_once(world: World) -> None:
+    """Wait until all are FULFILLING; nothing was authorized, reserved or moved twice."""
+
+    async def counted(database: Database, statement: Statement, of: str) -> dict[str, int]:
+        return {row[of]: row["n"] for row in await database.all(statement, {})}
+
+    async def fulfilled() -> bool:
+        return await counted(world.orders, _STATUSES, "status") == {"FULFILLING": ORDERS}
+
+    await until(fulfilled, seconds=90, every=0.2)
+    types = ("ORDER_CREATED", "ORDER_APPROVED", "ORDER_STATE_CHANGED")
+    assert await counted(world.orders, _EVENTS, "type") == dict.fromkeys(types, ORDERS)
+    assert await counted(world.payments, _EVENTS, "type") == {"PAYMENT_AUTHORIZED": ORDERS}
+    assert await counted(world.inventory, _EVENTS, "type") == {"INVENTORY_RESERVED": ORDERS}
+    assert await world.on_hand("bread") == (1000, 2 * ORDERS)
+    held = [key for operation, key in world.gateway.calls if operation == "authorize"]
+    assert len(set(held)) == ORDERS
+
+    async def nothing_waits() -> bool:
+        return (await world.handovers.depth()).pending == 0
+
+    await until(nothing_waits, seconds=30)
+
+
+@pytest.mark.timeout(180)
+async def test_orders_are_taken_while_temporal_is_away(world: World, settings: Settings) -> None:
+    await world.stock(bread=1000)
+    async with a_proxy(settings.temporal_address) as (proxy, address):
+        theirs = settings.model_copy(update={"temporal_address": address})
+        async with an_api(theirs) as api, a_dispatcher(theirs, world.orders):
+            proxy.requests.clear()
+            proxy.answers.clear()
+            await take_orders(api)
+            assert (await world.handovers.depth()).pending == ORDERS
+            assert world.gateway.calls == []
+            proxy.requests.set()
+            proxy.answers.set()
+            await all_happened_once(world)
+
+
+@pytest.mark.timeout(180)
+async def test_orders_are_taken_while_every_worker_is_away(
     settings: Settings, databases: Databases, api: httpx.AsyncClient
 ) -> None:
-    order = await api.post("/orders", json=order_body(), headers={"Idempotency-Key": "k-1", **ASYNC})
-    here = f"/orders/{order.json()['id']}"
-    for _ in range(2):
-        approve = await api.post(f"{here}/approve", headers={"Idempotency-Key": "a-1", **ASYNC})
-        assert approve.status_code == 202
-        assert approve.headers["location"] == f"{here}/commands/c:a-1"
-    cancel = await api.post(f"{here}/cancel", json={"note": "late"}, headers={"Idempotency-Key": "c-1", **ASYNC})
-    assert cancel.status_code == 202
-
-    async with a_world(await connect(settings), databases, settings):
-
-        async def cancelled() -> bool:
-            return bool((await api.get(here)).json()["status"] == "CANCELLED")
-
-        await until(cancelled)
-        commands = {c: (await api.get(f"{here}/commands/{c}")).json() for c in ("w:place", "c:a-1", "c:c-1")}
-        assert [command["state"] for command in commands.values()] == ["done", "done", "done"]
-        assert [command["version"] for command in commands.values()] == [1, 2, 3]
-        events = (await api.get(f"{here}/events")).json()["events"]
-        assert [event["status"] for event in events] == ["DRAFT", "APPROVED", "CANCELLED"]
+    await take_orders(api)
+    async with a_world(await connect(settings), databases, settings) as world, a_dispatcher(settings, world.orders):
+        await world.stock(bread=1000)
+        await all_happened_once(world)
 
 
-async def test_a_request_that_waits_is_answered_when_a_worker_comes_back(
+async def test_what_is_cancelled_before_a_worker_is_back_holds_nothing(
     settings: Settings, databases: Databases, api: httpx.AsyncClient
 ) -> None:
-    import asyncio
+    order_id = await placed(api)
+    here = f"/orders/{order_id}"
+    for name in ("approve", "cancel"):
+        assert (await api.post(f"{here}/{name}")).status_code == 200
+    async with a_world(await connect(settings), databases, settings) as world:
+        await world.stock(bread=10)
+        workflow = world.client.get_workflow_handle(f"order-{order_id}")
+        await world.tell_all()
 
-    waiting = asyncio.create_task(api.post("/orders", json=order_body(), headers={"Prefer": "wait=60"}))
-    async with a_world(await connect(settings), databases, settings):
-        answer = await waiting
-    assert answer.status_code == 201
+        async def shut() -> bool:
+            payment, stock = [await world.statuses(workflow, service) for service in ("payments", "inventory")]
+            return payment[-1:] == ["VOIDED"] and stock[-1:] == ["RELEASED"]
+
+        await until(shut)
+        assert await world.on_hand("bread") == (10, 0)
+        assert [event["status"] for event in (await api.get(f"{here}/events")).json()["events"]] == [
+            "DRAFT",
+            "APPROVED",
+            "CANCELLED",
+        ]
 
 
-async def test_a_refusal_that_comes_after_the_202_is_recorded(
-    settings: Settings, databases: Databases, api: httpx.AsyncClient
-) -> None:
-    order = await api.post("/orders", json=order_body(), headers=ASYNC)
-    here = f"/orders/{order.json()['id']}"
-    keyed = {"Idempotency-Key": "ship-1", **ASYNC}
-    assert (await api.post(f"{here}/ship", headers=keyed)).status_code == 202
-    async with a_world(await connect(settings), databases, settings):
+async def test_a_ship_that_waits_is_answered_when_a_worker_comes_back(world: World, api: httpx.AsyncClient) -> None:
+    order_id = await fulfilling(api)
+    await world.stop_worker("orders")
+    waiting = asyncio.create_task(api.post(f"/orders/{order_id}/ship", headers={"Prefer": "wait=60"}))
+    where = f"/orders/{order_id}"
 
-        async def recorded() -> bool:
-            return bool((await api.get(f"{here}/commands/c:ship-1")).json()["state"] == "refused")
+    async def pending() -> bool:
+        return bool((await api.get(where)).json()["allowed_actions"] == [])
 
-        await until(recorded)
-        again = await api.post(f"{here}/ship", headers=keyed)
-        assert (again.status_code, again.headers["idempotent-replayed"]) == (409, "true")
-        assert again.json()["type"] == "/problems/illegal_transition"
+    await until(pending)
+    assert not waiting.done()
+    await world.start_worker("orders")
+    answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "SHIPPED")

@@ -267,20 +267,6 @@ async def test_a_cancel_with_a_reason_is_recorded_with_what_came_of_it(shop: Sho
     assert await shop.world.statuses(run_of(shop, order_id)) == ["DRAFT", "CANCELLED"]
 
 
-async def test_a_cancel_that_is_only_accepted_is_recorded_as_that(shop: Shop) -> None:
-    settings = shop.world.settings
-    order_id = await placed(shop)
-    await shop.world.stop_worker("orders")
-    try:
-        said = await shop.terminal.run("order", "cancel", order_id, "--reason", "later", "--wait", "0")
-        assert (said.code, said.out) == (0, f"{order_id} accepted, not carried out yet\n")
-    finally:
-        await shop.world.start_worker("orders")
-    await shop.world.reaches(run_of(shop, order_id), "CANCELLED")
-    told = await interventions(shop, settings, order_id)
-    assert told[-1] == "cancel by an operator (r:cancel:answer): accepted, not carried out yet"
-
-
 async def test_a_cancel_that_cannot_be_recorded_is_not_sent(shop: Shop, tmp_path: Path) -> None:
     settings = shop.world.settings
     order_id = await placed(shop)

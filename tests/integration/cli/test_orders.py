@@ -1,5 +1,6 @@
 """``orderflow order``: what it prints, for people and for programs, and how it ends."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from operations.bulk.csv_files import read_baskets
 from operations.bulk.placing import place_baskets
@@ -52,7 +54,7 @@ async def test_an_order_goes_through_its_life(shop: Shop) -> None:
         *("order", "ship", order, "--carrier", "UPS", "--tracking-number", "1Z9", "--if-match", str(version)),
     )
     assert (shipped.code, shipped.out) == (0, f"{order} shipped, now SHIPPED\n")
-    assert (await run("order", "complete", order, "--wait", "10")).out == f"{order} completed, now COMPLETED\n"
+    assert (await run("order", "complete", order)).out == f"{order} completed, now COMPLETED\n"
 
     page = (await run("order", "show", order, "--events")).out
     for text in ("COMPLETED", "3.99 EUR", "1.50 EUR", "3.00 EUR", "web-1", "ORDER_APPROVED", "tracking_number: 1Z9"):
@@ -112,16 +114,31 @@ async def test_an_order_that_is_not_there(shop: Shop) -> None:
     assert "No such order (404)" in said.err
 
 
-async def test_what_is_not_carried_out_yet_is_said(shop: Shop) -> None:
-    await shop.world.stop_worker("orders")
-    try:
-        order = await placed(shop, *BREAD, "--wait", "0")
-        assert (await shown(shop, order))["status"] == "PLACING"
-        said = await shop.terminal.run("order", "approve", order, "--wait", "0", "--key", "a-1")
-        assert (said.code, said.out) == (0, f"{order} accepted, not carried out yet\n")
-        assert f"/orders/{order}/commands/c:a-1" in said.err
-    finally:
-        await shop.world.start_worker("orders")
+async def test_a_ship_whose_capture_takes_longer_is_said(shop: Shop) -> None:
+    order = await placed(shop)
+    await shop.terminal.run("order", "approve", order)
+    await reach(shop, order, "FULFILLING")
+    gate = shop.world.gateway.hold("capture")
+    said = await shop.terminal.run("order", "ship", order, "--wait", "0", "--key", "s-1")
+    assert (said.code, said.out) == (0, f"{order} accepted, its payment is being captured\n")
+    assert f"/orders/{order}/commands/c:s-1" in said.err
+    gate.set()
+    said = await shop.terminal.run("order", "ship", order, "--wait", "20", "--key", "s-1")
+    assert (said.code, said.out.endswith("now SHIPPED\n")) == (0, True)
+
+
+async def test_the_next_change_can_be_waited_for(shop: Shop) -> None:
+    order = await placed(shop)
+    unchanged = await shop.terminal.run("order", "show", order, "--wait", "1", "--json")
+    assert json.loads(unchanged.out)["status"] == "DRAFT"
+    waiting = await shop.terminal.start("order", "show", order, "--wait", "60", "--json")
+    async with httpx.AsyncClient(base_url=shop.url) as client:
+        # It may begin to wait only now, or find the change when it comes.
+        await client.post(f"/orders/{order}/cancel")
+    out, _ = await asyncio.wait_for(waiting.communicate(), 30)
+    assert json.loads(out)["status"] == "CANCELLED"
+    ended = await shop.terminal.run("order", "show", order, "--wait", "60")
+    assert (ended.code, "CANCELLED" in ended.out) == (0, True)
 
 
 async def test_a_list_is_filtered_and_goes_on_where_a_page_ended(shop: Shop) -> None:
@@ -152,7 +169,9 @@ async def test_a_list_is_filtered_and_goes_on_where_a_page_ended(shop: Shop) -> 
         ("place", "--file", "none.csv"),
         ("place", "--file", "none.csv", "--key", "k"),
         ("approve", "no-id"),
-        ("approve", NO_ORDER, "--wait", "61"),
+        ("ship", NO_ORDER, "--wait", "61"),
+        ("show", NO_ORDER, "--wait", "61"),
+        ("approve", NO_ORDER, "--wait", "1"),
         ("list", "--limit", "0"),
         ("list", "--api", "localhost:8080"),
         ("list", "--api", "http://"),
@@ -220,7 +239,7 @@ async def test_a_file_goes_on_where_the_api_went_away(tmp_path: Path) -> None:
         nonlocal answers
         answers += 1
         if 4 < answers <= 6:
-            problem = {"title": "Dependency unavailable", "detail": "temporal does not answer."}
+            problem = {"title": "Dependency unavailable", "detail": "orders does not answer."}
             return httpx.Response(503, json=problem, headers={"content-type": "application/problem+json"})
         key = request.headers["idempotency-key"]
         replayed = {"idempotent-replayed": "true"} if key in accepted else {}
@@ -236,13 +255,12 @@ async def test_a_file_goes_on_where_the_api_went_away(tmp_path: Path) -> None:
                 currency="USD",
                 payment_token="tok_ok",
                 at_once=1,
-                wait_seconds=None,
                 advance=lambda: None,
             )
         return placing.to_data()
 
     stopped = await place(0)
-    assert (stopped["placed"], stopped["stopped"]) == (4, "temporal does not answer.")
+    assert (stopped["placed"], stopped["stopped"]) == (4, "orders does not answer.")
     answers = 4
     patient = await place(10)
     assert (patient["placed"], patient["already_there"], patient["stopped"]) == (6, 4, None)
@@ -261,11 +279,13 @@ async def test_what_is_not_orderflow_is_unreachable(answer: httpx.Response) -> N
 
 
 async def test_503_ends_with_3_and_shows_the_problem(shop: Shop) -> None:
-    """No row, and a Temporal that does not answer: nobody knows whether there is such an order."""
-    settings = shop.world.settings.model_copy(update={"temporal_address": CLOSED, "api_temporal_timeout_seconds": 0.5})
+    nowhere = SecretStr(f"postgresql://orders@{CLOSED}/orders?sslmode=disable")
+    settings = shop.world.settings.model_copy(update={"orders_database_url": nowhere})
     async with served(settings) as url:
         said = await shop.terminal.run("order", "show", str(uuid4()), "--json", "--api", url)
+        sent = await shop.terminal.run("order", "approve", NO_ORDER, "--key", "a-1", "--api", url)
     assert said.code == 3
-    assert json.loads(said.out)["dependency"] == "temporal"
+    assert json.loads(said.out)["dependency"] == "orders"
     assert "error: Dependency unavailable (503)" in said.err
     assert "correlation id: " in said.err
+    assert (sent.code, "the same Idempotency-Key (a-1)" in sent.err) == (3, True)

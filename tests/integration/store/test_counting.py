@@ -13,6 +13,8 @@ from orderflow.telemetry import meters
 from support.orders import an_order, command
 from support.scrapes import counted
 
+SEALED = "key-1.c2VhbGVkIGZvciB0aGUgcGF5bWVudHMgcm9sZQ"
+
 
 @pytest.fixture(autouse=True)
 def _on() -> None:
@@ -38,37 +40,37 @@ async def test_a_replay_is_no_transition(orders_db: Database) -> None:
     place, approve = command("place", "w:place"), command("approve")
     placed, approved = _transitions("place", "", "DRAFT"), _transitions("approve", "DRAFT", "APPROVED")
     for _ in range(3):
-        await orders.place(order, place)
+        await orders.place(order, place, SEALED)
     for _ in range(3):
-        await orders.move(order.order_id, approve)
+        await orders.carry_out(order.order_id, approve)
     assert _transitions("place", "", "DRAFT") == placed + 1
     assert _transitions("approve", "DRAFT", "APPROVED") == approved + 1
 
 
 async def test_a_refusal_is_no_transition(orders_db: Database) -> None:
     orders, order = Orders(orders_db), an_order()
-    await orders.place(order, command("place", "w:place"))
+    await orders.place(order, command("place", "w:place"), SEALED)
     before = _all_transitions()
-    outcome = await orders.move(order.order_id, command("complete"))
-    assert outcome.state == "refused"
+    accepted = await orders.carry_out(order.order_id, command("complete"))
+    assert accepted.outcome.state == "refused"
     assert _all_transitions() == before > 0
 
 
 @pytest.mark.parametrize("status", ["DRAFT", "APPROVED"])
 async def test_a_cancel_counts_from_the_status_that_the_order_really_had(orders_db: Database, status: str) -> None:
     orders, order = Orders(orders_db), an_order()
-    await orders.place(order, command("place", "w:place"))
+    await orders.place(order, command("place", "w:place"), SEALED)
     if status == "APPROVED":
-        await orders.move(order.order_id, command("approve"))
+        await orders.carry_out(order.order_id, command("approve"))
     before = _transitions("cancel", status, "CANCELLED")
-    await orders.move(order.order_id, command("cancel"))
+    await orders.carry_out(order.order_id, command("cancel"))
     assert _transitions("cancel", status, "CANCELLED") == before + 1
 
 
 async def test_the_time_to_fulfilling_is_measured_once_however_often_it_is_recorded(orders_db: Database) -> None:
     orders, order = Orders(orders_db), an_order()
-    await orders.place(order, command("place", "w:place"))
-    await orders.move(order.order_id, command("approve"))
+    await orders.place(order, command("place", "w:place"), SEALED)
+    await orders.carry_out(order.order_id, command("approve"))
     name = "orderflow_order_approve_to_fulfilling_seconds"
     count, seconds = counted(f"{name}_count"), counted(f"{name}_sum")
     await asyncio.sleep(0.2)

@@ -36,8 +36,8 @@ async def inventory_admin(databases: Databases) -> AsyncIterator[Connection]:
 async def approved(orders_db: Database) -> UUID:
     orders = Orders(orders_db)
     order = an_order()
-    await orders.place(order, command("place", "w:place"))
-    await orders.move(order.order_id, command("approve"))
+    await orders.place(order, command("place", "w:place"), "key-1.c2VhbGVkIGZvciB0aGUgcGF5bWVudHMgcm9sZQ")
+    await orders.carry_out(order.order_id, command("approve"))
     return order.order_id
 
 

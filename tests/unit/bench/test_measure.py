@@ -1,4 +1,4 @@
-"""The figures: percentiles, rounds put together, CPU time that misses no child."""
+"""The figures: percentiles, phases, CPU time that misses no child and books the meter to nobody."""
 
 import subprocess
 import sys
@@ -6,15 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from bench.measure import CpuMeter, Lap, Phase, Ratio, percentile, together, used
+from bench.measure import CLIENT, CpuMeter, Lap, LapTimer, Phase, Spread, percentile, used
 
 BURN = "import time; until = time.process_time() + 0.5\nwhile time.process_time() < until: pass"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BURN!r}]); print(flush=True); input()"
-
-
-def phase(*seconds: float, took: float, cpu: float) -> Phase:
-    laps = [Lap(UUID(int=0), lifecycle_seconds=s, to_fulfilling_seconds=s / 2) for s in seconds]
-    return Phase("ours", "at once", took, laps, {"api": cpu})
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 2.5), (0.95, 4.0), (0.25, 1.0), (0.0, 1.0), (1.0, 4.0)])
@@ -27,19 +22,34 @@ def test_a_percentile_of_nothing_is_refused() -> None:
         percentile([], 0.5)
 
 
-def test_rounds_together_weigh_every_order_the_same() -> None:
-    both = together([phase(0.1, took=1.0, cpu=0.2), phase(0.2, 0.3, 0.4, took=1.0, cpu=0.6)])
+def test_a_phase_has_a_figure_for_each_step_that_its_orders_have() -> None:
+    laps = [Lap(UUID(int=0), {"ship": seconds, "lifecycle": 2 * seconds}) for seconds in (0.1, 0.2, 0.3)]
+    phase = Phase("floor", "at once", 1.5, laps, {"temporal": 0.3, CLIENT: 0.06})
 
-    assert both.orders_per_second == 2.0
-    assert both.lifecycle_ms(0.5) == pytest.approx(250)
-    assert both.to_fulfilling_ms(0.5) == pytest.approx(125)
-    assert both.cpu_ms_an_order == pytest.approx(200)
+    assert phase.orders_per_second == 2.0
+    assert phase.milliseconds("ship", 0.5) == pytest.approx(200)
+    assert phase.milliseconds("lifecycle", 0.95) == pytest.approx(600)
+    assert phase.milliseconds("place", 0.5) is None
+    assert phase.cpu_ms_an_order(client=False) == pytest.approx(100)
+    assert phase.cpu_ms_an_order(client=True) == pytest.approx(120)
 
 
-def test_a_ratio_shows_its_spread() -> None:
-    ratio = Ratio([1.5, 0.5, 0.75])
+def test_a_lap_times_steps_that_overlap() -> None:
+    timer = LapTimer()
+    timer.sending("approve", "to FULFILLING")
+    timer.answered("approve")
+    timer.answered("to FULFILLING")
 
-    assert (ratio.median, ratio.least, ratio.most) == (0.75, 0.5, 1.5)
+    seconds = timer.lap(UUID(int=1)).seconds
+
+    assert list(seconds) == ["approve", "to FULFILLING", "lifecycle"]
+    assert 0 < seconds["approve"] < seconds["to FULFILLING"] < seconds["lifecycle"]
+
+
+def test_a_spread_is_a_median_with_where_it_went() -> None:
+    spread = Spread([1.5, 0.5, 0.75])
+
+    assert (spread.median, spread.least, spread.most) == (0.75, 0.5, 1.5)
 
 
 def test_the_cpu_time_of_a_child_that_has_ended_counts() -> None:
@@ -49,11 +59,27 @@ def test_the_cpu_time_of_a_child_that_has_ended_counts() -> None:
         assert parent.stdin is not None
         assert parent.stdout is not None
         meter = CpuMeter({"parent": parent.pid})
-        before = meter.read()
+        before = meter.begin()
         parent.stdout.readline()
 
-        spent = used(before, meter.read())
+        spent = used(before, meter.end())
 
         parent.stdin.close()
     assert spent["parent"] >= 0.5
-    assert spent["client"] < 0.4, "this process has only waited; its children are not its own work"
+    assert spent[CLIENT] < 0.4, "this process has only waited; its children are not its own work"
+
+
+def test_what_the_meter_itself_costs_is_booked_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def costly_look(_: CpuMeter) -> dict[str, float]:
+        clock[0] += 0.3
+        return {"api": 1.0}
+
+    monkeypatch.setattr("bench.measure.time.process_time", lambda: clock[0])
+    monkeypatch.setattr(CpuMeter, "_processes", costly_look)
+    meter = CpuMeter({})
+    before = meter.begin()
+    clock[0] += 0.01
+
+    assert used(before, meter.end()) == pytest.approx({"api": 0.0, CLIENT: 0.01})

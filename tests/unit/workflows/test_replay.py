@@ -44,7 +44,6 @@ def test_every_step_is_in_some_history() -> None:
     "event",
     [
         "TIMER_FIRED",
-        "TIMER_CANCELED",
         "WORKFLOW_EXECUTION_CANCEL_REQUESTED",
         "WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
         "WORKFLOW_EXECUTION_TERMINATED",
@@ -61,8 +60,7 @@ def test_a_transition_that_waited_for_its_database_is_in_some_history() -> None:
     assert any('"backoff":{' in text for path in HISTORIES for text in _payloads(json.loads(path.read_text())))
 
 
-def test_a_history_names_no_machine_and_no_token_of_somebody() -> None:
-    tokens = {"tok_ok", "tok_declined", "tok_insufficient_funds"}
+def test_a_history_names_no_machine_and_no_payment_token() -> None:
     named = set()
     for path in HISTORIES:
         text = path.read_text()
@@ -70,7 +68,7 @@ def test_a_history_names_no_machine_and_no_token_of_somebody() -> None:
         found = re.findall("stackTrace", text)
         found += set(re.findall(r'"identity":"([^"]*)"', text)) - {"recorder"}
         found += re.findall(r"/(?:home|root|tmp|usr|var|Users|work)/[^\"\s]*", content)
-        found += set(re.findall(r'"payment_token":"([^"]*)"', content)) - tokens
+        found += re.findall(r"tok_\w+", content)
         named |= {(path.name, one) for one in found}
     assert named == set()
 
@@ -79,7 +77,7 @@ def _payloads(part: Any) -> Iterator[str]:
     """What the payloads below ``part`` say."""
     if isinstance(part, dict):
         if isinstance(part.get("data"), str) and "metadata" in part:
-            yield base64.b64decode(part["data"]).decode()
+            yield base64.b64decode(part["data"]).decode(errors="replace")
         for value in part.values():
             yield from _payloads(value)
     elif isinstance(part, list):

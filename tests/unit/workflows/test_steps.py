@@ -1,12 +1,12 @@
 """A worker serves every step of its contract: nothing is registered by hand."""
 
-from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from temporalio import activity
 
 from activities.inventory import InventoryActivities
+from activities.near import NearInventory, NearPayments
 from activities.orders import OrderActivities
 from activities.payments import PaymentActivities
 from orderflow.domain.orders import was_approved
@@ -14,18 +14,18 @@ from orderflow.temporal.worker import steps_of
 from workflows.steps import InventorySteps, OrderSteps, PaymentSteps
 
 NOBODY = cast(Any, None)
+OF_INVENTORY = ["reserve_inventory", "commit_inventory", "release_inventory"]
+OF_PAYMENTS = ["authorize_payment", "capture_payment", "void_payment"]
 
 
 @pytest.mark.parametrize(
     ("contract", "steps", "names"),
     [
-        (InventorySteps, InventoryActivities(NOBODY), ["reserve_inventory", "commit_inventory", "release_inventory"]),
-        (PaymentSteps, PaymentActivities(NOBODY, NOBODY), ["authorize_payment", "capture_payment", "void_payment"]),
-        (
-            OrderSteps,
-            OrderActivities(NOBODY, timedelta()),
-            ["place_order", "move_order", "accept_ship", "record_ship", "refuse_ship", "refuse_command"],
-        ),
+        (InventorySteps, InventoryActivities(NOBODY), OF_INVENTORY),
+        (InventorySteps, NearInventory(None), OF_INVENTORY),
+        (PaymentSteps, PaymentActivities(NOBODY, NOBODY), OF_PAYMENTS),
+        (PaymentSteps, NearPayments(None), OF_PAYMENTS),
+        (OrderSteps, OrderActivities(NOBODY), ["look", "move_order", "end_ship"]),
     ],
 )
 def test_a_worker_serves_every_step_of_its_contract(contract: type, steps: object, names: list[str]) -> None:
