@@ -266,7 +266,7 @@ class OrderWorkflow:
         return LIFECYCLE.is_final(self._status) if self._status is not None else self._looked > 0
 
     def _is_idle(self) -> bool:
-        return not self._running and not self._finished and self._looked == self._looks
+        return not self._running and self._is_quiet()
 
     def _is_quiet(self) -> bool:
         return not self._finished and self._looked == self._looks and not self._cancel_is_due
