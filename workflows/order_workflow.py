@@ -279,7 +279,7 @@ class OrderWorkflow:
         return self._looked > 0 and self._status in (None, OrderStatus.DRAFT)
 
     def _is_idle(self) -> bool:
-        return not self._running and not self._finished and self._looked == self._looks
+        return not self._running and self._is_quiet()
 
     def _is_quiet(self) -> bool:
         return not self._finished and self._looked == self._looks and not self._cancel_is_due
