@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from operations.doctor.checks import Check, Checked, clock, now
-from operations.words import duration
+from operations.words import duration, one_or_many
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
@@ -102,10 +102,11 @@ def _handovers(found: HandoverDepth) -> Checked:
     about = "handovers"
     if not found.pending:
         return Checked(about, True, "Temporal has been told of every order")
-    said = f"Temporal has not been told of {found.pending} orders, of the oldest for {duration(found.oldest_age)}"
+    said = f"Temporal has not been told of {found.pending} {one_or_many(found.pending, 'order', 'orders')}"
     if found.refused:
-        fix = "see what it says: `orderflow stuck`; the others wait for nothing of these"
-        return Checked(about, False, f"{said}; it refuses {found.refused} of them", fix)
+        fix = "see what it says: `orderflow stuck`; no other order waits for these"
+        return Checked(about, False, f"{said}, and refuses to be told of {found.refused}", fix)
+    said += f", of the oldest for {duration(found.oldest_age)}"
     fix = "start an orders worker, which tells it: `orderflow worker orders`, or see its log and the line of Temporal"
     return Checked(about, found.oldest_age <= LATE, said, fix)
 

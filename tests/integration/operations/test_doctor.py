@@ -12,10 +12,16 @@ import pytest
 
 from operations.doctor import checks
 from operations.doctor.checks import Check, Checked, clock, now, run_all
+from orderflow.sealing import make_keys
+from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
+from orderflow.store.orders import Orders
 from support.api import a_namespace
+from support.orders import an_order, command
 from support.paths import MIGRATIONS
 from support.stack import Databases
 from support.terminal import Terminal
+from support.tokens import key_files, seal
 
 NOBODY = "127.0.0.1:9"
 NOWHERE = {
@@ -64,6 +70,43 @@ async def test_a_migration_that_is_not_applied_is_named(databases: Databases, tm
     assert not found["orders relay"]["ok"]
 
 
+async def test_what_temporal_was_not_told_or_refuses_is_said(databases: Databases, tmp_path: Path) -> None:
+    def given(found: dict[str, dict[str, Any]]) -> tuple[bool, str]:
+        return found["handovers"]["ok"], found["handovers"]["detail"]
+
+    async with Database("orders", databases.orders) as database:
+        orders, handovers = Orders(database), Handovers(database)
+        said = await examined(tmp_path, orders_database_url=databases.orders)
+        assert given(said) == (True, "Temporal has been told of every order")
+        order = an_order()
+        await orders.place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
+        accepted = await orders.carry_out(order.order_id, command("approve"))
+        assert accepted.handover is not None
+        ok, detail = given(await examined(tmp_path, orders_database_url=databases.orders))
+        assert (ok, "has not been told of 1 order, of the oldest for" in detail) == (True, True)
+        await handovers.refused(accepted.handover, "too large")
+        found = await examined(tmp_path, orders_database_url=databases.orders)
+        assert not found["handovers"]["ok"]
+        assert found["handovers"]["detail"] == "Temporal has not been told of 1 order, and refuses to be told of 1"
+        assert "`orderflow stuck`" in found["handovers"]["fix"]
+
+
+async def test_a_payment_token_whose_key_is_gone_is_said(databases: Databases, tmp_path: Path) -> None:
+    files = {name: str(path) for name, path in key_files().items()}
+    async with Database("orders", databases.orders) as database:
+        order = an_order()
+        await Orders(database).place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
+    found = await examined(tmp_path, orders_database_url=databases.orders, **files)
+    assert found["payment tokens"]["detail"] == "1 are kept, and can be opened"
+    private, public = tmp_path / "other" / "private.pem", tmp_path / "other" / "public.pem"
+    make_keys(private, public)
+    files = {"token_private_key_file": str(private), "token_public_key_file": str(public)}
+    found = await examined(tmp_path, orders_database_url=databases.orders, **files)
+    assert found["payment token keys"]["ok"]
+    assert not found["payment tokens"]["ok"]
+    assert f"1 were sealed with keys that are not in {private}" in found["payment tokens"]["detail"]
+
+
 async def test_a_queue_that_nobody_polls_and_a_namespace_that_is_not_there(
     temporal_server: str, tmp_path: Path
 ) -> None:
@@ -72,6 +115,7 @@ async def test_a_queue_that_nobody_polls_and_a_namespace_that_is_not_there(
     assert found["Temporal"]["ok"]
     assert found["task queue payments"]["detail"] == "nobody polls it"
     assert found["task queue payments"]["fix"] == "start a worker: `orderflow worker payments`"
+    assert found["task queue order-runs"]["fix"] == "start a worker: `orderflow worker orders`"
     found = await examined(tmp_path, temporal_address=temporal_server, temporal_namespace="none-such")
     assert found["namespace none-such"]["detail"] == "it is not there"
 

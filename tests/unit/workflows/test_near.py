@@ -45,7 +45,7 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def _is_closed(way: NearWay, service: Service) -> bool:
     asked = service.asked
     try:
-        await way.take(service.step, REQUEST)
+        await way.take("authorize_payment", service.step, REQUEST)
     except ApplicationError as error:
         refusal = error
     else:
@@ -60,13 +60,13 @@ async def _is_unanswered(way: NearWay, service: Service, failure: BaseException,
     service.failure = failure
     for _ in range(times):
         with pytest.raises(type(failure)):
-            await way.take(service.step, REQUEST)
+            await way.take("authorize_payment", service.step, REQUEST)
     service.failure = None
 
 
 async def test_what_the_step_answers_is_the_answer() -> None:
     service = Service()
-    assert await NearWay().take(service.step, REQUEST) is OK
+    assert await NearWay().take("authorize_payment", service.step, REQUEST) is OK
     assert service.asked == 1
 
 

@@ -44,7 +44,7 @@ def judged(
     run = run or RunFact("missing")
     facts = Facts(
         now=NOW,
-        orders=_one(order and OrderFact(ORDER, order, 3, at, at, pending_ship, pending_ship and at)),
+        orders=_one(order and OrderFact(ORDER, order, 3, at, at, pending_ship, at if pending_ship else None)),
         payments=_one(payment and PaymentFact(ORDER, payment, 1, at, at)),
         reservations=_one(reservation and ReservationFact(ORDER, reservation, 1, at)),
         runs={ORDER: replace(run, since=at)},
