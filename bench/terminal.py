@@ -19,8 +19,8 @@ RESULTS = Path(__file__).parent / "results"
 
 _T = TypeVar("_T")
 
-#: Into a file or a pipe the tables go whole.
-console = Console(highlight=False, width=max(shutil.get_terminal_size((120, 24)).columns, 160))
+#: The tables go whole, also where a terminal is narrower: what is cut cannot be read at all.
+console = Console(highlight=False, width=max(shutil.get_terminal_size((120, 24)).columns, 240))
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -76,7 +76,7 @@ def _latencies(figures: Figures, at_once: int) -> Table:
     recorded = "approve request sent → FULFILLING's recorded_at"
     inside = "ORDER_APPROVED's recorded_at → FULFILLING's"
     for name, latency, definition in (
-        ("one at a time", figures.idle.seen, "approve request sent → GET says FULFILLING (asked every 5 ms)"),
+        ("one at a time", figures.idle.seen, "approve request sent → GET says FULFILLING (a long poll)"),
         ("", figures.idle.recorded, recorded),
         ("", figures.idle.inside, inside),
         (f"{at_once} at once", figures.crowd.seen, "approve request sent → FULFILLING read from the topic"),

@@ -19,6 +19,7 @@ COMPARISONS: Final[tuple[Callable[[Evidence], Comparison], ...]] = (
     check_stream.fold_is_rows,
     check_stream.tracking_is_rows,
     check_books.parts,
+    check_books.handovers,
     check_books.amounts,
     check_books.captured,
     check_books.held_money,

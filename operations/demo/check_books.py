@@ -34,6 +34,13 @@ def parts(evidence: Evidence) -> Comparison:
     return compared("orders and their parts", f"{len(placed)} orders with the payment and stock they need", wrong)
 
 
+def handovers(evidence: Evidence) -> Comparison:
+    """Temporal was told of everything that it must know."""
+    wrong = [f"order {order_id}: Temporal was not told ({name})" for order_id, name in evidence.handovers.items()]
+    approved = sum((service, event.status) == _APPROVED for (service, _, _), event in evidence.events.items())
+    return compared("handovers", f"{approved} orders handed over to Temporal, no handover is left", wrong)
+
+
 def amounts(evidence: Evidence) -> Comparison:
     """What was asked for is what the row says and what the payment is about."""
     wrong = []

@@ -40,6 +40,11 @@ WAITING = Statement(
     """
     SELECT (SELECT count(*) FROM outbox) AS waiting, (SELECT count(*) FROM parked_orders) AS parked""",
 )
+HANDOVERS = Statement(
+    "evidence.handovers",
+    "Reads what Temporal has not been told.",
+    "SELECT order_id, name, refused FROM handovers ORDER BY written_at",
+)
 ROWS: Final = {
     "orders": Statement(
         "evidence.orders", "Reads all orders.", "SELECT order_id, status, version, reason, currency, total FROM orders"
@@ -104,10 +109,10 @@ class Event:
 class Evidence:
     """What was found. ``rows`` by service and order: the order, its payment, its reservation.
 
-    ``publications``: where each event stands, by partition and offset. ``ledger`` by merchant reference, as the
-    gateway gives it. ``moved``: the sum of a SKU's movements. ``held``: (order, SKU) to quantity and the reservation's
-    status. ``taken``: (order, SKU) to the pieces that left the warehouse. ``consumed``: events that the tracking group
-    has processed.
+    ``handovers`` by order: of what Temporal has not been told, and why if it refused. ``publications``: where each
+    event stands, by partition and offset. ``ledger`` by merchant reference, as the gateway gives it. ``moved``: the
+    sum of a SKU's movements. ``held``: (order, SKU) to quantity and the reservation's status. ``taken``: (order, SKU)
+    to the pieces that left the warehouse. ``consumed``: events that the tracking group has processed.
     """
 
     events: dict[EventId, Event]
@@ -115,6 +120,7 @@ class Evidence:
     publications: dict[EventId, tuple[int, int]]
     waiting: dict[str, int]
     parked: dict[str, int]
+    handovers: dict[UUID, str]
     stream: list[Seen]
     ledger: dict[str, Row]
     tracked: dict[UUID, Row]
@@ -155,6 +161,10 @@ async def gather(settings: Settings) -> Evidence:
             publications=publications,
             waiting=waiting,
             parked=parked,
+            handovers={
+                row["order_id"]: row["name"] + (f", refused: {row['refused']}" if row["refused"] else "")
+                for row in await orders.all(HANDOVERS, {})
+            },
             stream=await read_all(settings),
             ledger=await _ledger(settings),
             tracked={row["order_id"]: dict(row) for row in await orders.all(_TRACKED, {})},

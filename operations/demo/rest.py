@@ -1,11 +1,11 @@
-"""When a stack is at rest: nothing waits to be published or tracked, and each order's parts are what it needs."""
+"""When a stack is at rest: nothing waits to be told, published or tracked; each order's parts are what it needs."""
 
 import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
 
-from operations.demo.evidence import ROWS, WAITING, databases
+from operations.demo.evidence import HANDOVERS, ROWS, WAITING, databases
 from orderflow.settings import Service, Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
@@ -73,6 +73,8 @@ async def _moving(opened: Mapping[Service, Database]) -> str | None:
         return f"{unrest} orders wait for their payment or reservation"
     if pending := (await opened["orders"].all(_PENDING, {}))[0]["pending"]:
         return f"{pending} ships are under way"
+    if handovers := await opened["orders"].all(HANDOVERS, {}):
+        return f"Temporal has not been told of {len(handovers)} orders"
     events = 0
     for name, database in opened.items():
         if waiting := (await database.all(WAITING, {}))[0]["waiting"]:

@@ -1,10 +1,11 @@
 """Customers and the shop: each planned order is placed, approved, shipped and completed, or cancelled, over HTTP.
 
 That an order has become FULFILLING (or was refused) the crowd learns from the stream; the orders that are measured
-one at a time ask the API, every few milliseconds.
+one at a time ask the API once, which answers when the order has changed.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from orderflow.client import ApiClient, How, Reply
 CURRENCY: Final = "USD"
 PAYMENT_TOKEN: Final = "tok_ok"  # noqa: S105 - the gateway's name for a card that pays
 WAIT_SECONDS: Final = 30
-ASK_EVERY_SECONDS: Final = 0.005
 DECIDED: Final = frozenset({"FULFILLING", "CANCELLED"})
 
 
@@ -83,8 +83,11 @@ class Shop:
             await self._command(story, order, "cancel", {"note": "changed my mind"})
         else:
             story.approve_sent_at = time.time()
-            await self._command(story, order, "approve", {})
-            status = await (self._ask_until_decided if alone else self._hear_until_decided)(story.order_id)
+            approved = await self._command(story, order, "approve", {})
+            if alone:
+                status = await self._ask_until_decided(story.order_id, approved.data["version"])
+            else:
+                status = await self._hear_until_decided(story.order_id)
             story.decided_at = time.time()
             story.fulfilled = status == "FULFILLING"
             if story.fulfilled and order.intent is Intent.CANCEL_FULFILLING:
@@ -96,8 +99,8 @@ class Shop:
         story.ended_at = time.time()
         return story
 
-    async def _command(self, story: Story, order: PlannedOrder, name: str, body: dict[str, str]) -> None:
-        await self._ask(f"/orders/{story.order_id}/{name}", body, f"{order.key}-{name}")
+    async def _command(self, story: Story, order: PlannedOrder, name: str, body: dict[str, str]) -> Reply:
+        return await self._ask(f"/orders/{story.order_id}/{name}", body, f"{order.key}-{name}")
 
     async def _ask(self, path: str, body: dict[str, object] | dict[str, str], key: str) -> Reply:
         reply = await self._api.post(path, body, How(key=key, wait_seconds=WAIT_SECONDS))
@@ -105,13 +108,15 @@ class Shop:
             raise Stuck(f"POST {path} was accepted, and not carried out within {WAIT_SECONDS} s")
         return reply
 
-    async def _ask_until_decided(self, order_id: UUID) -> str:
+    async def _ask_until_decided(self, order_id: UUID, version: int) -> str:
         deadline = time.monotonic() + WAIT_SECONDS
-        while (status := (await self._api.get(f"/orders/{order_id}")).data["status"]) not in DECIDED:
-            if time.monotonic() > deadline:
-                raise Stuck(f"order {order_id} is still {status} {WAIT_SECONDS} s after its approval")
-            await asyncio.sleep(ASK_EVERY_SECONDS)
-        return str(status)
+        while (left := math.ceil(deadline - time.monotonic())) > 0:
+            order = await self._api.changed(f"/orders/{order_id}", version, left)
+            if not order.unchanged:
+                if order.data["status"] in DECIDED:
+                    return str(order.data["status"])
+                version = order.data["version"]
+        raise Stuck(f"order {order_id} is still at version {version} {WAIT_SECONDS} s after its approval")
 
     async def _hear_until_decided(self, order_id: UUID) -> str:
         try:

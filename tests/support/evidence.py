@@ -78,6 +78,7 @@ def sound_evidence() -> Evidence:
         publications={event: (0, number) for number, event in enumerate(events)},
         waiting={"orders": 0, "payments": 0, "inventory": 0},
         parked={"orders": 0, "payments": 0, "inventory": 0},
+        handovers={},
         stream=stream,
         ledger={
             str(COMPLETED): _entry("captured", captured_amount=TOTAL),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from orderflow.domain.errors import Unavailable
@@ -17,6 +18,7 @@ class Faults(ClientInterceptor, Interceptor):
     def __init__(self) -> None:
         self._before: dict[str, int] = defaultdict(int)
         self._after: dict[str, int] = defaultdict(int)
+        self._bugs: dict[str, int] = defaultdict(int)
         self._frozen: dict[str, asyncio.Event] = {}
         self._held: dict[str, asyncio.Event] = {}
         self.arrived: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -31,6 +33,10 @@ class Faults(ClientInterceptor, Interceptor):
     def after(self, step: str, times: int = 2) -> None:
         """The next attempts have their effect, and nobody hears of it: timed out, or killed after."""
         self._after[step] = times
+
+    def bug(self, step: str, times: int = 1) -> None:
+        """The next attempts fail in a way that is not worth repeating."""
+        self._bugs[step] = times
 
     def freeze(self, step: str) -> asyncio.Event:
         """The next attempt stands still until the event is set, and has its effect then. Others go on beside it."""
@@ -61,6 +67,9 @@ class Faults(ClientInterceptor, Interceptor):
         """Called when an attempt goes on."""
         if held := self._held.get(step):
             await held.wait()
+        if self._bugs[step] > 0:
+            self._bugs[step] -= 1
+            raise ApplicationError("a bug", non_retryable=True)
         if self._before[step] > 0:
             self._before[step] -= 1
             raise Unavailable(step, "it fails before it does anything")

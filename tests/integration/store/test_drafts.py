@@ -137,27 +137,6 @@ async def test_what_expires_is_told_by_the_lifecycle(orders: Orders, orders_db: 
     assert all(f"'{status}'" in orders_module._SWEEP.sql for status in LIFECYCLE.transition("expire").moves_from)
 
 
-async def test_the_token_is_kept_sealed_until_payment_needs_it_no_more(orders: Orders, orders_db: Database) -> None:
-    approved, failed, cancelled, dropped = [await _draft(orders) for _ in range(4)]
-    [*kept] = await orders_db.all(TOKENS, {})
-    assert len(kept) == 4
-    assert all("tok_" not in row["sealed"] for row in kept)
-    await orders.carry_out(dropped, command("cancel"))
-    for order_id in (approved, failed, cancelled):
-        await orders.carry_out(order_id, command("approve"))
-    assert await _whose_tokens(orders_db) == {approved, failed, cancelled}
-    seen = await orders.look(approved)
-    assert seen is not None
-    assert seen.sealed_token is not None
-    await orders.move(approved, command("fulfil"))
-    await orders.move(failed, command("fail", data={"reason": "out_of_stock"}))
-    await orders.carry_out(cancelled, command("cancel"))
-    assert await _whose_tokens(orders_db) == set()
-    seen = await orders.look(approved)
-    assert seen is not None
-    assert (seen.status, seen.sealed_token, seen.lines) == ("FULFILLING", None, None)
-
-
 async def test_the_sweep_goes_on_until_it_is_stopped(orders: Orders, orders_db: Database) -> None:
     stopping = asyncio.Event()
     sweeping = asyncio.create_task(sweep_drafts(orders, timedelta(milliseconds=10), stopping))

@@ -143,15 +143,6 @@ async def test_what_is_refused_or_repeated_leaves_nothing(orders: Orders, orders
     assert await orders_db.one(COUNTS, {}) == before
 
 
-async def test_a_thousand_refused_approves_write_no_row(orders: Orders, orders_db: Database) -> None:
-    order_id, _ = await _at(orders, "approve")
-    before = await orders_db.one(COUNTS, {})
-    for _ in range(20):
-        accepted = await asyncio.gather(*(orders.carry_out(order_id, command("approve")) for _ in range(50)))
-        assert {a.outcome.refusal and a.outcome.refusal.status for a in accepted} == {409}
-    assert await orders_db.one(COUNTS, {}) == before
-
-
 async def test_a_refused_capture_leaves_none(orders: Orders, orders_db: Database, handovers: Handovers) -> None:
     """The workflow wrote it, and knows."""
     order_id, _ = await _at(orders, "approve", "fulfil")

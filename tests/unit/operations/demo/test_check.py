@@ -198,6 +198,10 @@ def track_nothing(evidence: Evidence) -> None:
     del evidence.tracked[WAITING]
 
 
+def leave_a_handover(evidence: Evidence) -> None:
+    evidence.handovers[WAITING] = "approve"
+
+
 def ledger(evidence: Evidence, order: Any) -> dict[str, Any]:
     entry = evidence.ledger[str(order)]
     assert isinstance(entry, dict)
@@ -217,6 +221,7 @@ def ledger(evidence: Evidence, order: Any) -> dict[str, Any]:
         (leave_an_event_in_the_outbox, "outbox"),
         (park_an_order, "outbox"),
         (lose_a_publication, "outbox"),
+        (leave_a_handover, "handovers"),
         (lose_an_event, "stream = events"),
         (change_a_rows_status, "fold of the stream = rows"),
         (change_a_rows_reason, "fold of the stream = rows"),
