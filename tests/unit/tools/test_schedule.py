@@ -35,7 +35,7 @@ def test_every_kind_of_fault_happens_and_ends(strict: bool) -> None:
     storm = schedule(1, 1000, 100, strict=strict)
     assert {fault.kind for fault in storm} == there
     assert len(there) >= 12
-    assert all(0 <= fault.seconds < 20 for fault in storm)
+    assert all(0 <= fault.seconds < 20 for fault in storm if fault.kind != "temporal is away")
     assert [fault.after_orders for fault in storm] == sorted(fault.after_orders for fault in storm)
 
 
