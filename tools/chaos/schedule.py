@@ -43,7 +43,7 @@ class Fault:
     def line(self) -> str:
         """For people."""
         lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
-        return f"{self.number:4d}  after {self.after_orders:5d} orders  {self.kind:<24} {self.target}{lasts}"
+        return f"{self.number:4d}  after {self.after_orders:5d} orders  {self.kind:<32} {self.target}{lasts}"
 
 
 _SERVICES: Final = ("orders", "payments", "inventory")
