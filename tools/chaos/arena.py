@@ -68,6 +68,8 @@ class Arena:
         self._events = (folder / "processes.log").open("a", buffering=1)
         #: Runs that were ended by hand.
         self.terminated: list[str] = []
+        #: From when to when the orders database refused writes.
+        self.refusing: list[tuple[float, float]] = []
         self._beside = Supervisor(folder / "beside", on_event=self._note)
         self._open = contextlib.AsyncExitStack()
         self._temporal: TemporalOnPostgres | None = None

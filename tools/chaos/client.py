@@ -15,6 +15,7 @@ from tools.chaos.ledger import Ledger
 PATIENCE_SECONDS = 180.0
 #: A ship that was accepted and is not recorded is sent again after this.
 REMIND_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 #: For how long the API is asked to wait until an order has changed.
 WAIT_SECONDS = 3
 
@@ -63,7 +64,7 @@ class Client:
 
     def __init__(self, url: str, ledger: Ledger) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=10, trust_env=False, limits=httpx.Limits(max_connections=100)
+            base_url=url, timeout=ANSWER_SECONDS, trust_env=False, limits=httpx.Limits(max_connections=100)
         )
         self._ledger = ledger
 

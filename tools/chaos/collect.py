@@ -63,6 +63,7 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         gateway_movements=_sqlite(arena.gateway_ledger, "SELECT * FROM movements ORDER BY moved_at"),
         workflows=await workflows(arena.stack.settings.temporal_address),
         terminated=arena.terminated,
+        refusing=arena.refusing,
         ledger=read_ledger(ledger),
         unrest=unrest,
     )

@@ -49,6 +49,8 @@ class Evidence:
     workflows: Rows
     #: Runs that the storm ended by hand.
     terminated: list[str]
+    #: From when to when the orders database refused writes, as after a bad migration: a bug, which clients see.
+    refusing: list[tuple[float, float]]
     #: The client's requests (``chaos.ledger.read_ledger``).
     ledger: Rows
     #: What kept the run from coming to rest, if anything did.

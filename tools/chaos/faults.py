@@ -313,11 +313,14 @@ class Storm:
 
     async def _refuse_writes(self, fault: Fault) -> None:
         """A missing privilege: a bug, for the code that meets it."""
+        began = time.time()
         await self._admin("REVOKE INSERT ON events FROM orderflow_service", database=fault.target)
         try:
             await asyncio.sleep(fault.seconds)
         finally:
             await self._admin("GRANT INSERT ON events TO orderflow_service", database=fault.target)
+            if fault.target == "orders":
+                self._arena.refusing.append((began, time.time()))
 
     async def _read_only(self, fault: Fault) -> None:
         """As after a failover to a standby."""

@@ -47,7 +47,8 @@ def workflows_never_failed(evidence: Evidence) -> Iterator[str]:
         by_hand = status == "TERMINATED" and workflow["run_id"] in evidence.terminated
         if by_hand or status != "CONTINUED_AS_NEW":
             runs[name].append("ended by hand" if by_hand else status)
-        yield from (f"workflow {name}: {step} is under way" for step in workflow["pending"])
+        if not by_hand:
+            yield from (f"workflow {name}: {step} is under way" for step in workflow["pending"])
         yield from (f"workflow {name}: a step failed for good ({how})" for how in workflow["step_failures"])
     looked_at = {f"order-{note['order_id']}" for note in _repairs(evidence)}
     for name, found in runs.items():

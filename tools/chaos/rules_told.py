@@ -13,6 +13,8 @@ STOCK_COMMANDS: Final = ("set", "adjust")
 NOT_RECORDED: Final = {"illegal_transition", "version_conflict", "shipment_in_progress"}
 #: The one refusal that is an outcome: of a ship that had been accepted.
 RECORDED: Final = "capture_refused"
+#: How long a client waits for an answer.
+ANSWER_SECONDS: Final = 10.0
 #: From a command's record to its commit.
 COMMIT_SECONDS: Final = 1.0
 
@@ -157,6 +159,8 @@ def nobody_saw_a_bug(evidence: Evidence) -> Iterator[str]:
         if sent["say"] == "gave up":
             yield f"a client gave up waiting for {sent['what']}"
         elif (told := sent["told"]) is not None and told["status"] >= 500 and told["status"] != 503:
+            if any(begin - ANSWER_SECONDS < sent["at"] < end for begin, end in evidence.refusing):
+                continue  # there was one
             yield f"{sent['kind']} {sent['path']}: told {told['status']} {told['problem']}: {told.get('detail')}"
 
 

@@ -42,7 +42,7 @@ def _end_by_hand(e: Evidence, order_id: str) -> dict[str, Any]:
     """Its run is terminated; the one that reconciliation started in its place."""
     run = _workflow(e, order_id)
     again = {**deepcopy(run), "run_id": "again"}
-    run.update(status="TERMINATED", task_events=[[4, "timed out", "", ""]])
+    run.update(status="TERMINATED", pending=["authorize_payment"], task_events=[[4, "timed out", "", ""]])
     e.terminated.append(run["run_id"])
     e.commands["orders"].append(
         _command(order_id, "r:look:workflow_gone:1", "look", slug="repaired", detail="it has no workflow")
@@ -413,6 +413,16 @@ def test_a_run_that_was_terminated_when_nothing_was_left_to_do_breaks_no_rule() 
     run = _workflow(evidence, DONE)
     run.update(status="TERMINATED")
     evidence.terminated.append(run["run_id"])
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_a_bug_that_the_storm_planted_may_be_seen() -> None:
+    evidence = deepcopy(SOUND)
+    sent = _ledger(evidence, DONE, "ship")
+    failed = {"status": 500, "problem": "internal_error", "detail": "A bug.", "command": None}
+    evidence.ledger.insert(0, {**deepcopy(sent), "told": failed})
+    assert check(evidence)["nobody saw a bug"]
+    evidence.refusing.append((sent["at"] - 1, sent["at"] + 1))
     assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
 
 
