@@ -18,7 +18,7 @@ from temporalio.exceptions import FailureError
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, ORDER_WORKFLOW, SHIP_REFUSED, order_of
+from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, LOCAL
 from workflows.steps import (
@@ -38,9 +38,10 @@ _T = TypeVar("_T")
 _STATUS_KEY = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
-@workflow.defn(name=ORDER_WORKFLOW)
+# Dynamic: what a stranger started it with is not decoded, so that it cannot hold the order whose id was taken.
+@workflow.defn(dynamic=True)
 class OrderWorkflow:
-    """Runs one order: the one that its id names. Signals: any. Query: order."""
+    """Runs one order: the one that its id names, whatever the run was started with. Signals: any. Query: order."""
 
     def __init__(self) -> None:
         found = order_of(workflow.info().workflow_id)
@@ -65,7 +66,7 @@ class OrderWorkflow:
         self._cancel_is_due = False
 
     @workflow.run
-    async def run(self, _: RawValue = None) -> OrderResult:  # type: ignore[assignment]
+    async def run(self, arguments: Sequence[RawValue]) -> OrderResult:
         """Serve the order until nothing can happen to it any more."""
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
