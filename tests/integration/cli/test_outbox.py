@@ -21,6 +21,7 @@ from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
 from support.terminal import Said, Terminal
 from support.waiting import until
+from workers.shared import Shared
 from workers.tracking import serve
 
 NOWHERE = "postgresql://orders@127.0.0.1:9/orders"
@@ -219,7 +220,7 @@ async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_no
         await desk.outbox_empty()
     behind = json.loads((await desk.run("lag", "--group", desk.settings.tracking_group, "--json")).out)
     assert behind[0]["lag"] == 3
-    tracking = asyncio.create_task(serve(desk.settings, stopping, Health()))
+    tracking = asyncio.create_task(serve(desk.settings, stopping, Health(), Shared(desk.settings, ())))
     try:
 
         async def set_aside() -> bool:

@@ -35,6 +35,7 @@ from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
 from support.waiting import until
 from workers.relay import serve
+from workers.shared import Shared
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
 OutboxEmpty = Callable[[], Awaitable[None]]
@@ -211,7 +212,7 @@ from workers.relay import serve
 class Health:
     def set(self, part, state):
         print(part, state, flush=True)
-asyncio.run(serve(Settings(), asyncio.Event(), Health()))
+asyncio.run(serve(Settings(), asyncio.Event(), Health(), None))
 """
 
 
@@ -466,7 +467,7 @@ async def test_a_stopped_relay_gives_its_lease_back(settings: Settings, orders: 
         )
 
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stopping, Told()))
+    serving = asyncio.create_task(serve(settings, stopping, Told(), Shared(settings, ())))
     await until(all_ready, seconds=30)
     stopping.set()
     await asyncio.wait_for(serving, 10)

@@ -28,6 +28,7 @@ from support.relays import running_relay
 from support.stack import Databases
 from support.stream import insert_event
 from support.waiting import until
+from workers.shared import Shared
 from workers.tracking import serve
 
 Orders: TypeAlias = "asyncpg.Connection[Any]"
@@ -184,7 +185,7 @@ async def test_the_stream_becomes_the_tracking_through_the_relay(
     known = [uuid4() for _ in range(50)]
     chance = random.Random(3)
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stopping, Told()))
+    serving = asyncio.create_task(serve(settings, stopping, Told(), Shared(settings, ())))
     async with running_relay(settings):
         for version, (event_type, status, data) in enumerate(COMPLETED[ORDERS], start=1):
             for order in chance.sample(known, len(known)):
@@ -220,7 +221,7 @@ async def test_the_tracking_waits_for_its_topic_and_says_so(settings: Settings) 
         return states[-1] == OK
 
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(missing, stopping, Told()))
+    serving = asyncio.create_task(serve(missing, stopping, Told(), Shared(missing, ())))
     await asyncio.sleep(0)
     await until(said, seconds=10)
     await ensure_topic(missing)
@@ -249,7 +250,7 @@ async def test_what_cannot_be_tracked_is_set_aside_and_redriven_by_the_services_
             await producer.send_and_wait(settings.kafka_topic, record.value, key=record.key, headers=headers)
     await producer.stop()
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stopping, Health()))
+    serving = asyncio.create_task(serve(settings, stopping, Health(), Shared(settings, ())))
     await until(tracked_and_held, seconds=30)
     stopping.set()
     await asyncio.wait_for(serving, 10)
