@@ -59,7 +59,7 @@ RETURNING h.order_id;
 
 -- handovers.refused --
 -- Sets a handover aside that Temporal does not take.
-UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '300 seconds'
+UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '30 seconds'
 WHERE order_id = $order_id AND number = $number RETURNING order_id;
 
 -- handovers.look --

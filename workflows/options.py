@@ -52,3 +52,8 @@ FAR: Final = FarOptions(
 
 #: A step that failed although it is retried without bound met a bug; it is started again after this.
 AFTER_A_BUG: Final = timedelta(seconds=30)
+
+#: A run that was asked to look more often than this begins anew: well below the signals that Temporal lets a run have.
+MOST_LOOKS: Final = 500
+#: It does so when nobody has asked for so long.
+CALM: Final = timedelta(seconds=1)

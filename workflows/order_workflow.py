@@ -9,6 +9,7 @@ cancelled runs into a shut door.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -18,9 +19,9 @@ from temporalio.exceptions import ApplicationError, FailureError
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
-from orderflow.temporal.names import AGAIN_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
+from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
-from workflows.options import AFTER_A_BUG, LOCAL
+from workflows.options import AFTER_A_BUG, CALM, LOCAL, MOST_LOOKS
 from workflows.steps import (
     EndShip,
     Look,
@@ -75,12 +76,12 @@ class OrderWorkflow:
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
         while not (self._is_idle() and self._is_over()):
-            if self._is_idle() and not self._cancel_is_due:
-                if self._is_before_its_time():
-                    raise ApplicationError(BEFORE_ITS_TIME, type="BeforeItsTime", non_retryable=True)
-                if workflow.info().is_continue_as_new_suggested():
-                    workflow.continue_as_new()
-            await self._until(lambda: not self._is_quiet())
+            idle = self._is_idle() and not self._cancel_is_due
+            if idle and self._is_before_its_time():
+                raise ApplicationError(BEFORE_ITS_TIME, type="BeforeItsTime", non_retryable=True)
+            calm_after = CALM if idle and self._is_long() else None
+            if not await self._until(lambda: not self._is_quiet(), calm_after):
+                workflow.continue_as_new()
             if self._finished:
                 await self._take_step_outcomes()
             elif self._looked < self._looks:
@@ -246,14 +247,22 @@ class OrderWorkflow:
 
     # --- The loop's own ---
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """The only thing the main coroutine awaits. A cancellation of the workflow becomes an operator's cancel."""
+    async def _until(self, condition: Callable[[], bool], timeout: timedelta | None = None) -> bool:
+        """The only thing the main coroutine awaits; False: not within ``timeout``.
+
+        A cancellation of the workflow becomes an operator's cancel.
+        """
         while True:
             try:
-                await workflow.wait_condition(condition)
-                return
+                await workflow.wait_condition(
+                    condition, timeout=timeout, timeout_summary=CALM_TIMER if timeout else None
+                )
+            except TimeoutError:
+                return False
             except asyncio.CancelledError:
                 self._cancel_stands = self._cancel_is_due = True
+            else:
+                return True
 
     async def _local(self, step: Callable[[Any, Any], Coroutine[Any, Any, _T]], request: object, summary: str) -> _T:
         """A read or a transition of the row, in a task of its own, which nothing cancels; tried without bound."""
@@ -278,8 +287,12 @@ class OrderWorkflow:
         """A stranger's start: the order is not approved, or not there. Failed, so that the approve starts another."""
         return self._looked > 0 and self._status in (None, OrderStatus.DRAFT)
 
+    def _is_long(self) -> bool:
+        """It shall begin anew, once no more looks come: Temporal refuses that while they do, and replays them all."""
+        return self._looks > MOST_LOOKS or workflow.info().is_continue_as_new_suggested()
+
     def _is_idle(self) -> bool:
-        return not self._running and not self._finished and self._looked == self._looks
+        return not self._running and self._is_quiet()
 
     def _is_quiet(self) -> bool:
         return not self._finished and self._looked == self._looks and not self._cancel_is_due

@@ -15,8 +15,6 @@ from orderflow.store.statements import Statement
 
 #: The longest pause between two attempts.
 MOST_SECONDS: Final = 30
-#: After a refusal: what Temporal does not take now, it may take when the run has begun anew.
-REFUSED_SECONDS: Final = 300
 
 # The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
 # An index is searched for a stable time only: with clock_timestamp() each claim walks along all that is not due.
@@ -56,7 +54,7 @@ _REFUSED = Statement(
     "handovers.refused",
     "Sets a handover aside that Temporal does not take.",
     f"""
-UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '{REFUSED_SECONDS} seconds'
+UPDATE handovers SET refused = $error, next_at = clock_timestamp() + interval '{MOST_SECONDS} seconds'
 WHERE order_id = $order_id AND number = $number RETURNING order_id
 """,
 )
@@ -141,7 +139,7 @@ class Handovers:
         await self._database.all(_TOLD, values)
 
     async def refused(self, handover: Handover, error: str) -> None:
-        """Temporal does not take it: it is tried again after minutes, and counted until then."""
+        """Temporal does not take it: it is counted, and tried again: it may once the run has begun anew."""
         values = {"order_id": handover.order_id, "number": handover.number, "error": error[:500]}
         await self._database.all(_REFUSED, values)
 

@@ -17,8 +17,9 @@ SEARCH_ATTRIBUTES: Final = (ORDER_STATUS,)
 #: The workflow type of an order.
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 
-#: Summaries: Temporal has no other name for the workflow's timer, and for the record of a refused ship.
+#: Summaries: Temporal has no other name for the workflow's timers, and for the record of a refused ship.
 AGAIN_TIMER: Final = "a step that failed is started again"
+CALM_TIMER: Final = "a run of many looks begins anew"
 SHIP_REFUSED: Final = "ship refused"
 
 

@@ -1,4 +1,4 @@
-"""The near way to a service: one attempt, counted by what came of it, and closed for a while after several in vain."""
+"""Near attempts are counted by what came of them. (How the way closes: ``tests/unit/workflows/test_near.py``.)"""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities import near
-from activities.near import CLOSED_SECONDS, MOST_UNANSWERED, NearPayments, NearWay
+from activities.near import NearPayments, NearWay
 from orderflow.domain.errors import Unavailable
 from orderflow.temporal import interceptor
 from workflows.steps import NOT_HERE, CloseDoor, StepOutcome, Trace
@@ -72,32 +72,6 @@ async def test_what_came_of_each_attempt_is_counted(counted: Counted) -> None:
         ("void", "error"): 1,
         ("void", NOT_HERE): 1,
     }
-
-
-async def test_several_without_an_answer_close_the_way_for_a_while(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    way = NearWay()
-    for _ in range(MOST_UNANSWERED):
-        with pytest.raises(Unavailable):
-            await way.take("void", is_away, DOOR)
-    with pytest.raises(ApplicationError) as closed:
-        await way.take("void", answers, DOOR)
-    assert (closed.value.type, closed.value.non_retryable) == (NOT_HERE, True)
-    loop = asyncio.get_running_loop()
-    later = loop.time() + CLOSED_SECONDS
-    monkeypatch.setattr(loop, "time", lambda: later)
-    assert (await way.take("void", answers, DOOR)).state == "ok"
-
-
-async def test_an_answer_forgets_those_without_one(counted: Counted) -> None:
-    way = NearWay()
-    for _ in range(2):
-        for _ in range(MOST_UNANSWERED - 1):
-            with pytest.raises(Unavailable):
-                await way.take("void", is_away, DOOR)
-        assert (await way.take("void", answers, DOOR)).state == "ok"
-    assert counted.by["void", NOT_HERE] == 0
 
 
 async def test_a_near_step_that_is_not_here_is_no_error_among_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
