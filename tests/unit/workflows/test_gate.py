@@ -1,33 +1,33 @@
 """The gate can fail: changes that would stop running orders are seen, and a guarded one passes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio import workflow
 
 from orderflow.domain.commands import Outcome
 from tools.histories.golden import files, load, replay
+from workflows.calls import Call
 from workflows.order_workflow import OrderWorkflow
-from workflows.steps import StepOutcome
+from workflows.steps import OrderRow
 
 HAPPY = files("happy_path")[0]
 
 Patch = pytest.MonkeyPatch
-_run_step = OrderWorkflow._run_step
+_start = OrderWorkflow._start
 _secure = OrderWorkflow._secure
 
 
-def _reserve_before_authorize(self: OrderWorkflow) -> None:
+def _reserve_before_authorize(self: OrderWorkflow, row: OrderRow) -> None:
     """What ``_secure`` does, in the other order."""
-    steps: list[tuple[str, Callable[[], Awaitable[StepOutcome]]]] = []
-    self._run_step = lambda *step: steps.append(step)  # type: ignore[method-assign]
-    _secure(self)
-    del self._run_step
+    steps: list[tuple[str, Call]] = []
+    self._start = lambda *step: steps.append(step)  # type: ignore[method-assign]
+    _secure(self, row)
+    del self._start
     for step in reversed(steps):
-        self._run_step(*step)
+        self._start(*step)
 
 
 def _two_steps_reordered(patch: Patch) -> None:
@@ -35,19 +35,19 @@ def _two_steps_reordered(patch: Patch) -> None:
 
 
 def _a_timer_more(patch: Patch) -> None:
-    def secure(self: OrderWorkflow) -> None:
+    def secure(self: OrderWorkflow, row: OrderRow) -> None:
         self._cooling_off = asyncio.create_task(workflow.sleep(60))  # type: ignore[attr-defined]
-        _secure(self)
+        _secure(self, row)
 
     patch.setattr(OrderWorkflow, "_secure", secure)
 
 
 def _a_step_less(patch: Patch) -> None:
-    def run_step(self: OrderWorkflow, name: str, *call: Any) -> None:
+    def start(self: OrderWorkflow, name: str, call: Call) -> None:
         if name != "commit":
-            _run_step(self, name, *call)
+            _start(self, name, call)
 
-    patch.setattr(OrderWorkflow, "_run_step", run_step)
+    patch.setattr(OrderWorkflow, "_start", start)
 
 
 def _an_extra_transition(patch: Patch) -> None:
@@ -68,13 +68,14 @@ def _answers_that_cannot_be_read(patch: Patch) -> None:
     def adopt(self: OrderWorkflow, outcome: Outcome) -> None:
         Outcome.model_validate({"result": outcome.state})
 
-    patch.setattr(OrderWorkflow, "_adopt", adopt)
+    patch.setattr(OrderWorkflow, "_adopt_outcome", adopt)
 
 
 @pytest.mark.parametrize("change", [_two_steps_reordered, _a_timer_more, _a_step_less, _an_extra_transition])
 async def test_a_change_of_what_a_workflow_does_is_seen(change: Callable[[Patch], None], monkeypatch: Patch) -> None:
     change(monkeypatch)
-    with pytest.raises(workflow.NondeterminismError):
+    # Local activities are numbered: behind one more, or one less, each is given the answer of another.
+    with pytest.raises((workflow.NondeterminismError, RuntimeError), match="Nondeterminism|Failed decoding"):
         await replay(load(HAPPY))
 
 
@@ -88,11 +89,11 @@ async def test_an_answer_that_cannot_be_read_any_more_is_seen(monkeypatch: Patch
 async def test_a_guarded_change_leaves_every_recorded_order_as_it_was(path: Path, monkeypatch: Patch) -> None:
     """The worked example of docs/changing-workflows.md."""
 
-    def secure(self: OrderWorkflow) -> None:
+    def secure(self: OrderWorkflow, row: OrderRow) -> None:
         if workflow.patched("reserve-first"):
-            _reserve_before_authorize(self)
+            _reserve_before_authorize(self, row)
         else:
-            _secure(self)
+            _secure(self, row)
 
     monkeypatch.setattr(OrderWorkflow, "_secure", secure)
     await replay(load(path))
