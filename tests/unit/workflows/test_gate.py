@@ -50,14 +50,11 @@ def _a_step_less(patch: Patch) -> None:
             _start(self, name, call)
 
     patch.setattr(OrderWorkflow, "_start", start)
-<<<<<<< HEAD
 
 
 def _steps_taken_where_the_setting_says(patch: Patch) -> None:
     """As if where they run were today's setting, not what the first look recorded."""
     patch.setattr(OrderWorkflow, "_near", property(lambda _: (), lambda _, value: None), raising=False)
-=======
->>>>>>> 0ea2db438ceb1a638612cc55f282f1c86a8e0e88
 
 
 def _an_extra_transition(patch: Patch) -> None:
@@ -95,7 +92,6 @@ async def test_a_change_of_what_a_workflow_does_is_seen(
     change: Callable[[Patch], None], path: Path, monkeypatch: Patch
 ) -> None:
     change(monkeypatch)
-<<<<<<< HEAD
     # Where a recorded answer meets another step, it cannot be read.
     with pytest.raises((workflow.NondeterminismError, RuntimeError), match=r"Nondeterminism|not a Outcome"):
         await replay(load(path))
@@ -106,11 +102,6 @@ async def test_a_near_step_that_had_no_answer_is_replayed_as_it_failed(monkeypat
     monkeypatch.setattr("workflows.calls.FailureError", ActivityError)
     with pytest.raises(workflow.NondeterminismError):
         await replay(load(files("near_step_without_an_answer")[0]))
-=======
-    # Local activities are numbered: behind one more, or one less, each is given the answer of another.
-    with pytest.raises((workflow.NondeterminismError, RuntimeError), match="Nondeterminism|Failed decoding"):
-        await replay(load(HAPPY))
->>>>>>> 0ea2db438ceb1a638612cc55f282f1c86a8e0e88
 
 
 async def test_an_answer_that_cannot_be_read_any_more_is_seen(monkeypatch: Patch) -> None:
