@@ -147,6 +147,7 @@ class OrderWorkflow:
         """The capture is known: from here a captured order only goes forward."""
         problem = None
         if capture.state == "ok":
+            self._trace = ship.trace
             self._commit_stock()
         else:
             why = (capture.detail or capture.reason or "no reason given").rstrip(".")
