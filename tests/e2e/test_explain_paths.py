@@ -95,7 +95,7 @@ async def signalled(stack: EmbeddedStack, order_id: str, name: str, content: obj
     await handle.signal(name, content)
 
     async def looked() -> bool:
-        return (await handle.query("order"))["looks"] == 0
+        return bool((await handle.query("order"))["looks"] == 0)
 
     await until(looked)
 
