@@ -211,7 +211,7 @@ async def test_a_refused_ship_and_a_good_one(stack: EmbeddedStack, client: Shop)
 
 
 async def test_refused_commands(stack: EmbeddedStack, client: Shop) -> None:
-    """What the API refuses was never accepted: no line. A signal of any name is a look."""
+    """What the API refuses was never accepted: no line. A signal of any name is a look, and nothing else."""
     order_id = await placed(client, "FULFILLING")
     assert (await client.ask(order_id, "complete")).status_code == 409
     for name, content in (("complete", {"command_id": "c:too-soon"}), ("dance", None)):

@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
 from support.kafka_proxy import KafkaProxy
 from tools.chaos import consumer
+from tools.chaos.plan import DRAFT_TTL_SECONDS
 from tools.chaos.strict import TemporalOnPostgres, strict_temporal
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +57,19 @@ class Arena:
             worker_graceful_shutdown_seconds=5,
             stack_split_workers=strict,
             stack_kafka="apache" if strict else "noida",
-            reconcile_interval_seconds=60,  # it reads in the middle of the storm; what it could repair must not happen
-            reconcile_repair=False,
+            draft_ttl_seconds=DRAFT_TTL_SECONDS,
+            # In the middle of the storm, too. It brings back the runs that are terminated; a rule sees to it that there
+            # is nothing else that it must bring back.
+            reconcile_interval_seconds=20,
+            reconcile_repair=True,
         )
         self.stack = _Stack(settings, folder / "stack", ports="free", gateway_seed=seed, on_event=self._note)
         self.stack.proxy = self.proxy
         self._events = (folder / "processes.log").open("a", buffering=1)
+        #: Runs that were ended by hand.
+        self.terminated: list[str] = []
+        #: From when to when the orders database refused writes.
+        self.refusing: list[tuple[float, float]] = []
         self._beside = Supervisor(folder / "beside", on_event=self._note)
         self._open = contextlib.AsyncExitStack()
         self._temporal: TemporalOnPostgres | None = None
@@ -129,6 +137,16 @@ class Arena:
                 ready=_at_once,
             ),
         )
+
+    @contextlib.asynccontextmanager
+    async def another_worker(self, *roles: str) -> AsyncIterator[None]:
+        """A worker with these roles, for as long as this lasts."""
+        supervisor = Supervisor(self.folder / "another", on_event=self._note)
+        try:
+            await supervisor.start(self._worker("another-worker", *roles))
+            yield
+        finally:
+            await supervisor.stop()
 
     def _worker(self, name: str, *roles: str) -> Spec:
         port = free_port()

@@ -14,6 +14,7 @@ Rule = Callable[[Evidence], Iterable[str]]
 RULES: Final[dict[str, Rule]] = {
     "accepted = present": rules_told.accepted_is_present,
     "commands: once, and as told": rules_told.commands_as_told,
+    "a refusal wrote no row": rules_told.refusals_wrote_nothing,
     "stock commands: once, and as told": rules_told.stock_as_told,
     "a key stands for one request": rules_told.keys_stand_for_one_request,
     "nobody saw a bug": rules_told.nobody_saw_a_bug,
@@ -29,6 +30,9 @@ RULES: Final[dict[str, Rule]] = {
     "reserved = reservations, no oversell": rules_stock.reserved_is_reservations,
     "stock follows orders": rules_stock.stock_follows_orders,
     "every order at rest": rules_rest.orders_at_rest,
+    "no handover is left": rules_rest.nothing_is_left_to_tell,
+    "tokens of DRAFT and APPROVED orders only": rules_rest.tokens_are_gone,
+    "no workflow was lost but by hand": rules_rest.nothing_else_was_brought_back,
     "no failed workflow": rules_rest.workflows_never_failed,
     "workflow tasks recovered": rules_rest.workflow_tasks_recovered,
     "tracking = truth": rules_stream.tracking_is_truth,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +13,11 @@ from tools.chaos.ledger import Ledger
 
 #: How long a customer insists before they complain.
 PATIENCE_SECONDS = 180.0
-#: A command that was accepted and is not recorded is sent again after this.
+#: A ship that was accepted and is not recorded is sent again after this.
 REMIND_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+#: For how long the API is asked to wait until an order has changed.
+WAIT_SECONDS = 3
 
 
 class Stuck(Exception):
@@ -46,6 +50,7 @@ class Request:
     order_id: str | None = None
     if_match: str | None = None
     conflict: bool = False
+    #: A ship is not waited for; on other commands it means nothing.
     asynchronous: bool = False
 
     @property
@@ -59,7 +64,7 @@ class Client:
 
     def __init__(self, url: str, ledger: Ledger) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=10, trust_env=False, limits=httpx.Limits(max_connections=100)
+            base_url=url, timeout=ANSWER_SECONDS, trust_env=False, limits=httpx.Limits(max_connections=100)
         )
         self._ledger = ledger
 
@@ -94,23 +99,26 @@ class Client:
     async def reaches(self, order_id: str, *statuses: str) -> str:
         """Wait until the order has one of ``statuses``; which. Raises Stuck."""
         deadline = time.monotonic() + PATIENCE_SECONDS
+        seen: dict[str, str] = {}
         while True:
-            order = await self.read(f"/orders/{order_id}")
-            if order["status"] in statuses:
-                return str(order["status"])
-            await self._wait(deadline, 0.4, f"order {order_id} to be one of {', '.join(statuses)}", order_id)
+            reply = await self._get(f"/orders/{order_id}", seen)
+            if reply is not None and reply.status == 200:
+                if reply.body["status"] in statuses:
+                    return str(reply.body["status"])
+                seen = {"If-None-Match": reply.etag, "Prefer": f"wait={WAIT_SECONDS}"}
+            await self._wait(deadline, 0.1, f"order {order_id} to be one of {', '.join(statuses)}", order_id)
 
     async def _insist(self, request: Request, deadline: float) -> Reply:
         pause = 0.1
         while True:
             reply = await self._send(request)
-            if reply is not None and reply.status < 500:
+            if reply is not None and reply.status < 500 and reply.status != 429:
                 return reply
             await self._wait(deadline, pause, f"{request.method} {request.path}", request.order_id)
             pause = min(pause * 1.6, 1.5)
 
     async def _outcome(self, request: Request, accepted: Reply, deadline: float) -> Reply | None:
-        """What came of a command that was accepted; None: it is time to send it again."""
+        """What came of a ship that was accepted; None: it is time to send it again."""
         again_at = time.monotonic() + REMIND_SECONDS
         path = str(accepted.body["links"]["command"])
         order_id = str(accepted.body["id"])
@@ -153,9 +161,9 @@ class Client:
             self._ledger.told(number, status=reply.status, problem=reply.slug, detail=body.get("detail"), **told)
         return reply
 
-    async def _get(self, path: str) -> Reply | None:
+    async def _get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply | None:
         try:
-            return _reply(await self._http.get(path))
+            return _reply(await self._http.get(path, headers=headers))
         except httpx.TransportError:
             return None
 

@@ -47,6 +47,8 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         outbox=each("outbox"),
         publications=each("publications"),
         parked=each("parked_orders"),
+        handovers=orders["handovers"],
+        tokens=[{"order_id": row["order_id"]} for row in orders["payment_tokens"]],
         order_lines=orders["order_lines"],
         reservation_lines=inventory["reservation_lines"],
         stock=inventory["stock"],
@@ -60,6 +62,8 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         gateway_payments=_sqlite(arena.gateway_ledger, "SELECT * FROM payments"),
         gateway_movements=_sqlite(arena.gateway_ledger, "SELECT * FROM movements ORDER BY moved_at"),
         workflows=await workflows(arena.stack.settings.temporal_address),
+        terminated=arena.terminated,
+        refusing=arena.refusing,
         ledger=read_ledger(ledger),
         unrest=unrest,
     )
@@ -78,6 +82,8 @@ def _of(service: str) -> dict[str, str]:
     more = {
         "orders": {
             "order_lines": "order_id, line",
+            "handovers": "order_id",
+            "payment_tokens": "order_id",
             "order_state_tracking": "order_id",
             "tracked_events": "order_id, source, version",
             "processed_messages": "subject, source, sequence",
@@ -162,15 +168,16 @@ async def workflows(address: str) -> Rows:
     """Every run of every workflow, with what its history says of failures."""
     client = await Client.connect(address)
     executions = [execution async for execution in client.list_workflows()]
-    todo = iter(executions)
-    found: Rows = []
+    executions.sort(key=lambda execution: (execution.id, execution.start_time))
+    found: list[Row | None] = [None] * len(executions)
+    todo = iter(enumerate(executions))
 
     async def read() -> None:
-        for execution in todo:
-            found.append(await _workflow(client, execution))
+        for number, execution in todo:
+            found[number] = await _workflow(client, execution)
 
     await asyncio.gather(*(read() for _ in range(6)))
-    return sorted(found, key=lambda workflow: str(workflow["id"]))
+    return [workflow for workflow in found if workflow is not None]
 
 
 async def _workflow(client: Client, execution: WorkflowExecution) -> Row:

@@ -27,6 +27,9 @@ class Evidence:
     outbox: dict[str, Rows]
     publications: dict[str, Rows]
     parked: dict[str, Rows]
+    #: Of the orders: what Temporal has not been told, and whose payment token is kept.
+    handovers: Rows
+    tokens: Rows
     order_lines: Rows
     reservation_lines: Rows
     stock: Rows
@@ -41,8 +44,13 @@ class Evidence:
     records: Rows
     gateway_payments: Rows
     gateway_movements: Rows
-    #: Temporal: id, run_id, status, pending (steps), task_attempt, task_events, step_failures.
+    #: Temporal, a row a run, an order's in the order of their starts: id, run_id, status, pending (steps),
+    #: task_attempt, task_events, step_failures.
     workflows: Rows
+    #: Runs that the storm ended by hand.
+    terminated: list[str]
+    #: From when to when the orders database refused writes, as after a bad migration: a bug, which clients see.
+    refusing: list[tuple[float, float]]
     #: The client's requests (``chaos.ledger.read_ledger``).
     ledger: Rows
     #: What kept the run from coming to rest, if anything did.

@@ -5,16 +5,20 @@ Two may be under way at once; those that hit the same process follow one another
 
 import asyncio
 import contextlib
+import itertools
 import os
+import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import asyncpg
 import httpx
 import psutil
+from temporalio.client import Client, WorkflowExecution
+from temporalio.service import RPCError
 
 from orderflow.settings import SERVICES
 from orderflow.stack.errors import StackError
@@ -26,6 +30,12 @@ AT_ONCE = 2
 #: A fault does not wait longer for its orders to be started: the load itself may be waiting for something.
 PATIENCE_SECONDS = 8.0
 READY_SECONDS = 120.0
+#: For what a fault needs to strike at its worst: it strikes without it after that.
+MOMENT_SECONDS = 8.0
+#: Runs that are terminated at once.
+TERMINATED = 10
+#: Within the 3 s of a near step.
+ANSWER_SECONDS = 2.5
 _GATEWAY_FAULTS: Final[dict[str, dict[str, object]]] = {
     # Beyond the 5 s that a caller waits: carried out after the answer was given up.
     "gateway is slow": {"delay_seconds": 5.5},
@@ -67,7 +77,7 @@ class Storm:
             self._log.write(f"{time.time():.3f} begin {fault.line()}\n")
             await self._carry_out(fault)
             self.done[fault.kind] += 1
-        except (StackError, OSError, TimeoutError, asyncpg.PostgresError, httpx.HTTPError) as error:
+        except (StackError, OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, httpx.HTTPError) as error:
             self.failed.append(f"{fault.line()}: {error!r}")
         finally:
             self._log.write(f"{time.time():.3f} end   {fault.line()}\n")
@@ -76,8 +86,19 @@ class Storm:
     async def _carry_out(self, fault: Fault) -> None:
         match fault.kind.split():
             case ["kill", "every", "worker"]:
-                workers = (*(SERVICES if self._arena.strict else ("workers",)), "workers-2")
-                await self._kill(fault.seconds, *workers)
+                await self._kill(fault.seconds, *self._workers)
+            case ["kill", "api", "before", *_]:
+                await self._kill_before_temporal_is_told()
+            case ["kill", "workers", "in", *_]:
+                await self._kill_in_a_near_step()
+            case ["freeze", "a", "dispatcher"]:
+                await self._freeze_a_dispatcher(fault)
+            case ["no", "worker", *_]:
+                await self._no_worker_for_payments(fault.seconds)
+            case ["temporal", "is", "away"]:
+                await self._kill(fault.seconds, "temporal")
+            case ["terminate", *_]:
+                await self._terminate(fault.choice)
             case ["kill", "temporal", "and", "api"]:
                 await self._kill(fault.seconds, "temporal", "api")
             case ["kill", "a", "postgres", "backend"]:
@@ -109,17 +130,19 @@ class Storm:
     async def _kill(self, seconds: float, *names: str) -> None:
         """kill -9, all in the same instant; away for ``seconds``, or back as soon as the supervisor sees it."""
         async with self._holding(*names):
-            processes = [self._arena.processes[name] for name in names]
-            victims = [(process, process.pid) for process in processes]
-            for _, pid in victims:
-                os.kill(pid, signal.SIGKILL)
-            while any(_is(process, pid) for process, pid in victims):  # noqa: ASYNC110 - other processes
-                await asyncio.sleep(0.01)
+            await self._kill_now(*names)
             if seconds:
-                for process in processes:
-                    await process.stop(grace_seconds=0)  # or the supervisor starts it again
+                for name in names:
+                    await self._arena.processes[name].stop(grace_seconds=0)  # or the supervisor starts it again
                 await asyncio.sleep(seconds)
                 await asyncio.gather(*(self._start(name) for name in names))
+
+    async def _kill_now(self, *names: str) -> None:
+        victims = [(process, process.pid) for process in (self._arena.processes[name] for name in names)]
+        for _, pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        while any(_is(process, pid) for process, pid in victims):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.01)
 
     async def _freeze(self, seconds: float, name: str) -> None:
         async with self._holding(name):
@@ -135,6 +158,101 @@ class Storm:
             await self._arena.processes[name].stop()
             await asyncio.sleep(seconds)
             await self._start(name)
+
+    @property
+    def _workers(self) -> tuple[str, ...]:
+        """The processes that serve task queues."""
+        return (*(SERVICES if self._arena.strict else ("workers",)), "workers-2")
+
+    # --- Between the row and the workflow ---
+
+    async def _kill_before_temporal_is_told(self) -> None:
+        """Temporal stands still while commands are committed; the API dies with what it has not told."""
+        async with self._holding("temporal", "api"):
+            temporal = self._arena.processes["temporal"]
+            temporal.freeze()
+            try:
+                await self._until_there_are("handovers", 3)
+                await self._kill_now("api")
+            finally:
+                temporal.thaw()
+
+    async def _freeze_a_dispatcher(self, fault: Fault) -> None:
+        """All that dispatch freeze while they tell Temporal; one wakes when another one has told it, and deleted."""
+        dispatchers = (fault.target, "workers-2")
+        async with self._holding("temporal", *dispatchers), contextlib.AsyncExitStack() as frozen:
+            processes = {name: self._arena.processes[name] for name in ("temporal", *dispatchers)}
+            processes["temporal"].freeze()
+            frozen.callback(processes["temporal"].thaw)
+            await self._until_there_are("handovers WHERE attempts > 0", 1)
+            for name in dispatchers:
+                processes[name].freeze()
+                frozen.callback(processes[name].thaw)
+            processes["temporal"].thaw()
+            await asyncio.sleep(0.5)
+            processes["workers-2"].thaw()
+            await asyncio.sleep(fault.seconds)
+
+    async def _kill_in_a_near_step(self) -> None:
+        """The gateway has done what it was asked for, and holds its answer back when the workers die."""
+        async with self._holding("gateway", *self._workers):
+            before = await self._operations()
+            await self._put_faults({"answer_delay_seconds": ANSWER_SECONDS})
+            try:
+                deadline = time.monotonic() + MOMENT_SECONDS
+                while await self._operations() == before and time.monotonic() < deadline:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                await self._kill_now(*self._workers)
+            finally:
+                await self._put_faults({})
+
+    async def _no_worker_for_payments(self, seconds: float) -> None:
+        """Orders that began near go on in a process that has not got the role, and their payments wait."""
+        strict = self._arena.strict
+        names = ("payments" if strict else "workers", "workers-2")
+        async with self._holding(*names):
+            await asyncio.gather(*(self._arena.processes[name].stop() for name in names))
+            try:
+                others = contextlib.nullcontext() if strict else self._arena.another_worker("orders", "inventory")
+                async with others:
+                    await asyncio.sleep(seconds)
+            finally:
+                await asyncio.gather(*(self._start(name) for name in names))
+
+    async def _terminate(self, choice: float) -> None:
+        """Runs are ended by hand in whatever state they are, those of each status in turn."""
+        async with self._holding("temporal"):
+            client = await Client.connect(self._arena.stack.settings.temporal_address)
+            by_status: dict[object, list[WorkflowExecution]] = defaultdict(list)
+            async for run in client.list_workflows("WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"):
+                by_status[str(run.search_attributes.get("OrderStatus"))].append(run)
+            dice = random.Random(choice)
+            for runs in by_status.values():
+                dice.shuffle(runs)
+            in_turn = [run for rank in itertools.zip_longest(*by_status.values()) for run in rank if run is not None]
+            for run in in_turn[:TERMINATED]:
+                with contextlib.suppress(RPCError):  # it has ended meanwhile
+                    await client.get_workflow_handle(run.id, run_id=run.run_id).terminate("chaos")
+                    self._arena.terminated.append(run.run_id)
+
+    async def _until_there_are(self, rows: str, number: int) -> None:
+        """Wait for so many rows in the orders database, not for long."""
+        deadline = time.monotonic() + MOMENT_SECONDS
+        while time.monotonic() < deadline:
+            [found] = await self._admin(f"SELECT count(*) AS n FROM {rows}", database="orders")
+            if found["n"] >= number:
+                return
+            await asyncio.sleep(0.02)
+
+    async def _operations(self) -> int:
+        """How many movements of money the gateway has made."""
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+            answer = await http.get(f"{self._arena.stack.settings.gateway_url}/v1/ledger")
+            answer.raise_for_status()
+        return sum(
+            bool(entry["status"]) + bool(entry["captured_amount"]) + (entry["status"] == "voided")
+            for entry in answer.json()["payments"]
+        )
 
     @contextlib.asynccontextmanager
     async def _holding(self, *names: str) -> AsyncIterator[None]:
@@ -195,11 +313,14 @@ class Storm:
 
     async def _refuse_writes(self, fault: Fault) -> None:
         """A missing privilege: a bug, for the code that meets it."""
+        began = time.time()
         await self._admin("REVOKE INSERT ON events FROM orderflow_service", database=fault.target)
         try:
             await asyncio.sleep(fault.seconds)
         finally:
             await self._admin("GRANT INSERT ON events TO orderflow_service", database=fault.target)
+            if fault.target == "orders":
+                self._arena.refusing.append((began, time.time()))
 
     async def _read_only(self, fault: Fault) -> None:
         """As after a failover to a standby."""

@@ -9,7 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tools.chaos.client import Client, Reply, Request, Stuck
-from tools.chaos.plan import PLENTY, SCARCE, SCARCE_ON_HAND, SOLD_OUT, UNKNOWN_SKU, OrderPlan, StockPlan
+from tools.chaos.plan import (
+    DRAFT_TTL_SECONDS,
+    PLENTY,
+    SCARCE,
+    SCARCE_ON_HAND,
+    SOLD_OUT,
+    UNKNOWN_SKU,
+    OrderPlan,
+    StockPlan,
+)
 
 AT_ONCE = 16
 _CURRENCY = "USD"
@@ -114,6 +123,9 @@ class _Customer:
             case "everything at once":
                 names = ("approve", "ship", "complete")
                 await asyncio.gather(*(self._command(name, asynchronous=True) for name in names))
+            case "approve as it expires":
+                await asyncio.sleep(self._dice.uniform(DRAFT_TTL_SECONDS - 1, DRAFT_TTL_SECONDS + 4))
+                await self._command("approve")
             case _:
                 await self._command("approve")
                 if await self._client.reaches(self._order_id, *_DECIDED) == "FULFILLING":

@@ -35,9 +35,12 @@ FATES: Final[Mapping[str, tuple[int, str]]] = {
     "first answer lost": (3, "tok_answer_lost_once"),
     "never authorized": (1, "tok_down"),
     "left a draft": (1, "tok_ok"),
+    "approve as it expires": (2, "tok_ok"),
     "left fulfilling": (2, "tok_ok"),
 }
 
+#: Drafts expire while the load goes on.
+DRAFT_TTL_SECONDS: Final = 20
 SCARCE: Final = tuple(f"scarce-{number}" for number in range(6))
 SCARCE_ON_HAND: Final = 4
 PLENTY: Final = 100_000

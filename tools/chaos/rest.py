@@ -11,15 +11,16 @@ from tools.chaos.arena import Arena
 from tools.chaos.evidence import SERVICES
 from tools.chaos.rules_rest import at_rest
 
-#: Above the longest pause between two attempts of anything (30 s), a few times over.
-PATIENCE_SECONDS = 150.0
+#: Above the longest pause between two attempts of anything (30 s) a few times over, and above what reconciliation
+#: takes to find what was terminated last (80 s).
+PATIENCE_SECONDS = 240.0
 READY_SECONDS = 120.0
 
 _IN_MOTION = """
     SELECT o.order_id, o.status, EXISTS (
         SELECT FROM events e WHERE e.order_id = o.order_id AND e.status = 'APPROVED') AS was_approved
     FROM orders o"""
-_WAITING = {"DRAFT", "FULFILLING", "SHIPPED"}
+_WAITING = {"FULFILLING", "SHIPPED"}
 
 
 async def come_to_rest(arena: Arena) -> list[str]:
@@ -58,6 +59,8 @@ async def _in_motion(arena: Arena) -> list[str]:
         events += counts["events"]
         moving += [f"{counts['outbox']} events in the outbox of {service}"] * bool(counts["outbox"])
         moving += [f"{counts['pending']} commands are pending in {service}"] * bool(counts["pending"])
+    [handovers] = await _fetch(arena, "orders", "SELECT count(*) AS n FROM handovers")
+    moving += [f"Temporal has not been told of {handovers['n']} orders"] * bool(handovers["n"])
     waiting = set()
     for row in await _fetch(arena, "orders", _IN_MOTION):
         order_id = str(row["order_id"])

@@ -56,6 +56,8 @@ def fold_is_status(evidence: Evidence) -> Iterator[str]:
             for event in events:
                 if (status, event["type"], event["status"]) not in LEGAL[service]:
                     yield f"{service} {order_id}: {event['type']} moves {status} to {event['status']}"
+                if event["data"].get("reason") == "draft_expired" and status != "DRAFT":
+                    yield f"{service} {order_id} expired when it was {status}"
                 if event["type"] == _CHANGED and (event["data"]["from"], event["data"]["to"]) != (
                     status,
                     event["status"],

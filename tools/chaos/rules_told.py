@@ -9,17 +9,23 @@ from tools.chaos.evidence import Evidence, Row, Rows
 
 COMMANDS: Final = ("approve", "ship", "complete", "cancel")
 STOCK_COMMANDS: Final = ("set", "adjust")
-#: Refusals that the API may give without accepting anything, and so without a record.
+#: Refusals of a client's command: nothing was accepted, and nothing is written. The same key is judged anew.
 NOT_RECORDED: Final = {"illegal_transition", "version_conflict", "shipment_in_progress"}
+#: The one refusal that is an outcome: of a ship that had been accepted.
+RECORDED: Final = "capture_refused"
+#: How long a client waits for an answer.
+ANSWER_SECONDS: Final = 10.0
+#: From a command's record to its commit.
+COMMIT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
 class Told:
-    """All that was told about one key: (version, status) of what was done, names of refusals."""
+    """All that was told about one key: (version, status) of what was done, refusals and when they were asked for."""
 
     kind: str
     done: set[tuple[Any, Any]] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
+    refused: set[tuple[str, float]] = field(default_factory=set)
     accepted: bool = False
 
 
@@ -32,9 +38,9 @@ def accepted_is_present(evidence: Evidence) -> Iterator[str]:
     ids: dict[str, str] = {}
     for sent in _sent(evidence, "place"):
         told = sent["told"]
-        if told is None or told["status"] >= 500:
+        if told is None or _says_nothing(told):
             continue
-        if told["status"] not in (201, 202):
+        if told["status"] != 201:
             yield f"POST /orders {sent['key']}: told {told['status']} {told['problem']}"
             continue
         order_id = told["order_id"]
@@ -50,7 +56,7 @@ def accepted_is_present(evidence: Evidence) -> Iterator[str]:
             yield f"order {order_id} is not what was sent"
         if lines[order_id] != body["lines"]:
             yield f"order {order_id} has other lines than were sent"
-        if told["status"] == 201 and (told["command"]["version"], told["command"]["status"]) != (1, "DRAFT"):
+        if (told["command"]["version"], told["command"]["status"]) != (1, "DRAFT"):
             yield f"order {order_id}: its placing was told as {told['command']}"
     unknown = orders.keys() - ids.values()
     yield from (f"order {order_id} is there, and nobody was told of it" for order_id in sorted(unknown))
@@ -71,7 +77,7 @@ def commands_as_told(evidence: Evidence) -> Iterator[str]:
         if row is None:
             if told.done or told.accepted:
                 yield f"{name}: accepted, and not recorded"
-            yield from (f"{name}: told {slug}, not recorded" for slug in told.refused - NOT_RECORDED)
+            yield from (f"{name}: told {slug}, not recorded" for slug, _ in told.refused if slug not in NOT_RECORDED)
             continue
         if row["name"] != told.kind:
             yield f"{name}: recorded as {row['name']}"
@@ -82,11 +88,17 @@ def commands_as_told(evidence: Evidence) -> Iterator[str]:
         elif row["version"] is not None:
             as_made = {(event["version"], event["status"]) for event in events}
             yield from (f"{name}: told {one}, made {as_made}" for one in told.done if {one} != as_made)
-            yield from (f"{name}: told {slug}, done as version {row['version']}" for slug in told.refused)
+            # Refused before it was done, it was judged anew; afterwards what was done is its answer for ever.
+            late = row["recorded_at"] + COMMIT_SECONDS
+            for slug, asked_at in told.refused:
+                if slug not in NOT_RECORDED or asked_at > late:
+                    yield f"{name}: told {slug}, done as version {row['version']}"
         else:
             slug = row["refusal"]["slug"]
             yield from (f"{name}: told version {version}, refused as {slug}" for version, _ in told.done)
-            yield from (f"{name}: told {one}, refused as {slug}" for one in told.refused - NOT_RECORDED - {slug})
+            for one, asked_at in told.refused:
+                if one != slug and (one not in NOT_RECORDED or asked_at > row["recorded_at"] + COMMIT_SECONDS):
+                    yield f"{name}: told {one}, refused as {slug}"
     for (order_id, command_id), row in recorded.items():
         events = made.get((order_id, command_id), [])
         versions = [event["version"] for event in events]
@@ -95,6 +107,15 @@ def commands_as_told(evidence: Evidence) -> Iterator[str]:
         if command_id.startswith("c:") and (order_id, command_id) not in sent_keys:
             yield f"order {order_id} {command_id}: carried out, and never sent"
     yield from (f"order {o} {c} made an event, and is not recorded" for o, c in made.keys() - recorded.keys())
+
+
+def refusals_wrote_nothing(evidence: Evidence) -> Iterator[str]:
+    """No refusal of an order's command is recorded, but a ship's whose payment could not be captured."""
+    for row in evidence.commands["orders"]:
+        if row["refusal"] is None or row["command_id"].startswith("r:"):
+            continue  # done, or what reconciliation noted
+        if (row["name"], row["refusal"]["slug"]) != ("ship", RECORDED):
+            yield f"order {row['order_id']} {row['command_id']}: {row['name']} was refused as {row['refusal']['slug']}"
 
 
 def stock_as_told(evidence: Evidence) -> Iterator[str]:
@@ -108,7 +129,7 @@ def stock_as_told(evidence: Evidence) -> Iterator[str]:
     for sent in _sent(evidence, *STOCK_COMMANDS):
         key, told = sent["key"], sent["told"]
         sent_keys.add(key)
-        if told is None or told["status"] >= 500:
+        if told is None or _says_nothing(told):
             continue
         if told["status"] not in (200, 201):
             refused[key] = told["problem"]
@@ -126,7 +147,7 @@ def keys_stand_for_one_request(evidence: Evidence) -> Iterator[str]:
     """Another request under a key that was used is refused, and changes nothing (the other rules would see that)."""
     for sent in evidence.ledger:
         told = sent["told"]
-        if not sent.get("conflict") or told is None or told["status"] == 503:
+        if not sent.get("conflict") or told is None or _says_nothing(told):
             continue
         if (told["status"], told["problem"]) != (422, "idempotency_conflict"):
             yield f"another request under the key {sent['key']} was told {told['status']} {told['problem']}"
@@ -138,7 +159,14 @@ def nobody_saw_a_bug(evidence: Evidence) -> Iterator[str]:
         if sent["say"] == "gave up":
             yield f"a client gave up waiting for {sent['what']}"
         elif (told := sent["told"]) is not None and told["status"] >= 500 and told["status"] != 503:
+            if any(begin - ANSWER_SECONDS < sent["at"] < end for begin, end in evidence.refusing):
+                continue  # there was one
             yield f"{sent['kind']} {sent['path']}: told {told['status']} {told['problem']}: {told.get('detail')}"
+
+
+def _says_nothing(told: Row) -> bool:
+    """Whether the request was not judged: too many at once, or something is away. (A 500 is seen by a rule.)"""
+    return bool(told["status"] >= 500 or told["status"] == 429)
 
 
 def _sent(evidence: Evidence, *kinds: str) -> Rows:
@@ -158,8 +186,8 @@ def _told(evidence: Evidence) -> dict[tuple[str, str], Told]:
         command = told["command"]
         if command is not None and command["state"] == "done":
             said.done.add((command["version"], command["status"]))
-        elif told["problem"] is not None and told["status"] < 500:
-            said.refused.add(told["problem"])
+        elif told["problem"] is not None and not _says_nothing(told):
+            said.refused.add((told["problem"], sent["at"]))
         elif told["status"] == 202:
             said.accepted = True
     return found

@@ -14,6 +14,7 @@ Span = tuple[float, float]
 _MOMENT: Final[Span] = (0.0, 0.0)
 _SHORT: Final[Span] = (0.5, 3.0)
 _OUTAGE: Final[Span] = (2.0, 6.0)
+_MINUTE: Final[Span] = (55.0, 65.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Fault:
     def line(self) -> str:
         """For people."""
         lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
-        return f"{self.number:4d}  after {self.after_orders:5d} orders  {self.kind:<24} {self.target}{lasts}"
+        return f"{self.number:4d}  after {self.after_orders:5d} orders  {self.kind:<32} {self.target}{lasts}"
 
 
 _SERVICES: Final = ("orders", "payments", "inventory")
@@ -74,6 +75,13 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
         Kind("kill temporal", ("temporal",), (_MOMENT, _OUTAGE)),
         Kind("freeze temporal", ("temporal",), (_SHORT,)),
         Kind("kill temporal and api", ("temporal",), (_MOMENT, _SHORT)),
+        Kind("temporal is away", ("temporal",), (_MINUTE,)),
+        Kind("kill api before temporal is told", ("api",)),
+        # Beyond a claim's pause of 2 s another one has told Temporal when this one wakes.
+        Kind("freeze a dispatcher", (workers[0],), ((3.0, 8.0),)),
+        Kind("kill workers in a near step", ("every worker",)),
+        Kind("no worker for payments", ("every worker",), ((4.0, 9.0),)),
+        Kind("terminate runs", ("temporal",)),
         Kind("restart kafka", ("kafka",), (_MOMENT, _OUTAGE)),
         Kind("freeze kafka", ("kafka",), (_SHORT, _OUTAGE)),
         Kind("drop kafka's answers", ("kafka",), (_SHORT, _OUTAGE)),

@@ -7,8 +7,8 @@ from typing import Any, Final
 from tools.chaos.evidence import SERVICES, Evidence, Row, Rows
 from tools.chaos.rules_stream import SECOND_GROUP, TRACKING_GROUP
 
-#: COMPLETED; declined; waiting FULFILLING; DRAFT; cancelled when FULFILLING, after a ship that was refused.
-DONE, DECLINED, WAITING, DRAFT, CANCELLED = (f"00000000-0000-0000-0000-00000000000{n}" for n in range(1, 6))
+#: COMPLETED; declined; waiting FULFILLING; expired as a DRAFT; cancelled when FULFILLING, after a refused ship.
+DONE, DECLINED, WAITING, EXPIRED, CANCELLED = (f"00000000-0000-0000-0000-00000000000{n}" for n in range(1, 6))
 PRICE: Final = 150
 LINES: Final = [{"sku": "bread", "quantity": 2, "unit_price": PRICE}]
 TOTAL: Final = 2 * PRICE
@@ -177,12 +177,13 @@ class Shop:
     def close(self) -> Evidence:
         """What is left, with workflows and tracking."""
         e = self.evidence
-        for row in e.rows["orders"]:
+        approved = {event["order_id"] for event in e.events["orders"] if event["status"] == "APPROVED"}
+        for row in (row for row in e.rows["orders"] if row["order_id"] in approved):
             over = row["status"] in ("COMPLETED", "CANCELLED")
             e.workflows.append(
                 {
                     "id": f"order-{row['order_id']}",
-                    "run_id": "r",
+                    "run_id": f"run-{row['order_id']}",
                     "status": "COMPLETED" if over else "RUNNING",
                     "pending": [],
                     "task_attempt": 0,
@@ -193,6 +194,7 @@ class Shop:
                     "step_failures": [],
                 }
             )
+        for row in e.rows["orders"]:
             tracked: Row = {"order_id": row["order_id"]}
             for service, (part, reason) in _TRACKED.items():
                 found = [r for r in e.rows[service] if r["order_id"] == row["order_id"]]
@@ -216,20 +218,22 @@ class Shop:
         next(row for row in self.evidence.gateway_payments if row["reference"] == order_id)["status"] = status
 
     def _now(self) -> float:
-        self._clock += 1
+        self._clock += 10
         return self._clock
 
 
 def sound_evidence() -> Evidence:
     """Five orders, each at an end of its own."""
     shop = Shop()
-    for order_id in (DONE, DECLINED, WAITING, DRAFT, CANCELLED):
+    for order_id in (DONE, DECLINED, WAITING, EXPIRED, CANCELLED):
         shop.place(order_id)
     for order_id in (DONE, WAITING, CANCELLED):
         shop.command("approve", order_id, "APPROVED")
         shop.authorize(order_id)
         shop.reserve(order_id)
         shop.move("orders", order_id, "ORDER_STATE_CHANGED", "FULFILLING", "w:fulfil")
+    shop.told("complete", WAITING, status=409, problem="illegal_transition")
+    shop.move("orders", EXPIRED, "ORDER_STATE_CHANGED", "CANCELLED", "w:expire", reason="draft_expired")
     shop.command("approve", DECLINED, "APPROVED")
     shop.reserve(DECLINED)
     shop.authorize(DECLINED, reason="payment_declined")

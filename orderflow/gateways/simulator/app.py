@@ -84,6 +84,7 @@ class Gateway:
             answer = self._ledger.perform(call, lose_answer=lost)
             if first and behaviour is Behaviour.SLOW:
                 await asyncio.sleep(self._slow_seconds)
+            await asyncio.sleep(self._breakage.faults.answer_delay_seconds)
             counted.outcome = _outcome(answer, lost=lost)
             if lost:
                 return _refusal(500, "answer_lost", "Something went wrong.")

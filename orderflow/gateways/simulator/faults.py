@@ -10,11 +10,13 @@ class Faults:
     """What goes wrong with operations (not with looking at the ledger).
 
     ``delay_seconds``: every operation waits this long before it is carried out, so one whose caller has given up
-    arrives late. ``down`` and ``error_rate``: all, or this share of them, answer 503 and nothing happens.
-    ``lose_answer_rate``: this share happens, and the answer is a 500.
+    arrives late; ``answer_delay_seconds``: its answer comes this long after it was carried out. ``down`` and
+    ``error_rate``: all, or this share of them, answer 503 and nothing happens. ``lose_answer_rate``: this share
+    happens, and the answer is a 500.
     """
 
     delay_seconds: float = 0.0
+    answer_delay_seconds: float = 0.0
     error_rate: float = 0.0
     lose_answer_rate: float = 0.0
     down: bool = False

@@ -100,7 +100,8 @@ async def read_faults(request: Request) -> Faults:
     """The faults to put in force; what is left out is off. Raises InvalidRequest."""
     body = await _read_object(request)
     errors: list[FieldError] = []
-    numbers = {"delay_seconds": MAX_DELAY_SECONDS, "error_rate": 1, "lose_answer_rate": 1}
+    delays = dict.fromkeys(("delay_seconds", "answer_delay_seconds"), MAX_DELAY_SECONDS)
+    numbers = {**delays, "error_rate": 1, "lose_answer_rate": 1}
     for name, most in numbers.items():
         value = body.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:

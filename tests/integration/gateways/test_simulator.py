@@ -295,6 +295,24 @@ async def test_an_authorize_that_was_given_up_arrives_after_the_void_and_is_refu
     assert found["authorized_count"] == 0
 
 
+async def test_what_is_answered_late_was_carried_out_at_once(
+    client: httpx.AsyncClient, post: Post, entry: Entry
+) -> None:
+    await client.put("/v1/faults", json={"answer_delay_seconds": 5})
+    asking = asyncio.create_task(post("authorize"))
+
+    async def carried_out() -> bool:
+        found = await client.get("/v1/ledger")
+        return bool(found.json()["payments"])
+
+    await until(carried_out)
+    assert not asking.done()
+    asking.cancel()
+    await client.put("/v1/faults", json={})
+    assert said(await post("authorize")) == (200, "authorized")
+    assert (await entry())["authorized_count"] == 1
+
+
 # --- bad input ---
 
 
@@ -372,7 +390,14 @@ async def test_bad_idempotency_keys_are_refused(client: httpx.AsyncClient, refer
 
 @pytest.mark.parametrize(
     "faults",
-    [{"delay_seconds": -1}, {"error_rate": 2}, {"lose_answer_rate": True}, {"down": 1}, {"dwon": True}],
+    [
+        {"delay_seconds": -1},
+        {"answer_delay_seconds": 99},
+        {"error_rate": 2},
+        {"lose_answer_rate": True},
+        {"down": 1},
+        {"dwon": True},
+    ],
 )
 async def test_bad_faults_are_refused_and_nothing_breaks(client: httpx.AsyncClient, faults: dict[str, Any]) -> None:
     before = (await client.get("/v1/faults")).json()

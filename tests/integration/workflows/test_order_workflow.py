@@ -2,6 +2,7 @@
 
 import pytest
 
+from operations.replaying.replayer import make_replayer
 from orderflow.domain.handovers import Handover
 from orderflow.store.orders import Orders
 from support.orders import an_order
@@ -66,6 +67,16 @@ async def test_a_whole_life_far_takes_each_step_on_its_services_queue(world: Wor
         "payments/capture_payment",
         "inventory/commit_inventory",
     ]
+
+
+@both_ways
+async def test_what_was_done_is_done_again_by_a_replay(world: World) -> None:
+    handles = [await _live(world), await world.place(token="tok_declined"), await _fulfilling(world)]
+    await world.ask(handles[1], "approve")
+    await world.ask(handles[2], "cancel")
+    for handle in handles:
+        await ended(handle)
+        await make_replayer().replay_workflow(await handle.fetch_history())
 
 
 async def test_a_draft_has_no_workflow(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tools.chaos.checker import RULES, check
 from tools.chaos.evidence import Evidence
-from tools.chaos.sound import CANCELLED, DECLINED, DONE, DRAFT, WAITING, only, sound_evidence
+from tools.chaos.sound import CANCELLED, DECLINED, DONE, EXPIRED, WAITING, only, sound_evidence
 
 SOUND = sound_evidence()
 Corruption = Callable[[Evidence], Any]
@@ -33,6 +33,23 @@ def _workflow(e: Evidence, order_id: str) -> dict[str, Any]:
     return only(e.workflows, id=f"order-{order_id}")
 
 
+def _command(order_id: str, command_id: str, name: str, **refusal: str) -> dict[str, Any]:
+    row = {"order_id": order_id, "command_id": command_id, "name": name, "version": None, "recorded_at": 1.0}
+    return {**row, "refusal": refusal}
+
+
+def _end_by_hand(e: Evidence, order_id: str) -> dict[str, Any]:
+    """Its run is terminated; the one that reconciliation started in its place."""
+    run = _workflow(e, order_id)
+    again = {**deepcopy(run), "run_id": "again"}
+    run.update(status="TERMINATED", pending=["authorize_payment"], task_events=[[4, "timed out", "", ""]])
+    e.terminated.append(run["run_id"])
+    e.commands["orders"].append(
+        _command(order_id, "r:look:workflow_gone:1", "look", slug="repaired", detail="it has no workflow")
+    )
+    return again
+
+
 def _swap_versions(e: Evidence) -> None:
     first, second = (_record(e, f"orders/{DONE}/{version}") for version in (2, 3))
     for name in ("headers", "value"):
@@ -40,7 +57,7 @@ def _swap_versions(e: Evidence) -> None:
 
 
 def _lose_order(e: Evidence) -> None:
-    e.rows["orders"].remove(only(e.rows["orders"], order_id=DRAFT))
+    e.rows["orders"].remove(only(e.rows["orders"], order_id=EXPIRED))
 
 
 CORRUPTIONS: list[tuple[str, str, Corruption]] = [
@@ -53,13 +70,13 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     (
         "accepted = present",
         "an order of nobody",
-        lambda e: e.ledger.remove(_ledger(e, DRAFT, "place")),
+        lambda e: e.ledger.remove(_ledger(e, EXPIRED, "place")),
     ),
     (
         "accepted = present",
         "one key, two orders",
         lambda e: e.ledger.append(
-            {**deepcopy(_ledger(e, DONE, "place")), "told": {**_ledger(e, DONE, "place")["told"], "order_id": DRAFT}}
+            {**deepcopy(_ledger(e, DONE, "place")), "told": {**_ledger(e, DONE, "place")["told"], "order_id": EXPIRED}}
         ),
     ),
     (
@@ -99,6 +116,27 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
         "a command that nobody sent",
         lambda e: e.ledger.remove(_ledger(e, CANCELLED, "cancel")),
     ),
+    (
+        "commands: once, and as told",
+        "told refused once it was done",
+        lambda e: e.ledger.append(
+            {
+                **deepcopy(_ledger(e, DONE, "ship")),
+                "at": 2e6,
+                "told": {"status": 409, "problem": "illegal_transition", "command": None},
+            }
+        ),
+    ),
+    (
+        "a refusal wrote no row",
+        "what the lifecycle forbids is recorded",
+        lambda e: e.commands["orders"].append(_command(WAITING, "c:x", "approve", slug="illegal_transition")),
+    ),
+    (
+        "a refusal wrote no row",
+        "a ship was refused for nothing of the gateway",
+        lambda e: only(e.commands["orders"], command_id=f"c:{CANCELLED}-ship")["refusal"].update(slug="invalid"),
+    ),
     ("stock commands: once, and as told", "a change is lost", lambda e: e.movements.pop(0)),
     (
         "stock commands: once, and as told",
@@ -136,6 +174,14 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
         "fold(events) = status",
         "an event tells another story",
         lambda e: _event(e, "orders", DONE, 4)["data"].update({"from": "APPROVED"}),
+    ),
+    (
+        "fold(events) = status",
+        "an approved order expired",
+        lambda e: [
+            row.update(reason="draft_expired")
+            for row in (_event(e, "orders", DECLINED, 3)["data"], only(e.rows["orders"], order_id=DECLINED))
+        ],
     ),
     (
         "fold(events) = status",
@@ -275,6 +321,28 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
         "an order is stuck in APPROVED",
         lambda e: only(e.rows["orders"], order_id=WAITING).update(status="APPROVED"),
     ),
+    (
+        "every order at rest",
+        "a draft outlived its time",
+        lambda e: only(e.rows["orders"], order_id=EXPIRED).update(status="DRAFT"),
+    ),
+    (
+        "no handover is left",
+        "Temporal was not told of a cancel",
+        lambda e: e.handovers.append({"order_id": CANCELLED, "name": "cancel", "refused": None}),
+    ),
+    (
+        "tokens of DRAFT and APPROVED orders only",
+        "a token outlived its need",
+        lambda e: e.tokens.append({"order_id": WAITING}),
+    ),
+    (
+        "no workflow was lost but by hand",
+        "reconciliation found an order without its workflow",
+        lambda e: e.commands["orders"].append(
+            _command(WAITING, "r:look:workflow_gone:1", "look", slug="repaired", detail="it has no workflow")
+        ),
+    ),
     ("no failed workflow", "a workflow failed", lambda e: _workflow(e, DONE).update(status="FAILED")),
     ("no failed workflow", "a final order's workflow is open", lambda e: _workflow(e, DONE).update(status="RUNNING")),
     ("no failed workflow", "an order has no workflow", lambda e: e.workflows.remove(_workflow(e, WAITING))),
@@ -283,6 +351,17 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
         "no failed workflow",
         "the reconciliation failed",
         lambda e: e.workflows.append({**_workflow(e, DONE), "id": "orderflow-reconcile", "status": "FAILED"}),
+    ),
+    (
+        "no failed workflow",
+        "nobody terminated this one",
+        lambda e: _workflow(e, WAITING).update(status="TERMINATED"),
+    ),
+    ("no failed workflow", "what was terminated was not brought back", lambda e: _end_by_hand(e, WAITING)),
+    (
+        "no failed workflow",
+        "a draft has a workflow",
+        lambda e: e.workflows.append({**deepcopy(_workflow(e, DONE)), "id": f"order-{EXPIRED}"}),
     ),
     ("no failed workflow", "an order ran twice", lambda e: e.workflows.append(deepcopy(_workflow(e, DONE)))),
     ("no failed workflow", "a step is under way", lambda e: _workflow(e, WAITING)["pending"].append("void_payment")),
@@ -320,6 +399,38 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
 
 def test_sound_evidence_breaks_no_rule() -> None:
     assert {rule: wrong for rule, wrong in check(SOUND).items() if wrong} == {}
+
+
+@pytest.mark.parametrize("order_id", [WAITING, DONE])
+def test_a_run_that_was_terminated_by_hand_and_brought_back_breaks_no_rule(order_id: str) -> None:
+    evidence = deepcopy(SOUND)
+    evidence.workflows.append(_end_by_hand(evidence, order_id))
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_a_run_that_was_terminated_when_nothing_was_left_to_do_breaks_no_rule() -> None:
+    evidence = deepcopy(SOUND)
+    run = _workflow(evidence, DONE)
+    run.update(status="TERMINATED")
+    evidence.terminated.append(run["run_id"])
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_a_bug_that_the_storm_planted_may_be_seen() -> None:
+    evidence = deepcopy(SOUND)
+    sent = _ledger(evidence, DONE, "ship")
+    failed = {"status": 500, "problem": "internal_error", "detail": "A bug.", "command": None}
+    evidence.ledger.insert(0, {**deepcopy(sent), "told": failed})
+    assert check(evidence)["nobody saw a bug"]
+    evidence.refusing.append((sent["at"] - 1, sent["at"] + 1))
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_what_was_refused_before_it_was_done_was_judged_anew() -> None:
+    evidence = deepcopy(SOUND)
+    early = {"status": 409, "problem": "illegal_transition", "command": None}
+    evidence.ledger.append({**deepcopy(_ledger(evidence, DONE, "ship")), "at": 1.0, "told": early})
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def test_the_same_seed_gives_the_same_schedule(strict: bool) -> None:
 def test_a_seed_means_the_same_next_year() -> None:
     first = [fault.line() for fault in schedule(1, 1000, 100, strict=False)[:2]]
     assert first == [
-        "   0  after     0 orders  kill consumer            consumer for 1.0 s",
-        "   1  after    10 orders  gateway loses answers    gateway for 4.8 s",
+        "   0  after     0 orders  kill consumer                    consumer",
+        "   1  after    10 orders  gateway fails                    gateway for 2.6 s",
     ]
 
 
@@ -35,7 +35,7 @@ def test_every_kind_of_fault_happens_and_ends(strict: bool) -> None:
     storm = schedule(1, 1000, 100, strict=strict)
     assert {fault.kind for fault in storm} == there
     assert len(there) >= 12
-    assert all(0 <= fault.seconds < 20 for fault in storm)
+    assert all(0 <= fault.seconds < 20 for fault in storm if fault.kind != "temporal is away")
     assert [fault.after_orders for fault in storm] == sorted(fault.after_orders for fault in storm)
 
 
