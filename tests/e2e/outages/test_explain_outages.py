@@ -7,14 +7,19 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
+from temporalio.service import RPCError
 
 from orderflow.settings import Service
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store import outbox
+from orderflow.store.statements import Statement
 from orderflow.temporal.client import connect
 from support.explaining import (
     a_worker,
@@ -34,6 +39,12 @@ from support.shop import Basket, Shop
 from support.terminal import Terminal
 from support.waiting import until
 
+_REFUSED = Statement(
+    "test.refused",
+    "Marks a handover as Temporal's refusal does.",
+    "UPDATE handovers SET refused = 'planted' WHERE order_id = $order_id RETURNING order_id",
+)
+
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.stack(worker_graceful_shutdown_seconds=2, stack_split_workers=True),
@@ -43,6 +54,14 @@ pytestmark = [
 async def place_in_stock(shop: Shop, basket: Basket) -> str:
     await shop.stock_up([basket])
     return await shop.place(basket)
+
+
+async def fulfilling(shop: Shop, basket: Basket) -> str:
+    """An order that waits to be shipped."""
+    order_id = await place_in_stock(shop, basket)
+    await shop.ask(order_id, "approve")
+    await shop.reaches(order_id, "FULFILLING")
+    return order_id
 
 
 @contextlib.asynccontextmanager
@@ -103,20 +122,22 @@ async def test_the_gateway_is_down(stack: EmbeddedStack, terminal: Terminal, sho
 async def test_all_workers_are_away(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    waiting = await shop.place(baskets[0])
+    waiting = await fulfilling(shop, baskets[0])
     async with without(stack, "orders", "payments", "inventory"):
         order_id = await shop.place(baskets[0])
+        await explains(terminal, order_id, "customer")  # a DRAFT needs nobody
+        await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, "no_orders_worker", typed=True)
-        assert story["status"] == "PLACING"
-        assert "it is PLACING, and its first task is not taken" in story["verdict"]["waits_for"]
+        assert story["status"] == "APPROVED"
+        assert "it is APPROVED, and the next task of its workflow is not taken" in story["verdict"]["waits_for"]
         assert "`orderflow worker orders`" in story["verdict"]["do"]
-        await send(shop, waiting, "cancel")
+        await send(shop, waiting, "ship")
         story = await explains(terminal, waiting, "no_orders_worker")
-        assert "cancel, sent" in story["verdict"]["waits_for"]
+        assert "it is FULFILLING with a ship that was accepted" in story["verdict"]["waits_for"]
         _, groups = await stuck(terminal)
         assert {order["order_id"] for order in groups["no_orders_worker"]["orders"]} == {order_id, waiting}
-    await shop.reaches(order_id, "DRAFT")
-    await shop.reaches(waiting, "CANCELLED")
+    await shop.reaches(order_id, "FULFILLING")
+    await shop.reaches(waiting, "SHIPPED")
 
 
 async def test_kafka_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
@@ -131,51 +152,116 @@ async def test_kafka_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Sho
     story = await explains(terminal, order_id, "customer")
 
 
-async def test_temporal_is_away(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
-    order_id = await shop.place(baskets[0])
-    async with without(stack, "temporal"):
-        story = await explains(terminal, order_id, "temporal_away", typed=True)
-        assert "temporal" in story["unread"]
-        assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
-        _, groups = await stuck(terminal)
-        assert order_id in [order["order_id"] for order in groups["temporal_away"]["orders"]]
+async def test_temporal_is_away_and_then_nobody_tells_it(
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
+) -> None:
+    draft, ready = await shop.place(baskets[0]), await fulfilling(shop, baskets[0])
+    order_id = await place_in_stock(shop, baskets[0])
+    async with without(stack, "orders"):
+        async with without(stack, "temporal"):
+            await shop.ask(order_id, "approve")
+            story = await explains(terminal, order_id, "temporal_away", typed=True)
+            assert "it has not been told of approve, written " in story["verdict"]["waits_for"]
+            assert "temporal" in story["unread"]
+            assert "ORDER_APPROVED: APPROVED, version 2" in whats(story, "orders")
+            assert story["handover"]["name"] == "approve"
+            _, groups = await stuck(terminal)
+            assert [order["order_id"] for order in groups["temporal_away"]["orders"]] == [order_id]
+            for waiting in (draft, ready):  # their customers may act all the same
+                story = await explains(terminal, waiting, "customer")
+                assert [verdict["cause"] for verdict in story["also"]] == ["not_read"]
+        story = await explains(terminal, order_id, "handover_waits", typed=True)
+        assert "no dispatcher has taken it" in story["verdict"]["waits_for"]
+        assert "`orderflow worker orders`" in story["verdict"]["do"]
+        await is_listed(terminal, "handover_waits", order_id, typed=True)
+        async with opened(stack, "orders") as orders:
+            values = {"order_id": UUID(order_id)}
+            await orders.one(_REFUSED, values)
+        story = await explains(terminal, order_id, "handover_refused")
+        assert "Temporal refuses the message (planted)" in story["verdict"]["waits_for"]
+        assert any("it refuses it (planted)" in line for line in whats(story, "orders"))
+        await is_listed(terminal, "handover_refused", order_id)
+    await shop.reaches(order_id, "FULFILLING")
     await explains(terminal, order_id, "customer")
 
 
 async def test_the_databases_are_away(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await shop.place(baskets[0])
+    order_id = await fulfilling(shop, baskets[0])
     async with without(stack, "postgres"):
-        # As an operator does with Temporal's own command.
         temporal = await connect(stack.settings)
-        await temporal.get_workflow_handle(f"order-{order_id}").signal("cancel")
+        await temporal.get_workflow_handle(f"order-{order_id}").signal("look")
         story = await explains(terminal, order_id, "database_away", typed=True)
-        assert story["status"] == "DRAFT"  # as the workflow knew it
+        assert story["status"] == "FULFILLING"  # as the workflow knew it
         assert {"orders", "payments", "inventory"} <= story["unread"].keys()
-        assert "signal cancel" in whats(story, "temporal")
+        assert "signal look" in whats(story, "temporal")
         said, groups = await stuck(terminal)
         assert order_id in [order["order_id"] for order in groups["database_away"]["orders"]]
         assert said.code == 1
-    await shop.reaches(order_id, "CANCELLED")
+    await explains(terminal, order_id, "customer")
 
 
 async def test_a_terminated_workflow_is_named_with_its_repair(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
 ) -> None:
-    order_id = await shop.place(baskets[0])
+    order_id = await fulfilling(shop, baskets[0])
     temporal = await connect(stack.settings)
     await temporal.get_workflow_handle(f"order-{order_id}").terminate(reason="by hand")
     story = await explains(terminal, order_id, "disagrees")
     assert "no workflow runs it" in story["verdict"]["waits_for"]
-    assert "`orderflow reconcile --repair` repairs it (restart)" in story["verdict"]["do"]
+    assert f"`orderflow order nudge {order_id} --reason" in story["verdict"]["do"]
     assert "workflow terminated: by hand" in whats(story, "temporal")
     _, groups = await stuck(terminal)
     assert order_id in [order["order_id"] for order in groups["disagrees"]["orders"]]
     assert (await terminal.run("reconcile", "--repair", "--older-than", "0")).code == 0
     story = await explains(terminal, order_id, "customer")
-    assert any("workflow reset" in line for line in whats(story, "temporal"))
-    await shop.ask(order_id, "cancel")
+    assert "look: FULFILLING (version 3)" in whats(story, "temporal")
+    assert any(line.startswith("look by reconciliation (r:look:workflow_gone:") for line in whats(story, "orders"))
+
+
+async def test_a_step_that_somebody_paused_is_named_with_who_and_why(
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await place_in_stock(shop, baskets[0])
+    temporal = await connect(stack.settings)
+    about: dict[str, Any] = {
+        "namespace": temporal.namespace,
+        "execution": WorkflowExecution(workflow_id=f"order-{order_id}"),
+    }
+    async with without(stack, "payments"):
+        await shop.ask(order_id, "approve")
+        await explains(terminal, order_id, "step_not_taken")
+        paused = PauseActivityRequest(type="authorize_payment", identity="ops@example", reason="a look at it", **about)
+        await temporal.workflow_service.pause_activity(paused)
+        story = await explains(terminal, order_id, "paused")
+        assert "authorize_payment was paused in Temporal" in story["verdict"]["waits_for"]
+        assert "(ops@example: a look at it)" in story["verdict"]["waits_for"]
+        assert f"unpause --workflow-id order-{order_id} --activity-id" in story["verdict"]["do"]
+        await is_listed(terminal, "paused", order_id)
+    await temporal.workflow_service.unpause_activity(UnpauseActivityRequest(type="authorize_payment", **about))
+    await shop.reaches(order_id, "FULFILLING")
+
+
+async def test_a_cancel_of_the_workflow_itself_stands_while_a_ship_is_under_way(
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
+) -> None:
+    order_id = await fulfilling(shop, baskets[0])
+    temporal = await connect(stack.settings)
+    async with without(stack, "payments"):
+        await send(shop, order_id, "ship")
+        await explains(terminal, order_id, "step_not_taken")
+        await temporal.get_workflow_handle(f"order-{order_id}").cancel()
+        story = await explains(terminal, order_id, "step_not_taken")
+        assert "its ship was accepted" in story["verdict"]["waits_for"]
+        [also] = story["also"]
+        assert also["cause"] == "cancel_stands"
+        assert "the order is to be cancelled, as soon as its ship has ended" in also["waits_for"]
+    await shop.reaches(order_id, "SHIPPED")
+    story = await explains(terminal, order_id, "customer")
+    assert [verdict["cause"] for verdict in story["also"]] == ["cancel_stands"]
+    await shop.ask(order_id, "complete")
+    await explains(terminal, order_id, "done")
 
 
 async def test_a_parked_order_is_named_with_kafkas_error(
@@ -202,6 +288,7 @@ async def test_code_that_no_longer_fits_is_the_verdict(
     order_id = await place_in_stock(shop, baskets[0])
     async with without(stack, "payments"):
         await shop.ask(order_id, "approve")
+        await explains(terminal, order_id, "step_not_taken")
         code = reordered(tmp_path / "code")
         async with (
             without(stack, "orders"),
@@ -247,26 +334,34 @@ async def test_the_gateway_is_slow(stack: EmbeddedStack, terminal: Terminal, sho
 async def test_what_hangs_costs_seconds_and_its_lines_only(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], name: str, cause: str
 ) -> None:
-    order_id = await shop.place(baskets[0])
-    await explains(terminal, order_id, "customer")
+    order_id = await place_in_stock(shop, baskets[0])
+    if name == "postgres":
+        await shop.ask(order_id, "approve")
+        await shop.reaches(order_id, "FULFILLING")
     async with frozen(stack, name):
+        if name == "temporal":
+            await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, cause, typed=True)
-    if name != "temporal":
-        assert "place: DRAFT (version 1)" in whats(story, "temporal")
-    if name != "postgres":
-        assert "ORDER_CREATED: DRAFT, version 1" in whats(story, "orders")
+    if name == "postgres":
+        assert "look: APPROVED (version 2)" in whats(story, "temporal")
+    else:
+        assert "ORDER_APPROVED: APPROVED, version 2" in whats(story, "orders")
+    await shop.reaches(order_id, "FULFILLING")
 
 
 @pytest.mark.parametrize("services", [("orders",), ("payments", "inventory")], ids=" and ".join)
 async def test_databases_of_some_services_are_away(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], services: tuple[Service, ...]
 ) -> None:
-    order_id = await place_in_stock(shop, baskets[0])
+    order_id = await (fulfilling if services == ("orders",) else place_in_stock)(shop, baskets[0])
     async with contextlib.AsyncExitStack() as outage:
         for service in services:
             await outage.enter_async_context(closed(stack, service))
-        temporal = await connect(stack.settings)
-        await temporal.get_workflow_handle(f"order-{order_id}").signal("approve")
+        if services == ("orders",):
+            temporal = await connect(stack.settings)
+            await temporal.get_workflow_handle(f"order-{order_id}").signal("look")
+        else:
+            await shop.ask(order_id, "approve")
         story = await explains(terminal, order_id, "database_away")
         verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
         for service in services:
@@ -301,12 +396,12 @@ async def test_relay_and_tracking_are_away_then_only_the_tracking(
     stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket], tmp_path: Path
 ) -> None:
     async with without(stack, "relay"):
-        order_id = await shop.place(baskets[0])
+        order_id = await fulfilling(shop, baskets[0])
         story = await explains(terminal, order_id, "relay_away")
-        assert "no relay leads for orders" in story["verdict"]["waits_for"]
+        assert "no relay leads for orders and payments and inventory" in story["verdict"]["waits_for"]
         async with a_worker(stack, tmp_path / "relay.log", "relay"):
             story = await explains(terminal, order_id, "tracking_behind")
-            assert "1 published event is not applied" in story["verdict"]["waits_for"]
+            assert "5 published events are not applied" in story["verdict"]["waits_for"]
             assert "`orderflow worker tracking`" in story["verdict"]["do"]
             assert whats(story, "kafka")[0].endswith("; not tracked")
             await is_listed(terminal, "tracking_behind", order_id, typed=True)
@@ -357,7 +452,10 @@ async def test_a_step_that_hangs(stack: EmbeddedStack, terminal: Terminal, shop:
     handle = (await connect(stack.settings)).get_workflow_handle(f"order-{order_id}")
 
     async def is_at_it() -> bool:
-        pending = (await handle.describe()).raw_description.pending_activities
+        try:
+            pending = (await handle.describe()).raw_description.pending_activities
+        except RPCError:
+            return False  # the API tells Temporal when it has answered
         return any(
             step.activity_type.name == "authorize_payment" and step.HasField("last_started_time") for step in pending
         )
