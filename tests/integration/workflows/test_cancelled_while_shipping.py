@@ -1,4 +1,4 @@
-"""An operator's cancel that the workflow has seen while a ship is pending: it undoes nothing yet, and is not forgotten."""
+"""An operator's cancel that is seen while a ship is pending: it undoes nothing yet, and is not forgotten."""
 
 import pytest
 from temporalio.api.enums.v1 import EventType

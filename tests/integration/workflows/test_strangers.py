@@ -11,9 +11,9 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
+from orderflow.stack.temporal import MOST_SIGNALS
 from orderflow.store.handovers import Handovers
 from orderflow.temporal.dispatcher import Dispatcher
-from orderflow.stack.temporal import MOST_SIGNALS
 from orderflow.temporal.names import ORDER_WORKFLOW, ORDERS_QUEUE, workflow_id
 from support.runs import PATIENCE_SECONDS, count, ended, history, latest_ends, run_state, settled
 from support.waiting import until
