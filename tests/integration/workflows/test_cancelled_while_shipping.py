@@ -1,5 +1,7 @@
 """An operator's cancel that is seen while a ship is pending: it undoes nothing yet, and is not forgotten."""
 
+import asyncio
+
 import pytest
 from temporalio.api.enums.v1 import EventType
 
@@ -45,7 +47,8 @@ async def test_a_cancellation_seen_while_a_ship_is_pending_undoes_nothing_of_it(
 async def test_a_cancellation_seen_while_a_ship_is_pending_is_done_when_that_is_refused(world: World) -> None:
     handle = await _cancelled_while_capturing(world, refused=True)
     assert (await world.outcome(handle, "c:ship"))["refusal"]["slug"] == "capture_refused"
-    assert await ended(handle) == ("CANCELLED", 4)
+    async with asyncio.timeout(30):
+        assert await ended(handle) == ("CANCELLED", 4)
     assert (await world.events(handle))[-1]["data"]["reason"] == "operator"
     assert world.gateway.state[order_id(handle)] == "voided"
     assert await world.on_hand("bread") == (10, 0)
