@@ -66,8 +66,8 @@ class Arena:
         self.stack = _Stack(settings, folder / "stack", ports="free", gateway_seed=seed, on_event=self._note)
         self.stack.proxy = self.proxy
         self._events = (folder / "processes.log").open("a", buffering=1)
-        #: Runs that were ended by hand.
-        self.terminated: list[str] = []
+        #: Runs that were ended by hand, and their workflows.
+        self.terminated: dict[str, str] = {}
         #: From when to when the orders database refused writes.
         self.refusing: list[tuple[float, float]] = []
         self._beside = Supervisor(folder / "beside", on_event=self._note)

@@ -47,8 +47,8 @@ class Evidence:
     #: Temporal, a row a run, an order's in the order of their starts: id, run_id, status, pending (steps),
     #: task_attempt, task_events, step_failures.
     workflows: Rows
-    #: Runs that the storm ended by hand.
-    terminated: list[str]
+    #: Runs that the storm ended by hand, and their workflows.
+    terminated: dict[str, str]
     #: From when to when the orders database refused writes, as after a bad migration: a bug, which clients see.
     refusing: list[tuple[float, float]]
     #: The client's requests (``chaos.ledger.read_ledger``).

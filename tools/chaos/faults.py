@@ -233,7 +233,7 @@ class Storm:
             for run in in_turn[:TERMINATED]:
                 with contextlib.suppress(RPCError):  # it has ended meanwhile
                     await client.get_workflow_handle(run.id, run_id=run.run_id).terminate("chaos")
-                    self._arena.terminated.append(run.run_id)
+                    self._arena.terminated[run.run_id] = run.id
 
     async def _until_there_are(self, rows: str, number: int) -> None:
         """Wait for so many rows in the orders database, not for long."""

@@ -67,7 +67,8 @@ async def _in_motion(arena: Arena) -> list[str]:
         parts = statuses["payments"].get(order_id), statuses["inventory"].get(order_id)
         if row["status"] in _WAITING:
             waiting.add(f"order-{order_id}")
-        if not at_rest(row["status"], row["was_approved"], *parts):
+        by_hand = f"order-{order_id}" in arena.terminated.values()
+        if not at_rest(row["status"], row["was_approved"], *parts, by_hand=by_hand):
             moving.append(f"order {order_id} is {row['status']}: payment {parts[0]}, reservation {parts[1]}")
     client = await Client.connect(arena.stack.settings.temporal_address)
     running = {

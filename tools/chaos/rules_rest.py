@@ -18,11 +18,11 @@ def orders_at_rest(evidence: Evidence) -> Iterator[str]:
         service: {row["order_id"]: row["status"] for row in evidence.rows[service]}
         for service in ("payments", "inventory")
     }
-    approved = _ever_approved(evidence)
+    approved, by_hand = _ever_approved(evidence), set(evidence.terminated.values())
     for order in evidence.rows["orders"]:
         order_id, status = order["order_id"], order["status"]
         payment, reservation = parts["payments"].get(order_id), parts["inventory"].get(order_id)
-        if not at_rest(status, order_id in approved, payment, reservation):
+        if not at_rest(status, order_id in approved, payment, reservation, by_hand=f"order-{order_id}" in by_hand):
             yield f"order {order_id} is {status}: payment {payment}, reservation {reservation}"
 
 
@@ -86,8 +86,7 @@ def tokens_are_gone(evidence: Evidence) -> Iterator[str]:
 
 def nothing_else_was_brought_back(evidence: Evidence) -> Iterator[str]:
     """Only orders whose run was terminated by hand lost their workflow, and were found by reconciliation."""
-    runs = {workflow["run_id"]: workflow["id"] for workflow in evidence.workflows}
-    by_hand = {runs.get(run_id) for run_id in evidence.terminated}
+    by_hand = set(evidence.terminated.values())
     for note in _repairs(evidence):
         if _GONE in note["command_id"] and f"order-{note['order_id']}" not in by_hand:
             yield f"order {note['order_id']} was without a workflow: {note['refusal']['detail']}"
@@ -116,15 +115,21 @@ def _repairs(evidence: Evidence) -> Rows:
     return [row for row in evidence.commands["orders"] if row["command_id"].startswith("r:")]
 
 
-def at_rest(status: str, was_approved: bool, payment: str | None, reservation: str | None) -> bool:
-    """Whether an order with these parts is final, or waits for its customer. A DRAFT expires before the run is over."""
+def at_rest(
+    status: str, was_approved: bool, payment: str | None, reservation: str | None, *, by_hand: bool = False
+) -> bool:
+    """Whether an order with these parts is final, or waits for its customer. A DRAFT expires before the run is over.
+
+    ``by_hand``: a run of its workflow was terminated, maybe before a door was shut where nothing was held.
+    """
+    nothing = {None} if by_hand else set()
     match status:
         case "FULFILLING":
             return payment == "AUTHORIZED" and reservation == "RESERVED"
         case "SHIPPED" | "COMPLETED":
             return payment == "CAPTURED" and reservation == "COMMITTED"
         case "CANCELLED" if was_approved:
-            return payment in ("VOIDED", "DECLINED") and reservation in ("RELEASED", "REJECTED")
+            return payment in {"VOIDED", "DECLINED"} | nothing and reservation in {"RELEASED", "REJECTED"} | nothing
         case "CANCELLED":
             return payment is None and reservation is None
     return False

@@ -28,7 +28,7 @@ class Shop:
         by_service = ("rows", "events", "commands", "outbox", "publications", "parked")
         empty: dict[str, Any] = {
             name: {service: [] for service in SERVICES} if name in by_service else [] for name in names
-        }
+        } | {"terminated": {}}
         self.evidence = Evidence(**empty)
         self._clock = 1_000_000.0
         self.stock("bread", 10)

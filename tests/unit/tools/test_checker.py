@@ -10,6 +10,7 @@ import pytest
 
 from tools.chaos.checker import RULES, check
 from tools.chaos.evidence import Evidence
+from tools.chaos.rules_rest import at_rest
 from tools.chaos.sound import CANCELLED, DECLINED, DONE, EXPIRED, WAITING, only, sound_evidence
 
 SOUND = sound_evidence()
@@ -43,7 +44,7 @@ def _end_by_hand(e: Evidence, order_id: str) -> dict[str, Any]:
     run = _workflow(e, order_id)
     again = {**deepcopy(run), "run_id": "again"}
     run.update(status="TERMINATED", pending=["authorize_payment"], task_events=[[4, "timed out", "", ""]])
-    e.terminated.append(run["run_id"])
+    e.terminated[run["run_id"]] = run["id"]
     e.commands["orders"].append(
         _command(order_id, "r:look:workflow_gone:1", "look", slug="repaired", detail="it has no workflow")
     )
@@ -412,8 +413,13 @@ def test_a_run_that_was_terminated_when_nothing_was_left_to_do_breaks_no_rule() 
     evidence = deepcopy(SOUND)
     run = _workflow(evidence, DONE)
     run.update(status="TERMINATED")
-    evidence.terminated.append(run["run_id"])
+    evidence.terminated[run["run_id"]] = run["id"]
     assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_a_run_that_was_terminated_before_its_void_breaks_no_rule_where_nothing_was_held() -> None:
+    for payment, by_hand, rests in ((None, True, True), (None, False, False), ("AUTHORIZED", True, False)):
+        assert at_rest("CANCELLED", True, payment, "RELEASED", by_hand=by_hand) is rests
 
 
 def test_a_bug_that_the_storm_planted_may_be_seen() -> None:
