@@ -60,6 +60,14 @@ class Case:
         return self.order is not None and not LIFECYCLE.is_final(self.order.status)
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it has waited for its workflow for longer than a setting."""
+        order = self.order
+        if order is None or not (order.pending or order.status == OrderStatus.APPROVED):
+            return False
+        return self.stands(order.pending_since or order.updated_at, longer_than=self.limits.stuck)
+
+    @property
     def cancelled(self) -> bool:
         """Whether its row says so."""
         return self.order is not None and self.order.status == OrderStatus.CANCELLED
@@ -124,14 +132,17 @@ def cases(facts: Facts, limits: Limits) -> Iterator[Case]:
 def unclear(facts: Facts, limits: Limits) -> tuple[set[UUID], set[UUID]]:
     """Which orders Temporal must be asked about one by one: (how the run ended, what an open run is doing).
 
-    Normally none: a list of open runs answers for all others.
+    Normally none: a list of open runs answers for all others. It is kept apart from the runs, and may be wrong: of an
+    order that is stuck it is not believed.
     """
     ended: set[UUID] = set()
     doing: set[UUID] = set()
     for case in cases(facts, limits):
         holds = case.reservation is not None or case.money is not None or _is_open(case.payment)
         order = case.order
-        if not case.runs and (case.live or (holds and (order is None or LIFECYCLE.is_final(order.status)))):
+        if (case.runs and case.is_stuck) or (
+            not case.runs and (case.live or (holds and (order is None or LIFECYCLE.is_final(order.status))))
+        ):
             ended.add(case.order_id)
         elif (
             case.runs

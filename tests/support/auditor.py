@@ -102,13 +102,18 @@ class Auditor:
 
     async def forgets(self, handle: Handle) -> None:
         """Have Temporal forget the order's run, which is open: a closed one is kept for half a minute."""
-        world = self.world
+        world, order = self.world, order_id(handle)
+
+        async def listed() -> bool:
+            return order in await self._runs.running()
+
+        await until(listed)  # before that the list would keep it for ever
         execution = WorkflowExecution(workflow_id=handle.id)
         request = DeleteWorkflowExecutionRequest(namespace=world.client.namespace, workflow_execution=execution)
         await world.client.workflow_service.delete_workflow_execution(request)
 
         async def forgotten() -> bool:
-            return (await self._runs.look(order_id(handle))).state == "missing"
+            return (await self._runs.look(order)).state == "missing" and not await listed()
 
         await until(forgotten)
 

@@ -1,7 +1,7 @@
 """Rows and workflows that contradict each other: found, and put right by a look, once."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,7 @@ from orderflow.domain.handovers import Handover
 from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
 from orderflow.temporal.names import workflow_id
+from orderflow.temporal.runs import OrderRuns, RunFact
 from support.auditor import Auditor
 from support.orders import command
 from support.tokens import opener
@@ -150,6 +151,24 @@ async def test_a_command_that_temporal_was_never_told_of_happens_all_the_same(au
     await world.look(handle)
     await world.reaches(handle, "SHIPPED")
     await _is_completed(auditor, handle)
+
+
+async def test_a_stuck_order_is_looked_at_although_temporal_lists_a_run(
+    auditor: Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of open runs is kept apart from the runs, and may be wrong."""
+    world = auditor.world
+    handle = await world.place()
+    await auditor.untold(handle, "approve")
+    listed = {order_id(handle): RunFact("running", datetime(2026, 1, 1, tzinfo=UTC), "APPROVED", run_id="x")}
+
+    async def lists(_: OrderRuns) -> dict[UUID, RunFact]:
+        return listed
+
+    monkeypatch.setattr(OrderRuns, "running", lists)
+    assert await auditor.kinds() == set()
+    [handled] = await auditor.findings(reconcile_stuck_seconds=_SOON)
+    assert handled.finding.kind is Kind.WORKFLOW_GONE
 
 
 # --- Temporal has not been told yet ---
