@@ -127,7 +127,7 @@ class NoSteps(OrderSteps, PaymentSteps, InventorySteps):
 
 @workflow.defn
 class FloorOrder:
-    """Three looks, six more local activities, three search attributes."""
+    """Three looks, six more local activities, two search attributes."""
 
     def __init__(self) -> None:
         self._looks = 1
@@ -157,7 +157,6 @@ class FloorOrder:
             await commit
         await workflow.wait_condition(lambda: self._looks > 2)
         row = await _local(OrderSteps.look, Look(order_id=order_id, first=False), "look")
-        _show("COMPLETED")
         return OrderResult(status=row.status, version=row.version)
 
     @workflow.signal(dynamic=True)

@@ -1,4 +1,4 @@
 """``orderflow doctor``: is everything there that OrderFlow needs, and as it should be; if not, what to do.
 
-``checks`` runs them, each with a deadline of its own; a module a dependency. Nothing is changed.
+``examine`` runs them, each with a deadline of its own; a module a dependency. Nothing is changed.
 """

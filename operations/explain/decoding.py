@@ -116,5 +116,5 @@ def looked(result: Any) -> str:
     if not isinstance(result, dict) or result.get("status") is None:
         return "there is no row"
     ship = result.get("ship")
-    pending = f", {ship.get('command_id')} is a ship that waits for its capture" if isinstance(ship, dict) else ""
+    pending = f", with a pending ship ({ship.get('command_id')})" if isinstance(ship, dict) else ""
     return f"{result['status']} (version {result.get('version')}){pending}"

@@ -150,6 +150,9 @@ class _Teller:
         if cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
             self._say(at, f"workflow reset: {words(failed.failure) or 'no reason given'}")
             return
+        if cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+            self._say(at, "a signal came as the workflow was about to end: its task is done again")
+            return
         told = words(failed.failure) or WorkflowTaskFailedCause.Name(cause)
         nondeterministic = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
         self._told.failed_task, self._told.failed_task_at = (told, nondeterministic), at

@@ -21,9 +21,9 @@ def handover(facts: Facts) -> Iterator[Verdict]:
             Cause.HANDOVER_REFUSED,
             "wrong",
             f"It waits for its workflow, which has not heard of {written}: Temporal refuses the message ({refused}).",
-            f"It is sent again {again(facts.now, waiting.next_at)} If a run is too full to take more, end that run "
-            f"(`temporal workflow terminate --workflow-id {workflow_id(facts.order_id)}`): the next message begins "
-            "a new one, which goes on from the row.",
+            f"It is sent again {again(facts.now, waiting.next_at)} A run that had too many signals begins anew when no "
+            "more come; if it does not, end it (`temporal workflow terminate --workflow-id "
+            f"{workflow_id(facts.order_id)}`): the next message begins a new one, which goes on from the row.",
             waiting.written_at,
             f"Temporal refuses the message: {short(waiting.refused, 60)}",
         )

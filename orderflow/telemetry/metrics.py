@@ -81,7 +81,7 @@ HANDOVERS: Final = Gauge(
 )
 HANDOVERS_REFUSED: Final = Gauge(
     "handovers_refused_orders",
-    "Those of them that Temporal does not take; tried again after minutes.",
+    "Those of them that Temporal does not take; it is asked again every half minute.",
     ("service",),
     item="Handovers that Temporal refuses",
     query="max by (service) (orderflow_handovers_refused_orders)",

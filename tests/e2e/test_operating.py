@@ -11,7 +11,7 @@ async def test_the_doctor_finds_nothing_wrong_with_a_stack_that_runs(terminal: T
     assert code == 0
     assert {
         *("orders database", "payments migrations", "clock of the inventory database", "orders relay", "orders outbox"),
-        *("Temporal", "search attributes", "task queue orders", "task queue payments", "task queue reconciliation"),
+        *("Temporal", "search attributes", "task queue order-runs", "task queue payments", "task queue reconciliation"),
         *("Kafka", "topic order.events", "consumer group order-tracking", "dead letters"),
         *("API", "clock of the API", "payment gateway", "clock of the payment gateway"),
     } <= checks.keys()

@@ -143,7 +143,6 @@ _PLACEHOLDERS = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"partition \d+, offset \d+"), "partition P, offset N"),
     (re.compile(rf"; tracked {_SPAN} later"), "; tracked SPAN later"),
-    (re.compile(rf"draft expires, in {_SPAN}"), "draft expires, in SPAN"),
     # How late a busy machine is.
     (re.compile(rf", {_SPAN} after it was recorded"), ""),
 )
@@ -291,7 +290,7 @@ def reordered(folder: Path) -> Path:
     shutil.copytree(ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "workflows" / "order_workflow.py"
     source = file.read_text()
-    start = source.index("        if self._payment is None:\n            self._run_step(")
+    start = source.index("        if self._payment is None:\n            self._start(")
     middle = source.index("        if self._inventory is None:\n", start)
     end = source.index("\n\n", middle)
     swapped = source[middle:end] + "\n" + source[start:middle].rstrip("\n")

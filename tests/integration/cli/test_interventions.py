@@ -16,7 +16,6 @@ from temporalio.client import WorkflowExecutionStatus
 
 from operations.explain.gather import open_sources
 from orderflow.settings import Settings
-from orderflow.temporal.client import connect
 from support.stack import PostgresServer
 from support.terminal import Shop, Terminal, a_shop
 from support.waiting import until
@@ -58,6 +57,20 @@ async def reset(shop: Shop, order_id: str, *options: str) -> dict[str, Any]:
     return done
 
 
+async def fulfilling(shop: Shop) -> str:
+    order_id = await placed(shop)
+    await shop.world.ask(run_of(shop, order_id), "approve")
+    await shop.world.reaches(run_of(shop, order_id), "FULFILLING")
+    return order_id
+
+
+async def completed(shop: Shop, order_id: str) -> None:
+    handle = run_of(shop, order_id)
+    for command in ("ship", "complete"):
+        assert (await shop.world.ask(handle, command))["refusal"] is None
+    await happened_once(shop, order_id)
+
+
 async def happened_once(shop: Shop, order_id: str) -> None:
     """COMPLETED, with one event of each kind, one authorization, one capture."""
     handle = run_of(shop, order_id)
@@ -72,34 +85,48 @@ async def happened_once(shop: Shop, order_id: str) -> None:
 
 async def test_a_nudge_is_recorded_and_leaves_the_order_as_it_is(shop: Shop) -> None:
     settings = shop.world.settings
-    order_id = await placed(shop)
+    order_id = await fulfilling(shop)
     said = await shop.terminal.run("order", "nudge", order_id, "--reason", "it  looks\nasleep", "--json")
     assert said.code == 0, said.err
     record = json.loads(said.out)["recorded_as"]
     assert record.startswith("r:nudge:")
+    await shop.world.tell_all()
 
     async def told() -> bool:
         async with open_sources(settings) as sources:
             lines = [line.what for line in (await sources.gather(UUID(order_id))).lines]
-        by = any(f"nudge by an operator ({record}): it looks asleep (by " in line for line in lines)
-        return by and any(line.startswith("complete refused (c:operator.") for line in lines)
+        assert any(f"nudge by an operator ({record}): it looks asleep (by " in line for line in lines)
+        return "signal look" in lines and lines.index("signal look") < lines.index("look: FULFILLING (version 3)")
 
     await until(told)
     shown = json.loads((await shop.terminal.run("order", "show", order_id, "--json")).out)
-    assert (shown["status"], shown["version"]) == ("DRAFT", 1)
+    assert (shown["status"], shown["version"]) == ("FULFILLING", 3)
+
+
+async def test_a_nudge_has_a_workflow_begin_where_none_runs(shop: Shop) -> None:
+    order_id = await fulfilling(shop)
+    await run_of(shop, order_id).terminate(reason="by mistake")
+    assert (await shop.terminal.run("order", "nudge", order_id, "--reason", "terminated by mistake")).code == 0
+    await shop.world.tell_all()
+    await completed(shop, order_id)
+
+
+async def test_a_draft_has_no_workflow_to_nudge_or_to_reset(shop: Shop) -> None:
+    order_id = await placed(shop)
+    nudged = await shop.terminal.run("order", "nudge", order_id, "--reason", "nobody there")
+    assert (nudged.code, "it is a DRAFT, which has no workflow" in nudged.err) == (1, True)
+    said = await shop.terminal.run("order", "reset", order_id, "--reason", "nobody there")
+    assert (said.code, "Temporal remembers no workflow of it" in said.err) == (1, True)
+    assert await interventions(shop, shop.world.settings, order_id) == []
 
 
 async def test_a_reset_runs_a_terminated_workflow_again(shop: Shop) -> None:
-    settings = shop.world.settings
-    order_id = await placed(shop)
-    client = await connect(settings)
-    await client.get_workflow_handle(f"order-{order_id}").terminate(reason="by mistake")
-    assert (await shop.terminal.run("order", "nudge", order_id, "--reason", "nobody there")).code == 1
+    order_id = await fulfilling(shop)
+    await run_of(shop, order_id).terminate(reason="by mistake")
     said = await shop.terminal.run("order", "reset", order_id, "--reason", "terminated by mistake")
     assert said.code == 0, said.err
     assert re.search(r"runs again from event \d+, run [-0-9a-f]+, recorded as r:reset:", said.out)
-    approved = await shop.terminal.run("order", "approve", order_id)
-    assert approved.code == 0, approved.err
+    await completed(shop, order_id)
 
 
 @pytest.mark.parametrize("name", ["nudge", "reset"])
@@ -115,7 +142,7 @@ async def test_what_is_not_possible(shop: Shop, name: str, tmp_path: Path) -> No
 
 async def test_a_running_workflow_is_reset_only_when_that_is_said(shop: Shop) -> None:
     settings = shop.world.settings
-    order_id = await placed(shop)
+    order_id = await fulfilling(shop)
     run = (await run_of(shop, order_id).describe()).run_id
     arguments = ("order", "reset", order_id, "--reason", "no need")
     said = await shop.terminal.run(*arguments)
@@ -128,19 +155,15 @@ async def test_a_running_workflow_is_reset_only_when_that_is_said(shop: Shop) ->
     assert await interventions(shop, settings, order_id) == []
 
 
-async def test_a_draft_that_is_reset_happens_once(shop: Shop) -> None:
+async def test_an_order_that_is_reset_happens_once(shop: Shop) -> None:
     settings = shop.world.settings
-    order_id = await placed(shop)
+    order_id = await fulfilling(shop)
     done = await reset(shop, order_id)
     told = f"looks odd; run {done['ended_run_id']}, from event {done['event_id']} (by "
     [line] = await interventions(shop, settings, order_id)
     assert line.startswith(f"reset by an operator (r:reset): {told}")
     await reset(shop, order_id, "--to", "first")
-    for command in ("approve", "ship", "complete"):
-        await shop.world.ask(run_of(shop, order_id), command)
-        if command == "approve":
-            await shop.world.reaches(run_of(shop, order_id), "FULFILLING")
-    await happened_once(shop, order_id)
+    await completed(shop, order_id)
 
 
 @pytest.mark.parametrize("to", ["last", "first"])
@@ -192,7 +215,7 @@ async def test_an_order_that_is_reset_while_its_payment_is_captured_happens_once
 
 @pytest.mark.parametrize(("typed", "code"), [("n", 2), ("y", 0)])
 async def test_on_a_terminal_it_asks(shop: Shop, typed: str, code: int) -> None:
-    order_id = await placed(shop)
+    order_id = await fulfilling(shop)
     run = (await run_of(shop, order_id).describe()).run_id
     keyboard, stdin = os.openpty()
     try:
@@ -227,7 +250,7 @@ async def test_signals_since_the_point_are_handed_in_again(shop: Shop) -> None:
         events = [event async for event in handle.fetch_history_events()]
         signals = [event for event in events if event.HasField("workflow_execution_signaled_event_attributes")]
         names = [event.workflow_execution_signaled_event_attributes.signal_name for event in signals]
-        assert names == ["approve", "ship"]
+        assert names == ["ship"]  # an approve starts the run
         assert min(event.event_id for event in signals) > done["event_id"]
     finally:
         await shop.world.start_worker("orders")

@@ -121,7 +121,7 @@ def test_a_look_tells_the_row_and_its_pending_ship_and_nothing_of_the_token() ->
     story.local("look", "look", {"status": None, "version": 0})
     assert story.whats() == [
         "look: APPROVED (version 2)",
-        "look: FULFILLING (version 3), c:7 is a ship that waits for its capture",
+        "look: FULFILLING (version 3), with a pending ship (c:7)",
         "look: there is no row",
     ]
 
@@ -216,6 +216,13 @@ def test_how_a_run_ends() -> None:
         assert story.whats() == [f"workflow ended: {said}"]
     story = Story().add("workflow_execution_terminated", reason="by hand")
     assert story.whats(trouble=True) == ["workflow terminated: by hand"]
+
+
+def test_a_task_that_is_done_again_for_a_signal_that_came_meanwhile_is_no_failure() -> None:
+    cause = "WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND"
+    story = Story().add("workflow_task_failed", cause=cause, failure={"message": "UnhandledCommand"})
+    assert story.whats(trouble=False) == ["a signal came as the workflow was about to end: its task is done again"]
+    assert story.told().failed_task is None
 
 
 def test_a_reset_and_a_new_run_are_told() -> None:
