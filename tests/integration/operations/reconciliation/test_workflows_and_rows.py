@@ -198,6 +198,11 @@ async def test_a_workflow_that_missed_a_move_of_its_row_adopts_it(auditor: Audit
     await world.stop_worker("payments")
     handle = await world.place()
     await world.ask(handle, "approve")
+
+    async def reserved() -> bool:
+        return await world.statuses(handle, "inventory") == ["RESERVED"]
+
+    await until(reserved)  # so it has seen APPROVED
     await Orders(world.orders).move(order_id(handle), command("fulfil"))
     await auditor.repaired(Kind.ROW_AHEAD_OF_WORKFLOW)
     await world.start_worker("payments")
