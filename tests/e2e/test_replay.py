@@ -48,7 +48,10 @@ async def test_replay_repeats_closed_and_open_orders(terminal: Terminal, shop: S
     said = await with_code(terminal, reordered(terminal.home / "code")).run("replay", closed, "--json")
     [failure] = json.loads(said.out)["failures"]
     assert said.code == 1
-    assert failure["recorded"] == "ACTIVITY_TASK_SCHEDULED authorize_payment"
-    assert failure["wanted"] == "activity command reserve_inventory"
+    # Near steps are recorded as they end, and the one that ended first is met by the other.
+    steps = {"authorize_payment", "reserve_inventory"}
+    event, recorded = failure["recorded"].split()
+    assert (event, recorded in steps) == ("MARKER_RECORDED", True)
+    assert failure["wanted"].split()[-1] in steps - {recorded}
     assert isinstance(failure["event_id"], int)
     assert failure["workflow_id"] == f"order-{closed}"

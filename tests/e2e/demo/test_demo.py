@@ -43,8 +43,8 @@ async def test_after_a_demo_that_was_killed_the_next_cleans_up_and_ends_in_agree
     said = out.decode()
     assert (second.returncode, err.decode()) == (0, ""), said + err.decode()
     assert [child.name for child in left if child.identity.process()] == []
-    assert "stream, databases and gateway ledger agree: 12 of 12 lines hold" in said
-    assert said.count("✓") == 12
+    assert "stream, databases and gateway ledger agree: 13 of 13 lines hold" in said
+    assert said.count("✓") == 13
     assert "✗" not in said
     assert re.search(r"throughput +\d+\.\d orders/s", said)
     assert re.search(r"idle approve → FULFILLING: p50 \d+ ms", said)
