@@ -140,9 +140,8 @@ def unclear(facts: Facts, limits: Limits) -> tuple[set[UUID], set[UUID]]:
     for case in cases(facts, limits):
         holds = case.reservation is not None or case.money is not None or _is_open(case.payment)
         order = case.order
-        if (case.runs and case.is_stuck) or (
-            not case.runs and (case.live or (holds and (order is None or LIFECYCLE.is_final(order.status))))
-        ):
+        needs = case.live or (holds and (order is None or LIFECYCLE.is_final(order.status)))
+        if case.is_stuck if case.runs else needs:
             ended.add(case.order_id)
         elif (
             case.runs
