@@ -24,6 +24,9 @@ from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"
 
+#: The least time between two notices of a process: the first write of a burst is told at once, the others together.
+NOTICE_PACING = 0.02
+
 log = structlog.get_logger(__name__)
 
 #: What the few transactions of several statements are counted as.
@@ -200,3 +203,4 @@ class Database:
                 await self.one(_NOTIFY, {})
             except Exception as error:
                 log.warning("notice_lost", database=self.name, detail=str(error))
+            await asyncio.sleep(NOTICE_PACING)

@@ -45,14 +45,20 @@ async def explained(terminal: Terminal, order_id: str) -> dict[str, Any]:
     return story
 
 
-async def explains(terminal: Terminal, order_id: str, cause: str, *, typed: bool = False) -> dict[str, Any]:
-    """The story, once its verdict is ``cause``. ``typed``: the command said so too; a process costs a second of CPU."""
+async def explains(
+    terminal: Terminal, order_id: str, cause: str, *, says: str = "", typed: bool = False
+) -> dict[str, Any]:
+    """The story, once its verdict is ``cause`` and ``says`` so.
+
+    ``typed``: the command said so too; a process costs a second of CPU.
+    """
     found: list[Found] = []
 
     async def there() -> bool:
         async with open_sources(_settings(terminal)) as sources:
             found[:] = [await sources.gather(UUID(order_id))]
-        return verdicts_on(found[0].facts)[0].cause == cause
+        verdict = verdicts_on(found[0].facts)[0]
+        return verdict.cause == cause and says in verdict.waits_for
 
     with contextlib.suppress(TimeoutError):  # what it is instead is said below
         await until(there, seconds=LATE_SECONDS, every=0.2)
@@ -61,6 +67,7 @@ async def explains(terminal: Terminal, order_id: str, cause: str, *, typed: bool
     else:
         story = pages.story_document(found[0].facts, found[0].lines, verdicts_on(found[0].facts))
     assert story["verdict"]["cause"] == cause, json.dumps(story, indent=1)
+    assert says in story["verdict"]["waits_for"]
     return story
 
 

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.client import WorkflowFailureError
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.stack.temporal import MOST_SIGNALS
@@ -150,8 +152,12 @@ async def no_order(world: World) -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("arguments", CONTENTS, ids=range(len(CONTENTS)))
 async def test_a_run_started_by_hand_for_no_order_ends_at_once(no_order: World, arguments: list[Any]) -> None:
+    """Failed, not completed: so that the approve of a draft that somebody began starts a run of its own."""
     handle = await _start(no_order, workflow_id(uuid4()), arguments)
-    assert await asyncio.wait_for(ended(handle), PATIENCE_SECONDS) == (None, 0)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(ended(handle), PATIENCE_SECONDS)
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "BeforeItsTime"
 
 
 async def test_a_run_with_a_made_up_id_ends_at_once(no_order: World) -> None:
