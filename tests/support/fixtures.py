@@ -4,6 +4,7 @@
 gateway. ``stack``: everything, each process real. ``terminal``: the command ``orderflow`` beside a stack.
 """
 
+import gc
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fast = [item for item in items if {"unit", "repo"} & set(item.path.relative_to(ROOT).parts)]
     if starting := [item.nodeid for item in fast if "servers_folder" in getattr(item, "fixturenames", ())]:
         raise pytest.UsageError(f"these tests start servers, and belong into integration: {', '.join(starting)}")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,16 @@ import pytest
 
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack
+from orderflow.store.statements import Statement
 from support.doctor import examined, wrong
+from support.explaining import opened
 from support.paths import MIGRATIONS
 from support.shop import Basket, Shop
 from support.stream import assert_in_order, read_topic
 from support.terminal import Terminal
 from support.waiting import until
+
+_PUBLISHED = Statement("test.published", "Counts what is on Kafka.", "SELECT count(*) AS events FROM publications")
 
 
 async def place_and_approve(shop: Shop, basket: Basket) -> None:
@@ -29,8 +33,17 @@ async def test_a_stack_whose_broker_was_killed_starts_and_is_mended_by_what_the_
     async with EmbeddedStack(settings, home, ports="free", durable=False) as stack:
         async with Shop(stack.settings.api_url) as shop:
             await shop.stock_up(baskets[:60])
-            await asyncio.gather(*(place_and_approve(shop, basket) for basket in baskets[:60]))
-            await stack.processes["kafka"].kill(restart=False)
+            async with asyncio.TaskGroup() as tasks, opened(stack, "orders") as orders:
+                for basket in baskets[:60]:
+                    tasks.create_task(place_and_approve(shop, basket))
+
+                async def some_are_published() -> bool:
+                    row = await orders.one(_PUBLISHED, {})
+                    return row is not None and row["events"] >= 30
+
+                # In the middle of a burst: what the broker took in its last second is not on the disk.
+                await until(some_are_published)
+                await stack.processes["kafka"].kill(restart=False)
         await stack.processes["relay"].stop()
     terminal = Terminal(tmp_path, data_dir=str(home), migrations_dir=str(MIGRATIONS))
     async with EmbeddedStack(settings, home, ports="free", durable=False) as stack:
