@@ -23,6 +23,7 @@ PRODUCT: Final = (
     "api/",
     "events/orderflow_events/",
     "migrations/",
+    "operations/",
     "orderflow/",
     "workers/",
     "workflows/",
