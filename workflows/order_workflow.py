@@ -236,8 +236,9 @@ class OrderWorkflow:
                 try:
                     self._finished.append((name, await call.outcome(near=near)))
                     break
-                except FailureError:
-                    # Steps are retried without bound and answer refusals: only a bug ends up here.
+                except Exception:
+                    # Steps are retried without bound and answer refusals: only a bug ends up here. Whatever it raised,
+                    # nobody awaits this task: the step would count as running for ever.
                     workflow.logger.exception("step %s failed, it will be started again", name, extra=self._said())
                     await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
             del self._running[name]

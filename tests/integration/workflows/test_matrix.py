@@ -15,6 +15,8 @@ from support.faults import Faults
 from support.runs import PATIENCE_SECONDS, count, ended, far_steps, history, latest_ends, settled
 from support.waiting import until
 from support.world import Handle, World, order_id
+from workflows.calls import Call
+from workflows.steps import StepOutcome
 
 #: Local always: they write the order's row.
 TRANSITIONS = ("fulfil", "end_ship")
@@ -139,6 +141,27 @@ async def test_a_step_that_meets_a_bug_is_started_again(
     handle = await _complete(world)
     await _is_completed(world, handle)
     assert count(await history(handle), "TIMER_FIRED") >= 1
+
+
+async def test_an_answer_that_the_workflow_cannot_read_is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step's task ends with an error that is nobody's failure: it does not count as running for ever."""
+    monkeypatch.setattr("workflows.order_workflow.AFTER_A_BUG", timedelta(seconds=0.3))
+    taken, attempts = Call.outcome, 0
+
+    async def unreadable(call: Call, *, near: bool) -> StepOutcome:
+        nonlocal attempts
+        outcome = await taken(call, near=near)
+        attempts += call.summary == "authorize payment"
+        if attempts == 1 and call.summary == "authorize payment":
+            raise RuntimeError("not a StepOutcome")
+        return outcome
+
+    monkeypatch.setattr(Call, "outcome", unreadable)
+    handle = await _complete(world)
+    await _is_completed(world, handle)
+    assert attempts == 2
 
 
 # --- Frozen, and woken too late ---
