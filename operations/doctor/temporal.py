@@ -20,7 +20,7 @@ from operations.reconciliation.workflow import RECONCILIATION_QUEUE
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
-from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE, ROLES, SEARCH_ATTRIBUTES
+from orderflow.temporal.names import INVENTORY_QUEUE, ORDERS_QUEUE, PAYMENTS_QUEUE, ROLE_OF_QUEUE, SEARCH_ATTRIBUTES
 
 #: The server's minor version from which everything that we use is there and tested.
 OLDEST: Final = (1, 24)
@@ -102,7 +102,7 @@ async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> 
     )
     last = [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
     fresh = [at for at in last if datetime.now(UTC) - at < FRESH]
-    about, fix = f"task queue {name}", f"start a worker: `orderflow worker {ROLES.get(name, name)}`"
+    about, fix = f"task queue {name}", f"start a worker: `orderflow worker {ROLE_OF_QUEUE.get(name, name)}`"
     if not fresh:
         return Checked(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
     return Checked(about, True, f"{len(fresh)} pollers")

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from operations.explain.facts import Facts, Queue
 from operations.words import age, clock
-from orderflow.temporal.names import ROLES
+from orderflow.temporal.names import ROLE_OF_QUEUE
 
 
 def seen_polling(facts: Facts, name: str, since: datetime) -> tuple[str, str]:
     """What is known of a task queue's workers, and what to do about it."""
     queue = facts.queues.get(name, Queue(name))
-    start = f"Start one: `orderflow worker {ROLES.get(name, name)}`; the order goes on by itself."
+    start = f"Start one: `orderflow worker {ROLE_OF_QUEUE.get(name, name)}`; the order goes on by itself."
     if queue.polled_at is None:
         return f"nobody has polled for {age(facts.now, since)} at least", start
     ago = f"one last polled {age(facts.now, queue.polled_at)} ago"

@@ -8,7 +8,7 @@ ORDERS_QUEUE: Final = "order-runs"
 PAYMENTS_QUEUE: Final = "payments"
 INVENTORY_QUEUE: Final = "inventory"
 #: The role of the worker that serves each.
-ROLES: Final = {ORDERS_QUEUE: "orders", PAYMENTS_QUEUE: "payments", INVENTORY_QUEUE: "inventory"}
+ROLE_OF_QUEUE: Final = {ORDERS_QUEUE: "orders", PAYMENTS_QUEUE: "payments", INVENTORY_QUEUE: "inventory"}
 
 #: A search attribute of an order, of type Keyword. Nothing in Temporal names its customer.
 ORDER_STATUS: Final = "OrderStatus"
