@@ -7,6 +7,7 @@ was found and not everything could be read; 4 there is no such order.
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -19,11 +20,12 @@ from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
     from operations.explain.gather import Found
+    from orderflow.client import ApiClient
     from orderflow.settings import Settings
 
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
-#: Between two looks of ``watch``.
-LOOK_SECONDS: Final = 1.0
+#: At most between two looks of ``watch``: at the other services, which the API's answer does not wait for.
+LOOK_SECONDS: Final = 1
 #: How long ``watch`` waits for the last events of an order that has ended to be published and tracked.
 LAST_SECONDS: Final = 10.0
 
@@ -112,12 +114,13 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     from operations.explain.causes import Cause
     from operations.explain.gather import open_sources
     from operations.explain.verdict import verdicts_on
+    from orderflow.client import ApiClient
 
     silence()
     clock = asyncio.get_running_loop().time
     seen: set[tuple[str, str]] = set()
     before, headline, ended_at = None, "", None
-    async with open_sources(settings) as sources:
+    async with open_sources(settings) as sources, ApiClient(settings.api_url) as api:
         while True:
             found = await sources.gather(order_id)
             verdicts = verdicts_on(found.facts)
@@ -139,7 +142,19 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
                 ended_at = ended_at or clock()
                 if verdicts[0].cause is Cause.DONE or clock() - ended_at > LAST_SECONDS:
                     return
-            await asyncio.sleep(LOOK_SECONDS)
+            await _until_it_changes(api, found)
+
+
+async def _until_it_changes(api: "ApiClient", found: "Found") -> None:
+    """For ``LOOK_SECONDS``, or until the order has another version: the API says so at once, where it answers."""
+    from orderflow.client import Refused, Unreachable
+
+    order = found.facts.order
+    if order is not None:
+        with suppress(Refused, Unreachable):
+            await api.changed(f"/orders/{found.facts.order_id}", order.version, LOOK_SECONDS)
+            return
+    await asyncio.sleep(LOOK_SECONDS)
 
 
 def _say_verdict(verdict: Any, said: str, found: "Found", as_json: bool) -> str:

@@ -25,7 +25,8 @@ def waits_for(status: str | None, steps: Mapping[str, StepOutcome | None]) -> It
             # A step that nobody has put into words is told by its name.
             yield _RUNNING.get(name, f"the step {name}")
     actions = allowed_actions(status)
-    if actions and status != OrderStatus.APPROVED:
+    # While its capture is under way nobody can ship or cancel it.
+    if actions and status != OrderStatus.APPROVED and "capture" not in steps:
         yield f"somebody to {' or '.join(actions)} it"
 
 
