@@ -77,7 +77,15 @@ class Storm:
             self._log.write(f"{time.time():.3f} begin {fault.line()}\n")
             await self._carry_out(fault)
             self.done[fault.kind] += 1
-        except (StackError, OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, httpx.HTTPError) as error:
+        except (
+            StackError,
+            OSError,
+            TimeoutError,
+            RuntimeError,
+            asyncpg.PostgresError,
+            asyncpg.InternalClientError,
+            httpx.HTTPError,
+        ) as error:
             self.failed.append(f"{fault.line()}: {error!r}")
         finally:
             self._log.write(f"{time.time():.3f} end   {fault.line()}\n")
@@ -342,7 +350,7 @@ class Storm:
                     return list(await connection.fetch(sql, *values))
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.2)

@@ -35,7 +35,7 @@ async def come_to_rest(arena: Arena) -> list[str]:
     while True:
         try:
             moving = await _in_motion(arena)
-        except (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError) as error:
+        except (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
             moving = [f"cannot look: {error!r}"]
         if not moving or time.monotonic() > deadline:
             return unrest + moving
