@@ -10,7 +10,7 @@ from cli.stores import silence
 from cli.terminal import out, running_settings
 
 if TYPE_CHECKING:
-    from operations.doctor.checks import Checked
+    from operations.doctor.check import Checked
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check every dependency, version, migration, setting, poller and clock, and say what to do about each."""
-    from operations.doctor.examine import examine
+    from operations.doctor.checks import examine
 
     silence()
     lines = asyncio.run(examine(running_settings()))

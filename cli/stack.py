@@ -11,7 +11,7 @@ import typer
 from cli.calls import REFUSED, UNREACHABLE, AsJson, print_json
 from cli.interrupts import STOP_SIGNALS
 from cli.terminal import fail, load_settings, out, short_path
-from workers import ROLES
+from workers.roles import ROLES
 
 if TYPE_CHECKING:
     from orderflow.settings import Settings

@@ -1,5 +1,1 @@
 """One entry point a role: ``serve(settings, stopping, health, shared)``. ``workers.run`` runs them in a process."""
-
-from typing import Final
-
-ROLES: Final = ("orders", "payments", "inventory", "relay", "tracking", "reconciliation")

@@ -17,7 +17,7 @@ from cli.main import app
 from orderflow.gateways.simulator.__main__ import _arguments as simulator_arguments
 from orderflow.settings import Settings
 from support.paths import ROOT
-from workers import ROLES
+from workers.roles import ROLES
 
 SOURCE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 

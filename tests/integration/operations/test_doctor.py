@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from operations.doctor import checks
-from operations.doctor.checks import Check, Checked, clock, now, run_all
+from operations.doctor import check
+from operations.doctor.check import Check, Checked, clock, now, run_all
 from orderflow.sealing import make_keys
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
@@ -121,7 +121,7 @@ async def test_a_queue_that_nobody_polls_and_a_namespace_that_is_not_there(
 
 
 async def test_a_check_that_hangs_or_breaks_is_a_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr(check, "DEADLINE_SECONDS", 0.05)
 
     async def hangs() -> Sequence[Checked]:
         await asyncio.Event().wait()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operations.doctor import keys
-from operations.doctor.checks import Checked, run_all
+from operations.doctor.check import Checked, run_all
+from operations.doctor.checks import keys
 from orderflow.sealing import make_keys
 from orderflow.settings import Settings
 

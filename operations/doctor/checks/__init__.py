@@ -3,8 +3,8 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from operations.doctor import databases, http, keys, stream, temporal
-from operations.doctor.checks import Checked, run_all
+from operations.doctor.check import Checked, run_all
+from operations.doctor.checks import databases, http, keys, stream, temporal
 from orderflow.settings import Settings
 
 

@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from operations.doctor.checks import Check, Checked
+from operations.doctor.check import Check, Checked
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings

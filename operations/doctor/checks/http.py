@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from operations.doctor.checks import Check, Checked, clock, now
+from operations.doctor.check import Check, Checked, clock, now
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from operations.doctor.checks import Check, Checked
+from operations.doctor.check import Check, Checked
 from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from operations.doctor.checks import Check, Checked
+from operations.doctor.check import Check, Checked
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.sealing import KeyFileError, TokenOpener, TokenSealer

@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from operations.doctor.checks import Check, Checked, clock, now
+from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
