@@ -13,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, AsJson, print_json
+from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.interrupts import until_interrupted
 from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
@@ -59,7 +59,12 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
 ) -> None:
     """The order's story as it goes on, until it is over. Ctrl-C ends it."""
-    asyncio.run(until_interrupted(_watch(running_settings(), order_id, as_json)))
+    from orderflow.client import NoUrl
+
+    try:
+        asyncio.run(until_interrupted(_watch(running_settings(), order_id, as_json)))
+    except NoUrl as error:
+        fail(str(error), USAGE)
 
 
 def stuck(

@@ -119,3 +119,10 @@ async def test_every_command_ends_with_3_when_nothing_answers(tmp_path: Path) ->
         assert said.out or said.err, name
         if said.out:
             json.loads(said.out)
+
+
+@pytest.mark.parametrize("name", ["order show", "order watch", "stock show"])
+async def test_an_address_that_is_no_url_is_named(tmp_path: Path, name: str) -> None:
+    said = await Terminal(tmp_path, api_url="nonsense").run(*name.split(), *WITH_SERVERS[name])
+    assert said.code == 2
+    assert said.err == "error: 'nonsense' is not the URL of an API, such as http://localhost:8080\n"
