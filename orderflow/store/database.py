@@ -25,7 +25,7 @@ from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
 CHANNEL = "orderflow"
 
 #: The least time between two notices of a process: the first write of a burst is told at once, the others together.
-NOTICE_PACING = 0.02
+NOTICE_PACING_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -203,4 +203,4 @@ class Database:
                 await self.one(_NOTIFY, {})
             except Exception as error:
                 log.warning("notice_lost", database=self.name, detail=str(error))
-            await asyncio.sleep(NOTICE_PACING)
+            await asyncio.sleep(NOTICE_PACING_SECONDS)

@@ -125,7 +125,8 @@ async def session_folder() -> AsyncIterator[Path]:
 
 
 def _abandoned_folders() -> list[Path]:
-    folders = {folder for place in (_place(), Path(tempfile.gettempdir())) for folder in place.glob(f"{PREFIX}*")}
+    # Also where a session would not lie now: what a killed one left may be what takes the room.
+    folders = (folder for place in (MEMORY, Path(tempfile.gettempdir())) for folder in place.glob(f"{PREFIX}*"))
     records = ((folder, Record.read(folder / "stack.json")) for folder in folders)
     return [folder for folder, record in records if record.supervisor is not None and not record.running]
 

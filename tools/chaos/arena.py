@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import asyncpg
 
@@ -29,6 +29,16 @@ from tools.chaos.plan import DRAFT_TTL_SECONDS
 from tools.chaos.strict import TemporalOnPostgres, strict_temporal
 
 ROOT = Path(__file__).parents[2]
+
+
+#: What a connection of the harness's own meets in a storm.
+DATABASE_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class _Stack(EmbeddedStack):

@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from orderflow.settings import SERVICES
 from orderflow.stack.errors import StackError
 from orderflow.stack.processes import Process
-from tools.chaos.arena import Arena
+from tools.chaos.arena import DATABASE_AWAY, Arena
 from tools.chaos.schedule import Fault
 
 AT_ONCE = 2
@@ -77,15 +77,7 @@ class Storm:
             self._log.write(f"{time.time():.3f} begin {fault.line()}\n")
             await self._carry_out(fault)
             self.done[fault.kind] += 1
-        except (
-            StackError,
-            OSError,
-            TimeoutError,
-            RuntimeError,
-            asyncpg.PostgresError,
-            asyncpg.InternalClientError,
-            httpx.HTTPError,
-        ) as error:
+        except (*DATABASE_AWAY, StackError, RuntimeError, httpx.HTTPError) as error:
             self.failed.append(f"{fault.line()}: {error!r}")
         finally:
             self._log.write(f"{time.time():.3f} end   {fault.line()}\n")
@@ -350,7 +342,7 @@ class Storm:
                     return list(await connection.fetch(sql, *values))
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            except DATABASE_AWAY:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.2)

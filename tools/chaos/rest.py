@@ -7,7 +7,7 @@ import asyncpg
 from temporalio.client import Client
 
 from orderflow.stack.errors import StackError
-from tools.chaos.arena import Arena
+from tools.chaos.arena import DATABASE_AWAY, Arena
 from tools.chaos.evidence import SERVICES
 from tools.chaos.rules_rest import at_rest
 
@@ -35,7 +35,7 @@ async def come_to_rest(arena: Arena) -> list[str]:
     while True:
         try:
             moving = await _in_motion(arena)
-        except (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+        except (*DATABASE_AWAY, RuntimeError) as error:
             moving = [f"cannot look: {error!r}"]
         if not moving or time.monotonic() > deadline:
             return unrest + moving
