@@ -1,4 +1,4 @@
-"""A command's way: one statement on the orders database carries it out, and then Temporal is told.
+"""A command's way: one statement on the orders database carries it out, and Temporal is told where it must know.
 
 The statement's commit is the acceptance and, for all but a ship, the outcome. A ship is accepted, and pending until its
 payment is captured: the request waits for that.

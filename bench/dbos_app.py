@@ -4,7 +4,7 @@ Run by the Python of an environment of its own (``bench/dbos.py``), so it import
 ``dbos``. Used as kindly as possible: the order is the workflow's input, so nothing has to look for it; workflows are
 coroutines of the process that serves, so no queue is polled; a request waits in the process for the step that it is
 about, so no status is asked for in a database. What is durable is DBOS's own: the workflow's input and result, six
-steps, and a ship and a complete that are sent and received.
+steps, and a ship that is sent and received.
 
     python -m bench.dbos_app DATABASE_URL PORT
 """
@@ -80,15 +80,14 @@ async def end_ship(order_id: str) -> dict[str, str]:
 
 @DBOS.workflow()
 async def run_order(order_id: str, order: Order) -> dict[str, str]:
-    """From approve to COMPLETED."""
+    """From approve to SHIPPED."""
     total = sum(line["quantity"] * line["unit_price"] for line in order["lines"])
     await asyncio.gather(authorize(order_id, total), reserve(order_id, order["lines"]))
     await fulfil(order_id)
     await DBOS.recv_async("ship", timeout_seconds=3600)
     await capture(order_id)
     await asyncio.gather(commit(order_id), end_ship(order_id))
-    await DBOS.recv_async("complete", timeout_seconds=3600)
-    return {"status": "COMPLETED"}
+    return {"status": "SHIPPED"}
 
 
 async def _approve(order_id: str, order: Order) -> None:
@@ -114,7 +113,7 @@ def _keep(work: Any) -> None:
 
 
 async def _act(method: str, path: str, body: Order) -> Order:
-    """POST /orders/ID/approve, ship or complete; GET /orders/ID waits for FULFILLING; GET /: how many run."""
+    """POST /orders/ID/approve or ship; GET /orders/ID waits for FULFILLING; GET /: how many run."""
     order_id, _, action = path.removeprefix("/orders").removeprefix("/").partition("/")
     if method == "GET" and order_id:
         await board.at(order_id, "FULFILLING").wait()
@@ -124,8 +123,6 @@ async def _act(method: str, path: str, body: Order) -> Order:
     elif action == "ship":
         await DBOS.send_async(order_id, {}, "ship")
         await board.at(order_id, "SHIPPED").wait()
-    elif action == "complete":
-        await DBOS.send_async(order_id, {}, "complete")
     return {"running": board.running}
 
 

@@ -17,7 +17,7 @@ class Side(Protocol):
         ...
 
     async def live_through(self, basket: Basket) -> Lap:
-        """One order to COMPLETED, as its client sees it. Raises BenchError when anything is not as it should be."""
+        """One order to its end, as its client sees it. Raises BenchError when anything is not as it should be."""
         ...
 
     async def settled(self, laps: Sequence[Lap]) -> None:

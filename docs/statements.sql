@@ -244,13 +244,6 @@ WITH locked AS (
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
-), handover AS (
-    INSERT INTO handovers AS h (order_id, name)
-    SELECT order_id, $name FROM moved WHERE true
-    ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
-            refused = NULL
-    RETURNING number
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
     SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
@@ -260,7 +253,7 @@ WITH locked AS (
     SELECT order_id, $command_id, $name, $request_hash, version FROM event
 )
 SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
-       (SELECT number FROM handover) AS handover,
+       NULL::bigint AS handover,
        (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
         FROM order_lines l WHERE l.order_id = moved.order_id) AS lines
 FROM moved;

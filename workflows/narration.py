@@ -24,17 +24,16 @@ def waits_for(status: str | None, steps: Mapping[str, StepOutcome | None]) -> It
         if outcome is None:
             # A step that nobody has put into words is told by its name.
             yield _RUNNING.get(name, f"the step {name}")
-    actions = allowed_actions(status)
     # While its capture is under way nobody can ship or cancel it.
-    if actions and status != OrderStatus.APPROVED and "capture" not in steps:
-        yield f"somebody to {' or '.join(actions)} it"
+    if status == OrderStatus.FULFILLING and "capture" not in steps:
+        yield f"somebody to {' or '.join(allowed_actions(status))} it"
 
 
 def details(status: str | None, version: int, steps: Mapping[str, StepOutcome | None]) -> str:
     """Markdown for the workflow's page."""
     lines = [f"**{status or 'not looked yet'}** (version {version})"]
     waiting = list(waits_for(status, steps))
-    lines.append("Waits for " + ", and for ".join(waiting) + "." if waiting else "Nothing is left to do.")
+    lines.append("Waits for " + ", and for ".join(waiting) + "." if waiting else "Nothing is left to do here.")
     for name, outcome in steps.items():
         if outcome is not None:
             why = f": {outcome.reason}" if outcome.reason else ""

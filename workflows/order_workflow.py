@@ -1,4 +1,4 @@
-"""One order, from APPROVED to COMPLETED or CANCELLED.
+"""One order, from APPROVED to SHIPPED or CANCELLED. What comes before and after is a row, and has no workflow.
 
 The row decides, the workflow follows. A signal says "look", whatever it is called and whatever it carries: the
 workflow reads the row, adopts it, and does what follows from it. So messages may come late, twice, out of order or
@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
-from orderflow.domain.orders import LIFECYCLE, OrderStatus, Reason
+from orderflow.domain.orders import LIFECYCLE, ORCHESTRATED, OrderStatus, Reason
 from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, CALM, LOCAL, MOST_LOOKS
@@ -66,13 +66,13 @@ class OrderWorkflow:
         self._ship: PendingShip | None = None
         self._commits = False
         self._shuts = False
-        #: An operator's cancel stands until it is done or the order is final; it is tried when something has changed.
+        #: An operator's cancel stands until it is done, or the order is SHIPPED; it is tried when something has changed.
         self._cancel_stands = False
         self._cancel_is_due = False
 
     @workflow.run
     async def run(self, _: Sequence[RawValue]) -> OrderResult:
-        """Serve the order until nothing can happen to it any more."""
+        """Serve the order until its goods have left, or everything is undone."""
         if not self._is_an_order:
             return OrderResult(status=None, version=0)
         while not (self._is_idle() and self._is_over()):
@@ -192,8 +192,7 @@ class OrderWorkflow:
         """Take over the row's status, and do what follows from it, whoever wrote it."""
         self._status, self._version = status, version
         self._cancel_is_due = self._cancel_stands
-        # COMPLETED is not written: the run's own end says it, and an upsert costs as much as a step.
-        if status not in (OrderStatus.COMPLETED, workflow.info().typed_search_attributes.get(_STATUS_KEY)):
+        if status != workflow.info().typed_search_attributes.get(_STATUS_KEY):
             workflow.upsert_search_attributes([_STATUS_KEY.value_set(status)])
         if status in (OrderStatus.SHIPPED, OrderStatus.COMPLETED):
             self._commit_stock(self._trace)
@@ -281,8 +280,8 @@ class OrderWorkflow:
         return task.result()
 
     def _is_over(self) -> bool:
-        """Nothing can happen to the row any more."""
-        return self._status is not None and LIFECYCLE.is_final(self._status)
+        """What else happens to the row is none of a workflow's."""
+        return self._status not in (None, OrderStatus.DRAFT, *ORCHESTRATED)
 
     def _is_before_its_time(self) -> bool:
         """A stranger's start: the order is not approved, or not there. Failed, so that the approve starts another."""

@@ -17,7 +17,7 @@ _ELSEWHERE: Final = frozenset({Kind.HANDOVER_WAITS, Kind.WAITS_LONG, Kind.OUTBOX
 #: The workflow is about to put these right while it has something under way.
 _AT_IT: Final = frozenset(
     {
-        Kind.FINAL_ROW_OPEN_WORKFLOW,
+        Kind.WORKFLOW_LEFT_OPEN,
         Kind.ROW_AHEAD_OF_WORKFLOW,
         Kind.VOIDING_LONG,
         Kind.CAPTURED_NOT_SHIPPED,

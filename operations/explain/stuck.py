@@ -19,7 +19,7 @@ from operations.explain.facts import status_of
 from operations.explain.gather import Sources, open_sources
 from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
-from orderflow.domain.orders import OrderStatus
+from orderflow.domain.orders import ORCHESTRATED, OrderStatus
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store import reconciliation, trail
 from orderflow.store.database import Database
@@ -100,20 +100,21 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
     """Those that surely have something to be done first, then all that are open; the oldest first in each."""
     running = await _listed("temporal", unread, lambda: _running(sources))
     live = await _listed("orders", unread, lambda: _live(sources)) or {}
+    with_a_run = {order_id for order_id, order in live.items() if order.status in ORCHESTRATED}
     waiting: set[UUID] = set()
     untold = partial(Handovers(sources.databases["orders"]).waiting, older_than, MOST_LOOKED_AT)
     waiting |= (await _listed("orders", unread, untold) or {}).keys()
     for service, ask in _HOLDS.items():
-        waiting |= (await _listed(service, unread, partial(ask, sources.databases[service])) or {}).keys() - live.keys()
+        waiting |= (await _listed(service, unread, partial(ask, sources.databases[service])) or {}).keys() - with_a_run
     for service in SERVICES:
         old = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
         waiting |= (await _listed(service, unread, old) or {}).keys()
     held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
     waiting |= set(await _listed("orders", unread, held) or ())
     open_runs = running or {}
-    gone = set() if running is None else live.keys() - running.keys()
+    gone = set() if running is None else with_a_run - running.keys()
     first = {order_id for order_id, order in live.items() if _is_at_work(order)} | gone
-    first |= open_runs.keys() - live.keys() | waiting
+    first |= open_runs.keys() - with_a_run | waiting
 
     def by_age(order_id: UUID) -> tuple[bool, datetime]:
         since = live[order_id].updated_at if order_id in live else open_runs.get(order_id, datetime.now(UTC))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from operations.reconciliation.facts import Facts, Limits
 from operations.reconciliation.findings import Finding, Kind, Repair
-from orderflow.domain.orders import LIFECYCLE, OrderStatus
+from orderflow.domain.orders import LIFECYCLE, ORCHESTRATED, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from orderflow.gateways.protocol import MoneyFact
 from orderflow.store.handovers import PendingHandover
@@ -58,6 +58,11 @@ class Case:
     def live(self) -> bool:
         """Whether there is a row and something can still happen to it."""
         return self.order is not None and not LIFECYCLE.is_final(self.order.status)
+
+    @property
+    def orchestrated(self) -> bool:
+        """Whether its row stands where an order has a workflow."""
+        return self.order is not None and self.order.status in ORCHESTRATED
 
     @property
     def is_stuck(self) -> bool:
@@ -138,19 +143,24 @@ def unclear(facts: Facts, limits: Limits) -> tuple[set[UUID], set[UUID]]:
     ended: set[UUID] = set()
     doing: set[UUID] = set()
     for case in cases(facts, limits):
-        holds = case.reservation is not None or case.money is not None or _is_open(case.payment)
+        holds = case.reservation is not None or _is_open(case.payment) or _is_unexplained(case)
         order = case.order
-        needs = case.live or (holds and (order is None or LIFECYCLE.is_final(order.status)))
-        if case.is_stuck if case.runs else needs:
+        if case.is_stuck if case.runs else (case.orchestrated or holds):
             ended.add(case.order_id)
         elif (
             case.runs
             and order is not None
             and case.stands(order.updated_at)
-            and (not case.live or case.run.status != order.status)
+            and (not case.orchestrated or case.run.status != order.status)
         ):
             doing.add(case.order_id)
     return ended, doing
+
+
+def _is_unexplained(case: Case) -> bool:
+    """Money at the gateway that no payment's row accounts for; what was captured is listed for days."""
+    captured = case.payment is not None and case.payment.status == PaymentStatus.CAPTURED
+    return case.money is not None and not (captured and case.money.status == "captured")
 
 
 def _is_open(payment: PaymentFact | None) -> bool:

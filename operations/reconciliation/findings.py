@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
     WORKFLOW_GONE = "workflow_gone"
     HANDOVER_WAITS = "handover_waits"
-    FINAL_ROW_OPEN_WORKFLOW = "final_row_open_workflow"
+    WORKFLOW_LEFT_OPEN = "workflow_left_open"
     ROW_AHEAD_OF_WORKFLOW = "row_ahead_of_workflow"
     ROW_BEHIND_WORKFLOW = "row_behind_workflow"
     CAPTURED_NOT_SHIPPED = "captured_not_shipped"
@@ -67,7 +67,7 @@ class About:
 
 ABOUT: Final[Mapping[Kind, About]] = {
     Kind.WORKFLOW_GONE: About(
-        "The order is APPROVED, FULFILLING or SHIPPED, and no workflow runs it.",
+        "The order is APPROVED or FULFILLING, and no workflow runs it.",
         "look: a new run begins, reads the row, and goes on from it.",
     ),
     Kind.HANDOVER_WAITS: About(
@@ -75,8 +75,8 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "the dispatcher in the orders workers tells it again and again: see whether they run, and what Temporal says.",
         report_only=True,
     ),
-    Kind.FINAL_ROW_OPEN_WORKFLOW: About(
-        "The order's row is final, and its workflow still runs.",
+    Kind.WORKFLOW_LEFT_OPEN: About(
+        "The order is SHIPPED or final, which needs no workflow any more, and its workflow still runs.",
         "look, if the workflow has nothing under way: it reads the row and ends. Nothing is done while a step runs: "
         "that service is away or slow, and the step is repeated by itself.",
     ),

@@ -42,11 +42,11 @@ def _workflow(case: Case) -> Iterator[Finding]:
         return  # a DRAFT has no workflow; what Temporal has not been told yet is HANDOVER_WAITS
     if not case.stands(order.updated_at, run.since):
         return
-    if not case.live:
+    if not case.orchestrated:
         if case.runs:
             idle = run.busy == () or run.status != order.status
             yield case.finding(
-                Kind.FINAL_ROW_OPEN_WORKFLOW,
+                Kind.WORKFLOW_LEFT_OPEN,
                 order.updated_at,
                 repair=Repair.LOOK if idle else None,
                 why_not=f"under way: {', '.join(run.busy)}" if run.busy else "no worker answers for it",
@@ -120,7 +120,7 @@ def _money(case: Case) -> Iterator[Finding]:
         return
     if payment is None:
         if case.runs and not case.live:
-            return  # its workflow shuts the doors; FINAL_ROW_OPEN_WORKFLOW says if that takes long
+            return  # its workflow shuts the doors; WORKFLOW_LEFT_OPEN says if that takes long
         ours = order is not None or case.run.state != "missing"
         yield case.finding(
             Kind.MONEY_WITHOUT_PAYMENT,
@@ -144,10 +144,8 @@ def _reservation(case: Case) -> Iterator[Finding]:
         return
     since = (held.updated_at, case.order_at)
     if order is not None and order.status in _GONE:
-        # SHIPPED without a workflow is WORKFLOW_GONE: the workflow commits when it is started again.
-        if case.runs or not case.live:
-            repair = None if case.runs else Repair.LOOK
-            yield case.finding(Kind.SHIPPED_NOT_COMMITTED, *since, repair=repair, why_not=_AT_IT)
+        repair = None if case.runs else Repair.LOOK
+        yield case.finding(Kind.SHIPPED_NOT_COMMITTED, *since, repair=repair, why_not=_AT_IT)
     elif not case.live and not case.runs and case.stands(case.run.since):
         repair = Repair.LOOK if case.cancelled else None
         yield case.finding(Kind.RESERVATION_WITHOUT_ORDER, *since, case.run.since, repair=repair, why_not=_NO_ROW)
@@ -155,8 +153,8 @@ def _reservation(case: Case) -> Iterator[Finding]:
 
 def _waiting(case: Case) -> Iterator[Finding]:
     order, limits = case.order, case.limits
-    if order is None or not case.runs:
-        return
+    if order is None or (case.orchestrated and not case.runs):
+        return  # WORKFLOW_GONE says that
     if order.pending_since is not None:
         since, limit, waits_for, why_not = order.pending_since, limits.stuck, "its capture", _AT_IT
     else:

@@ -87,6 +87,9 @@ LIFECYCLE = Lifecycle(
     Transition("fail", (_STATUS.APPROVED,), _STATUS.CANCELLED, OrderStateChanged),
 )
 
+#: Where an order has a workflow: what comes before and after is a row, and moved by its customer.
+ORCHESTRATED: Final = (_STATUS.APPROVED, _STATUS.FULFILLING)
+
 #: What a client may ask of an order that exists; the rest is the workflow's own.
 CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")
 

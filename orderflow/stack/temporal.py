@@ -16,7 +16,7 @@ GO_MEMORY = {"GOGC": "400", "GOMEMLIMIT": "2GiB"}
 #: How often a second the server reads what its shard has to dispatch. The development server has one shard, and by
 #: default (20) reads it every 50 ms: each step of an order would wait for that.
 POLLS_A_SECOND = {"history.transferProcessorMaxPollRPS": 500, "history.timerProcessorMaxPollRPS": 100}
-#: Signals that one run takes, then no more: an order has three at most, and a nudge. By default 10,000, and a worker
+#: Signals that one run takes, then no more: an order has two, and a nudge. By default 10,000, and a worker
 #: that met them all in one task could take longer than the SDK lets it.
 MOST_SIGNALS = {"history.maximumSignalsPerExecution": 2000}
 

@@ -56,21 +56,25 @@ _HANDOVER_UNLESS_DRAFT = _handover("moved", f"measures->>'from' <> '{OrderStatus
 
 #: What a document of the order needs, so that the answer asks for nothing more.
 _SHOWN: Final = ("customer_id", "reference", "currency", "total", "reason", "updated_at")
-_SHOWN_ANSWER: Final = f"""
+
+
+def _shown(handover: str = "(SELECT number FROM handover)") -> str:
+    return f"""
 SELECT version, status, created_at, measures, {", ".join(_SHOWN)},
-       (SELECT number FROM handover) AS handover,
+       {handover} AS handover,
        (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
         FROM order_lines l WHERE l.order_id = moved.order_id) AS lines
 FROM moved"""
+
 
 _STATEMENTS = AggregateStatements(
     "orders",
     LIFECYCLE,
     {
         "place": Write(("customer_id", "reference", "currency", "total"), (_LINES, _TOKEN_KEPT)),
-        "approve": Write((), (_HANDOVER,), _SHOWN, answer=_SHOWN_ANSWER),
-        "complete": Write((), (_HANDOVER,), _SHOWN, answer=_SHOWN_ANSWER),
-        "cancel": Write(("reason",), (_HANDOVER_UNLESS_DRAFT, _TOKEN_GONE), _SHOWN, answer=_SHOWN_ANSWER),
+        "approve": Write((), (_HANDOVER,), _SHOWN, answer=_shown()),
+        "complete": Write((), (), _SHOWN, answer=_shown(handover="NULL::bigint")),
+        "cancel": Write(("reason",), (_HANDOVER_UNLESS_DRAFT, _TOKEN_GONE), _SHOWN, answer=_shown()),
         "fulfil": Write((), (_TOKEN_GONE,)),
         "fail": Write(("reason",), (_TOKEN_GONE,)),
     },

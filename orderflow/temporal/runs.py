@@ -61,8 +61,7 @@ Connect = Callable[[], Awaitable[Client]]
 class RunFact:
     """What Temporal says of an order. ``since``: when the run was started or closed; ``ended``: how it closed.
 
-    ``status``: the search attribute, and COMPLETED where the end of the run says so. ``version`` and ``busy`` (steps
-    under way) where it answered a query.
+    ``status``: the search attribute. ``version`` and ``busy`` (steps under way) where it answered a query.
     """
 
     state: Literal["running", "closed", "missing"]
@@ -236,6 +235,4 @@ def _fact(execution: Execution) -> RunFact:
     if execution.status == WorkflowExecutionStatus.RUNNING:
         return RunFact("running", execution.start_time, status, run_id=execution.run_id)
     ended = execution.status.name if execution.status else None
-    if ended == "COMPLETED" and status == OrderStatus.SHIPPED:
-        status = OrderStatus.COMPLETED.value  # from SHIPPED there is no other end; the workflow does not write it
     return RunFact("closed", execution.close_time, status, ended, execution.run_id)

@@ -20,7 +20,6 @@ _IN_MOTION = """
     SELECT o.order_id, o.status, EXISTS (
         SELECT FROM events e WHERE e.order_id = o.order_id AND e.status = 'APPROVED') AS was_approved
     FROM orders o"""
-_WAITING = {"FULFILLING", "SHIPPED"}
 
 
 async def come_to_rest(arena: Arena) -> list[str]:
@@ -65,7 +64,7 @@ async def _in_motion(arena: Arena) -> list[str]:
     for row in await _fetch(arena, "orders", _IN_MOTION):
         order_id = str(row["order_id"])
         parts = statuses["payments"].get(order_id), statuses["inventory"].get(order_id)
-        if row["status"] in _WAITING:
+        if row["status"] == "FULFILLING":
             waiting.add(f"order-{order_id}")
         by_hand = f"order-{order_id}" in arena.terminated.values()
         if not at_rest(row["status"], row["was_approved"], *parts, by_hand=by_hand):

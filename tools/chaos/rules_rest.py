@@ -5,7 +5,8 @@ from typing import Final
 
 from tools.chaos.evidence import Evidence, Rows
 
-_FINAL: Final = ("COMPLETED", "CANCELLED")
+#: In these an order has a run, which waits.
+_WITH_A_RUN: Final = ("APPROVED", "FULFILLING")
 _NON_DETERMINISM: Final = "NON_DETERMINISTIC"
 #: In the command id of a repair.
 _GONE: Final = "workflow_gone"
@@ -27,10 +28,11 @@ def orders_at_rest(evidence: Evidence) -> Iterator[str]:
 
 
 def workflows_never_failed(evidence: Evidence) -> Iterator[str]:
-    """One workflow an order that was ever approved: ended with it, or running while it waits; no other order has one.
+    """One workflow an order that was ever approved: running until it is shipped or undone, ended then; no other order
+    has one.
 
-    No step failed for good, or is under way. A run that was terminated by hand is followed by another one, unless its
-    order was over and nothing was left to do. What runs beside the orders (reconciliation) ends well, or still runs.
+    No step failed for good, or is under way. A run that was terminated by hand is followed by another one, unless
+    nothing was left to do. What runs beside the orders (reconciliation) ends well, or still runs.
     """
     orders = {f"order-{row['order_id']}": row["status"] for row in evidence.rows["orders"]}
     approved = {f"order-{order_id}" for order_id in _ever_approved(evidence)}
@@ -56,7 +58,7 @@ def workflows_never_failed(evidence: Evidence) -> Iterator[str]:
         if name not in approved:
             yield from (f"{name} was never approved and has a workflow, {run}" for run in found)
             continue
-        due = "COMPLETED" if status in _FINAL else "RUNNING"
+        due = "RUNNING" if status in _WITH_A_RUN else "COMPLETED"
         if not found:
             yield f"{name} is {status} and has no workflow"
         elif found[-1] != due and not (found[-1] == "ended by hand" and due == "COMPLETED"):

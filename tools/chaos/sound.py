@@ -179,12 +179,11 @@ class Shop:
         e = self.evidence
         approved = {event["order_id"] for event in e.events["orders"] if event["status"] == "APPROVED"}
         for row in (row for row in e.rows["orders"] if row["order_id"] in approved):
-            over = row["status"] in ("COMPLETED", "CANCELLED")
             e.workflows.append(
                 {
                     "id": f"order-{row['order_id']}",
                     "run_id": f"run-{row['order_id']}",
-                    "status": "COMPLETED" if over else "RUNNING",
+                    "status": "RUNNING" if row["status"] in ("APPROVED", "FULFILLING") else "COMPLETED",
                     "pending": [],
                     "task_attempt": 0,
                     "task_events": [

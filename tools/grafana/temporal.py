@@ -128,7 +128,7 @@ _REQUESTS = Row(
         ),
         Panel(
             "Requests that fail",
-            "Why? NOT_FOUND of a signal or a describe is an order that has ended.",
+            "Why? NOT_FOUND of a signal or a describe is an order whose run has ended.",
             [
                 Query(
                     rate("temporal_request_failure_total", "operation", "status_code", where=HERE),

@@ -52,19 +52,7 @@ def _both(play: Play) -> Play:
 
 @_both
 async def happy_path(stage: Stage) -> None:
-    await stage.ship_and_complete(await stage.fulfilling(an_order(("bread", 2, 150), ("milk", 1, 99))))
-
-
-@_scenario()
-async def approved_and_completed_in_one_go(stage: Stage) -> None:
-    """What happens while no worker is there is told by one look at the row."""
-    handle = await stage.approved()
-    await stage.reaches(handle, "FULFILLING")
-    await stage.idles(handle)
-    await stage.ship(handle)
-    async with stage.worker_down("orders"):
-        await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ships(await stage.fulfilling(an_order(("bread", 2, 150), ("milk", 1, 99))))
 
 
 # --- A step says no ---
@@ -195,8 +183,7 @@ async def cancel_refused_while_shipping(stage: Stage) -> None:
         assert (await stage.world.ask(handle, name, f"c:late-{name}"))["refusal"]["slug"] == "shipment_in_progress"
     gate.set()
     await stage.world.outcome(handle, ship)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 # --- Cancelled by an operator, through Temporal ---
@@ -242,17 +229,16 @@ async def operators_cancel_accepted_after_a_refused_capture(stage: Stage) -> Non
     await stage.ends(handle, "CANCELLED")
 
 
-@_scenario()
+@_scenario(steps="far")
 async def operators_cancel_of_a_shipped_order(stage: Stage) -> None:
-    """It changes nothing, and the order goes on."""
+    """It changes nothing: the stock is let go, and the run ends as it would have."""
     handle = await stage.fulfilling()
-    await stage.ship(handle)
-    await stage.idles(handle)
-    await handle.cancel()
-    await stage.happened(handle, "WORKFLOW_EXECUTION_CANCEL_REQUESTED")
-    await stage.idles(handle)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    async with stage.worker_down("inventory"):
+        await stage.ship(handle)
+        await handle.cancel()
+        await stage.happened(handle, "WORKFLOW_EXECUTION_CANCEL_REQUESTED")
+        await stage.idles(handle, but_for=1)
+    await stage.ends(handle, "SHIPPED")
 
 
 # --- Ships that are refused, or asked for twice ---
@@ -264,7 +250,7 @@ async def capture_refused_then_shipped(stage: Stage) -> None:
     stage.gateway.refuse_capture = True
     assert (await stage.world.ask(handle, "ship", "c:first"))["refusal"]["slug"] == "capture_refused"
     stage.gateway.refuse_capture = False
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario()
@@ -287,8 +273,7 @@ async def ship_sent_twice(stage: Stage) -> None:
     await stage.world.look(handle)
     gate.set()
     await stage.world.outcome(handle, "c:ship")
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
     assert {key for name, key in stage.gateway.calls if name == "capture"} == {
         f"{handle.id.removeprefix('order-')}:w:capture:c:ship"
     }
@@ -312,7 +297,7 @@ async def signals_of_any_name_and_content(stage: Stage) -> None:
     for name, arguments in signals:
         await handle.signal(name, args=arguments)
         await stage.idles(handle)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 # --- Outages ---
@@ -331,8 +316,7 @@ async def near_step_without_an_answer(stage: Stage) -> None:
     await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=2)
     gate.set()
     await stage.world.outcome(handle, ship)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario()
@@ -340,10 +324,7 @@ async def near_steps_not_here(stage: Stage) -> None:
     """The run began where all roles are, and goes on in a process that has none of them."""
     handle = await stage.fulfilling()
     async with stage.not_here("payments", "inventory"):
-        await stage.ship(handle)
-        await stage.idles(handle)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+        await stage.ships(handle)
 
 
 @_scenario()
@@ -359,7 +340,7 @@ async def begun_without_the_payments_role(stage: Stage) -> None:
     """Payment is far from the first look on, the stock near."""
     async with stage.not_here("payments"):
         handle = await stage.fulfilling()
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario(steps="far")
@@ -372,8 +353,7 @@ async def payments_worker_down(stage: Stage) -> None:
         ship = await stage.world.send(handle, "ship")
         await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=3)
     await stage.world.outcome(handle, ship)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario(steps="far")
@@ -384,8 +364,8 @@ async def inventory_worker_down(stage: Stage) -> None:
     await stage.reaches(handle, "FULFILLING")
     async with stage.worker_down("inventory"):
         await stage.ship(handle)
-        await stage.world.accept(handle, "complete")  # its workflow waits for the stock's commit
-    await stage.ends(handle, "COMPLETED")
+        await stage.world.accept(handle, "complete")  # its workflow waits for the stock's commit, and need not know
+    await stage.ends(handle, "SHIPPED")
 
 
 @_both
@@ -396,9 +376,7 @@ async def orders_worker_down_between_commands(stage: Stage) -> None:
     await stage.reaches(handle, "FULFILLING")
     async with stage.worker_down("orders"):
         await stage.world.send(handle, "ship")
-    await stage.reaches(handle, "SHIPPED")
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario()
@@ -411,7 +389,7 @@ async def orders_worker_killed(stage: Stage) -> None:
         process.kill()
     await stage.world.start_worker("orders")
     await stage.happened(handle, "WORKFLOW_TASK_TIMED_OUT")
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario()
@@ -424,14 +402,14 @@ async def orders_worker_killed_in_a_near_step(stage: Stage) -> None:
         process.kill()
     await stage.world.start_worker("orders")
     await stage.happened(handle, "WORKFLOW_TASK_TIMED_OUT")
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_both
 async def gateway_loses_its_answers(stage: Stage) -> None:
     for operation in ("authorize", "capture"):
         stage.gateway.fail(operation, 3)
-    await stage.ship_and_complete(await stage.fulfilling())
+    await stage.ships(await stage.fulfilling())
 
 
 @_both
@@ -459,8 +437,7 @@ async def orders_database_away(stage: Stage) -> None:
         gate.set()
         await stage.happened(handle, "TIMER_STARTED", times=timers + 1)
     await stage.world.outcome(handle, ship)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario(steps="far")
@@ -473,7 +450,7 @@ async def orders_database_slow(stage: Stage) -> None:
     async with stage.row_locked(handle):
         gate.set()
         await stage.happened(handle, "WORKFLOW_TASK_STARTED", times=tasks + 4)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario()
@@ -482,7 +459,7 @@ async def a_step_meets_a_bug(stage: Stage) -> None:
     stage.gateway.break_down("authorize", Rejection(_UNEXPECTED), 2)
     handle = await stage.approved()
     await stage.happened(handle, "TIMER_STARTED")
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 # --- Runs that end early, and what goes on after them ---
@@ -508,15 +485,14 @@ async def started_again_cancelled_with_a_hold(stage: Stage) -> None:
 
 @_scenario(steps="far")
 async def started_again_before_its_stock_commit(stage: Stage) -> None:
-    """Terminated when SHIPPED: the second run lets the stock go."""
+    """Terminated when SHIPPED, and completed since: the second run lets the stock go."""
     handle = await stage.fulfilling()
     async with stage.worker_down("inventory"):
         await stage.ship(handle)
         await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED", times=4)
         await stage.terminate(handle)
-    await stage.world.look(handle)
-    await stage.idles(handle)
     await stage.world.accept(handle, "complete")
+    await stage.world.look(handle)
     await stage.ends(handle, "COMPLETED")
     assert await stage.world.statuses(handle, "inventory") == ["RESERVED", "COMMITTED"]
 
@@ -528,8 +504,7 @@ async def started_again_with_a_pending_ship(stage: Stage) -> None:
     await stage.world.start_worker("payments")
     await stage.world.look(handle)
     await stage.world.outcome(handle, "c:ship")
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario(steps="far")
@@ -539,16 +514,16 @@ async def started_again_while_authorizing(stage: Stage) -> None:
         await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
         await stage.terminate(handle)
     await stage.world.look(handle)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario()
-async def started_again_when_completed(stage: Stage) -> None:
+async def started_again_when_shipped(stage: Stage) -> None:
     """A look at an order whose run came to its end: its stock is let go again."""
     handle = await stage.fulfilling()
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
     await stage.world.look(handle)
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_both
@@ -556,7 +531,7 @@ async def reset_to_its_beginning(stage: Stage) -> None:
     """The order goes on from its row."""
     handle = await stage.fulfilling()
     await stage.reset(handle)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario(steps="far")
@@ -567,7 +542,7 @@ async def reset_between_its_steps(stage: Stage) -> None:
         await stage.happened(handle, "ACTIVITY_TASK_COMPLETED")
         await stage.happened(handle, "WORKFLOW_TASK_COMPLETED", times=2)
         await stage.reset(handle, tasks=2)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario(steps="far")
@@ -576,8 +551,7 @@ async def reset_while_its_capture_is_under_way(stage: Stage) -> None:
     await stage.reset(handle, tasks=await stage.count(handle, "WORKFLOW_TASK_COMPLETED"))
     await stage.world.start_worker("payments")
     await stage.world.outcome(handle, "c:ship")
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_both
@@ -585,11 +559,9 @@ async def reset_to_before_its_ship(stage: Stage) -> None:
     """The row is SHIPPED: what was captured is not captured again."""
     handle = await stage.fulfilling()
     tasks = await stage.count(handle, "WORKFLOW_TASK_COMPLETED")
-    await stage.ship(handle)
-    await stage.idles(handle)
+    await stage.ships(handle)
     await stage.reset(handle, tasks=tasks + 1)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    await stage.ends(handle, "SHIPPED")
     assert sum(name == "capture" for name, _ in stage.gateway.calls) == 1
 
 
@@ -611,22 +583,24 @@ async def continued_as_new(stage: Stage) -> None:
         await handle.signal("look")
         await stage.idles(handle)
     await stage.continued(handle)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario(continue_after=45)
 async def continued_as_new_by_a_flood(stage: Stage) -> None:
-    """Of signals while a ship is pending: it goes on in the run that has its capture, and continues after it."""
+    """Of signals while a ship is pending: it goes on in the run that asked for its capture, and continues after it."""
     gate = stage.gateway.hold("capture")
+    stage.gateway.refuse_capture = True
     handle = await stage.fulfilling()
     ship = await stage.world.send(handle, "ship")
     await stage.happened(handle, "ACTIVITY_TASK_SCHEDULED")
     await asyncio.gather(*(handle.signal(f"flood-{number % 7}", number) for number in range(200)))
     gate.set()
-    await stage.world.outcome(handle, ship)
+    assert (await stage.world.outcome(handle, ship))["refusal"]["slug"] == "capture_refused"
     await stage.continued(handle)
-    await stage.world.accept(handle, "complete")
-    await stage.ends(handle, "COMPLETED")
+    stage.gateway.refuse_capture = False
+    await stage.world.ask(handle, "ship", "c:again")
+    await stage.ends(handle, "SHIPPED")
 
 
 @_scenario(continue_after=45)
@@ -649,7 +623,7 @@ async def started_by_hand(stage: Stage) -> None:
     handle = await stage.place()
     await stage.world.accept(handle, "approve", tells=False)
     await stage.start_by_hand(handle.id, {"status": "SHIPPED", "version": 7}, b"\x00\xff", None)
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)
 
 
 @_scenario()
@@ -669,4 +643,4 @@ async def started_by_hand_for_a_draft(stage: Stage) -> None:
     await stage.start_by_hand(handle.id)
     await stage.fails(handle)
     await stage.world.accept(handle, "approve")
-    await stage.ship_and_complete(handle)
+    await stage.ships(handle)

@@ -66,12 +66,11 @@ class Stage:
         await self.idles(handle)
         return handle
 
-    async def ship_and_complete(self, handle: Handle) -> None:
-        """The rest of a good life."""
+    async def ships(self, handle: Handle) -> None:
+        """The rest of a good run."""
         await self.reaches(handle, "FULFILLING")
         await self.ship(handle)
-        await self.world.accept(handle, "complete")
-        await self.ends(handle, "COMPLETED")
+        await self.ends(handle, "SHIPPED")
 
     async def ship(self, handle: Handle) -> None:
         """Ship, and wait until the workflow has recorded it."""
@@ -146,12 +145,14 @@ class Stage:
 
         await until(there, seconds=PATIENCE_SECONDS, every=0.1)
 
-    async def idles(self, handle: Handle) -> None:
-        """Wait until the workflow's last task is completed, and no step is under way."""
+    async def idles(self, handle: Handle, but_for: int = 0) -> None:
+        """Wait until the workflow's last task is completed, and no step is under way, or so many."""
 
         async def there() -> bool:
             description = (await self._latest(handle).describe()).raw_description
-            return not description.HasField("pending_workflow_task") and not description.pending_activities
+            return (
+                not description.HasField("pending_workflow_task") and len(description.pending_activities) == but_for
+            )
 
         await until(there, seconds=PATIENCE_SECONDS, every=0.05)
 

@@ -153,7 +153,6 @@ async def test_one_trace_runs_through_all_processes(traced: tuple[str, list[Span
         (ship, "StartActivity:end_ship", "RunActivity:end_ship", "orders.record_ship"),
         (ship, "StartActivity:commit_inventory", "RunActivity:commit_inventory", "reservations.commit"),
         (complete, "orders.complete"),
-        (complete, "SignalWithStartWorkflow:OrderWorkflow", "HandleSignal:complete"),
     }
     assert [span.name for span in spans if span.error] == []
 

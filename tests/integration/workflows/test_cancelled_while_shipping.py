@@ -38,7 +38,7 @@ async def test_a_cancellation_seen_while_a_ship_is_pending_undoes_nothing_of_it(
     handle = await _cancelled_while_capturing(world, refused=False)
     assert (await world.outcome(handle, "c:ship"))["version"] == 4
     await world.ask(handle, "complete")
-    assert await ended(handle) == ("COMPLETED", 5)
+    assert await ended(handle) == ("SHIPPED", 4)
     assert [name for name, _ in world.gateway.calls] == ["authorize", "capture"]
     assert world.gateway.state[order_id(handle)] == "captured"
     assert await world.on_hand("bread") == (8, 0)

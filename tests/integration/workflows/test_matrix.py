@@ -53,8 +53,8 @@ async def _fulfilling(world: World) -> Handle:
 async def _complete(world: World) -> Handle:
     handle = await _fulfilling(world)
     assert (await world.ask(handle, "ship"))["refusal"] is None
+    assert await ended(handle) == ("SHIPPED", 4)
     assert (await world.ask(handle, "complete"))["refusal"] is None
-    assert await ended(handle) == ("COMPLETED", 5)
     return handle
 
 

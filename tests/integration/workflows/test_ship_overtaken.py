@@ -38,9 +38,7 @@ async def test_a_ship_sent_after_the_refusal_was_told_by_a_worker_that_died(worl
     assert (found["refusal"] is not None) == again_refused
     if again_refused:
         await world.ask(handle, "cancel")
-    else:
-        await world.ask(handle, "complete")
-    assert await ended(handle) == (("CANCELLED", 4) if again_refused else ("COMPLETED", 5))
+    assert await ended(handle) == (("CANCELLED", 4) if again_refused else ("SHIPPED", 4))
 
 
 async def test_a_ship_that_was_shipped_by_another_run_is_adopted(world: World) -> None:
@@ -52,7 +50,7 @@ async def test_a_ship_that_was_shipped_by_another_run_is_adopted(world: World) -
     await world.accept(handle, "ship", tells=False)
     await Orders(world.orders).record_ship(order_id(handle), "c:ship")
     await world.start_worker("orders")
-    await world.ask(handle, "complete")
-    assert await ended(handle) == ("COMPLETED", 5)
+    await world.look(handle)
+    assert await ended(handle) == ("SHIPPED", 4)
     assert await world.on_hand("bread") == (8, 0)
     assert [name for name, _ in world.gateway.calls] == ["authorize"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from orderflow.domain.inventory import ReservationStatus
-from orderflow.domain.orders import OrderStatus
+from orderflow.domain.orders import ORCHESTRATED, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from unit.model.rules import GONE, ORDERS
 from unit.model.state import OPEN, World
@@ -60,7 +60,9 @@ FINALLY: Final[dict[str, Callable[[World], bool]]] = {
     "the stock of what was shipped has left": lambda w: (
         w.row.status not in GONE or w.inventory.status == ReservationStatus.COMMITTED
     ),
-    "no run is open for a final order": lambda w: w.temporal.state != OPEN or not ORDERS.is_final(w.row.status),
+    "no run is open for an order that needs none": lambda w: (
+        w.temporal.state != OPEN or w.row.status in ORCHESTRATED
+    ),
     "no handover is left": lambda w: w.row.handover is None,
     "an operator's cancel is done, or the order cannot be cancelled": lambda w: (
         not w.cancel_was_asked or not ORDERS.allows("cancel", w.row.status)

@@ -8,7 +8,7 @@ from unit.model.state import Handover, Row
 
 _KEEP_TOKEN: Final = (OrderStatus.DRAFT, OrderStatus.APPROVED)
 #: The commands that Temporal is told of; a cancel only where the order was approved.
-_HANDED_OVER: Final = ("approve", "ship", "cancel", "complete")
+_HANDED_OVER: Final = ("approve", "ship", "cancel")
 
 
 def move(row: Row, name: str, command_id: str, reason: str | None = None) -> Row:

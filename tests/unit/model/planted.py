@@ -149,7 +149,7 @@ class Planted:
 
 
 PLANTED: Final = (
-    Planted(DeletesWithoutTheNumber, "no run is open for a final order", "messages"),
+    Planted(DeletesWithoutTheNumber, "no run is open for an order that needs none", "messages"),
     Planted(BelievesSignals, "a run holds what its row has said", "forged"),
     Planted(LeavesFinalOrdersAlone, "nothing is held or captured for a cancelled order", "terminated"),
     Planted(DeletesTheTokenWithTheHandover, "no payable order is cancelled for its token", "terminated"),
@@ -167,7 +167,7 @@ PLANTED: Final = (
     Planted(ExpiresWhateverItIs, "an order that was approved does not expire", "drafts"),
     Planted(ShutsOnlyWhatIsKnown, "nothing is held or captured for a cancelled order", "no faults"),
     Planted(FarUnderAnotherId, "what was captured is shipped", "ship"),
-    Planted(WaitsForADraft, "no run is open for a final order", "drafts"),
+    Planted(WaitsForADraft, "no run is open for an order that needs none", "drafts"),
     Planted(CompletesWhereThereIsNoOrder, "an order is not APPROVED for ever", "drafts"),
     Planted(EndsWhileAStepRuns, "a payment is not VOIDING for ever", "steps"),
     Planted(RejectsEveryOtherStart, "reconciliation comes to an end", "terminated ship"),

@@ -90,7 +90,7 @@ class Rules:
         return run._replace(ship=row.pending).begins(Step("capture", f"w:capture:{row.pending}"))
 
     def after_a_refused_cancel(self, run: Run) -> Run:
-        """An operator's cancel stands until it is accepted, or the order is final."""
+        """An operator's cancel stands until it is accepted, or the run is over."""
         return run
 
     def has_nothing_to_run(self, run: Run) -> bool:
@@ -99,7 +99,7 @@ class Rules:
 
     def may_end(self, run: Run) -> bool:
         """Whether a run comes to its end."""
-        return run.is_idle and ORDERS.is_final(run.status)
+        return run.is_idle and run.status not in (None, OrderStatus.DRAFT, *orders.ORCHESTRATED)
 
     def may_continue_as_new(self, run: Run) -> bool:
         """Whether a run may forget everything and look again: nothing that it knows alone would be lost."""

@@ -57,7 +57,9 @@ SCENARIOS: Final = (
     Scenario("drafts", (PLACE, APPROVE, EXPIRE, CANCEL), ("look", "stranger", "unheard"), ()),
     # Messages, two dispatchers and the API.
     Scenario("first messages", (APPROVE, CANCEL), ("delayed", "unheard"), _PLACED, api_tells=True),
-    Scenario("messages", (SHIP, COMPLETE), ("delayed", "lost", "unheard"), api_tells=True, dispatchers=2),
+    Scenario(
+        "messages", (SHIP, CANCEL, COMPLETE), ("delayed", "lost", "unheard"), says_no=True, api_tells=True, dispatchers=2
+    ),
     Scenario("no faults", (APPROVE, CANCEL), (), _PLACED, says_no=True),
     # Steps that say no, give no answer, or come late; workers that die.
     Scenario("steps", (APPROVE, CANCEL), ("crash", "timeout", "timeout"), _PLACED, says_no=True),

@@ -48,7 +48,7 @@ async def _goes_on_to_completed(auditor: Auditor, handle: Handle) -> None:
 async def _is_completed(auditor: Auditor, handle: Handle) -> None:
     world = auditor.world
     assert (await world.ask(handle, "complete"))["refusal"] is None
-    await _ends(auditor, order_id(handle), "COMPLETED")
+    await _ends(auditor, order_id(handle), "SHIPPED")
     assert await world.statuses(handle) == ["DRAFT", "APPROVED", "FULFILLING", "SHIPPED", "COMPLETED"]
     assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
     assert await world.on_hand("bread") == (8, 0)
@@ -108,7 +108,7 @@ async def test_a_shipped_order_that_loses_its_run_has_its_stock_committed(audito
     await world.ask(handle, "ship")
     await loses(auditor, handle)
     await world.start_worker("inventory")
-    await auditor.repaired(Kind.WORKFLOW_GONE)
+    await auditor.repaired(Kind.SHIPPED_NOT_COMMITTED)
     handle = _again(auditor, handle)
 
     async def committed() -> bool:
@@ -233,17 +233,17 @@ async def test_a_workflow_that_missed_a_move_of_its_row_adopts_it(auditor: Audit
     await _goes_on_to_completed(auditor, handle)
 
 
-async def test_the_open_workflow_of_a_final_row_shuts_the_doors_and_ends(auditor: Auditor) -> None:
+async def test_the_open_workflow_of_a_cancelled_order_shuts_the_doors_and_ends(auditor: Auditor) -> None:
     world = auditor.world
     handle, order = await auditor.fulfilling()
     await auditor.untold(handle, "cancel")
-    await auditor.repaired(Kind.FINAL_ROW_OPEN_WORKFLOW)
+    await auditor.repaired(Kind.WORKFLOW_LEFT_OPEN)
     await _ends(auditor, order, "CANCELLED")
     assert world.gateway.state[order] == "voided"
     assert await world.on_hand("bread") == (10, 0)
 
 
-async def test_a_final_row_whose_workflow_waits_for_a_service_is_reported_only(auditor: Auditor) -> None:
+async def test_a_cancelled_order_whose_workflow_waits_for_a_service_is_reported_only(auditor: Auditor) -> None:
     world = auditor.world
     handle, order = await auditor.fulfilling()
     await world.stop_worker("payments")
@@ -254,7 +254,7 @@ async def test_a_final_row_whose_workflow_waits_for_a_service_is_reported_only(a
         return (await world.statuses(handle, "inventory"))[-1] == "RELEASED"
 
     await until(released)
-    [handled] = await auditor.finds(Kind.FINAL_ROW_OPEN_WORKFLOW)
+    [handled] = await auditor.finds(Kind.WORKFLOW_LEFT_OPEN)
     assert handled.finding.repair is None
     assert handled.detail == "under way: void"
     await world.start_worker("payments")

@@ -75,7 +75,8 @@ SOUND = [
     ("APPROVED", None, None, RUNNING["APPROVED"], None),
     ("APPROVED", "AUTHORIZED", None, RUNNING["APPROVED"], "authorized"),
     ("FULFILLING", "AUTHORIZED", "RESERVED", RUNNING["FULFILLING"], "authorized"),
-    ("SHIPPED", "CAPTURED", None, RUNNING["SHIPPED"], "captured"),
+    ("SHIPPED", "CAPTURED", None, COMPLETED, "captured"),
+    ("SHIPPED", "CAPTURED", None, FORGOTTEN, "captured"),
     ("COMPLETED", "CAPTURED", None, COMPLETED, "captured"),
     ("CANCELLED", "VOIDED", None, COMPLETED, None),
     ("CANCELLED", "DECLINED", None, COMPLETED, None),
@@ -138,6 +139,20 @@ def test_whatever_needs_its_workflow_and_has_none_is_looked_at() -> None:
     assert missed == []
 
 
+def test_a_shipped_order_whose_workflow_waits_for_its_stock_is_reported_only() -> None:
+    run = replace(RUNNING["SHIPPED"], busy=("commit",))
+    found = judged("SHIPPED", "CAPTURED", "RESERVED", run, "captured")
+    assert [(finding.kind, finding.repair, finding.why_not) for finding in found] == [
+        (Kind.WORKFLOW_LEFT_OPEN, None, "under way: commit"),
+        (Kind.SHIPPED_NOT_COMMITTED, None, "the order's workflow runs and repeats it by itself"),
+    ]
+
+
+def test_a_shipped_order_waits_for_its_complete_without_a_workflow() -> None:
+    [finding] = judged("SHIPPED", "CAPTURED", None, COMPLETED, "captured", age=LIMITS.waiting + timedelta(minutes=2))
+    assert (finding.kind, finding.evidence["waits_for"]) == (Kind.WAITS_LONG, "its complete")
+
+
 def test_a_ship_without_a_workflow_is_found_with_its_id() -> None:
     [finding] = judged("FULFILLING", "AUTHORIZED", "RESERVED", FORGOTTEN, "authorized", pending_ship="c:ship")
     assert (finding.kind, finding.repair) == (Kind.WORKFLOW_GONE, Repair.LOOK)
@@ -163,16 +178,16 @@ def test_a_handover_that_waits_long_or_is_refused_is_reported(handover: PendingH
 @pytest.mark.parametrize(
     ("facts", "kind", "repair"),
     [
-        (("FULFILLING", None, None, replace(COMPLETED, status="COMPLETED")), Kind.ROW_BEHIND_WORKFLOW, None),
+        (("FULFILLING", None, None, replace(COMPLETED, status="SHIPPED")), Kind.ROW_BEHIND_WORKFLOW, None),
         (("APPROVED", None, None, TERMINATED), Kind.WORKFLOW_GONE, Repair.LOOK),
-        (("SHIPPED", "CAPTURED", "RESERVED", FORGOTTEN, "captured"), Kind.WORKFLOW_GONE, Repair.LOOK),
+        (("SHIPPED", "CAPTURED", "RESERVED", FORGOTTEN, "captured"), Kind.SHIPPED_NOT_COMMITTED, Repair.LOOK),
         (("COMPLETED", "CAPTURED", "RESERVED", COMPLETED, "captured"), Kind.SHIPPED_NOT_COMMITTED, Repair.LOOK),
         (("CANCELLED", "VOIDING", None, FORGOTTEN, "authorized"), Kind.VOIDING_LONG, Repair.LOOK),
         (("CANCELLED", None, None, FORGOTTEN, "authorized"), Kind.MONEY_WITHOUT_PAYMENT, Repair.LOOK),
         (("CANCELLED", None, "RESERVED", FORGOTTEN), Kind.RESERVATION_WITHOUT_ORDER, Repair.LOOK),
         (("APPROVED", None, None, RUNNING["FULFILLING"]), Kind.ROW_BEHIND_WORKFLOW, None),
         (("FULFILLING", None, None, RUNNING["APPROVED"]), Kind.ROW_AHEAD_OF_WORKFLOW, Repair.LOOK),
-        (("SHIPPED", "CAPTURED", "RESERVED", RUNNING["SHIPPED"], "captured"), Kind.SHIPPED_NOT_COMMITTED, None),
+        (("SHIPPED", "CAPTURED", None, replace(RUNNING["SHIPPED"], busy=())), Kind.WORKFLOW_LEFT_OPEN, Repair.LOOK),
         (("CANCELLED", "CAPTURED", None, COMPLETED, "captured"), Kind.CAPTURED_NOT_SHIPPED, None),
         (("FULFILLING", "CAPTURED", None, RUNNING["FULFILLING"], "captured"), Kind.CAPTURED_NOT_SHIPPED, None),
         (("COMPLETED", "CAPTURED", None, COMPLETED, "authorized"), Kind.MONEY_AGAINST_PAYMENT, None),
