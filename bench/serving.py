@@ -1,4 +1,4 @@
-"""How the worker of a no-op side runs: as ours do, on uvloop, with a health endpoint, until it is told to stop."""
+"""How the worker of a no-op side runs: as ours do, on uvloop, with as few looks for garbage, with a health endpoint, until it is told to stop."""
 
 import asyncio
 import signal
@@ -8,6 +8,7 @@ import uvloop
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from orderflow.garbage import look_for_garbage_seldom
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
 from orderflow.temporal.worker import serve_queue
@@ -15,6 +16,7 @@ from orderflow.temporal.worker import serve_queue
 
 def run_worker(queue: str, make: Callable[[Client, Settings], Worker]) -> None:
     """Work until SIGTERM or SIGINT, and answer /health/ready meanwhile."""
+    look_for_garbage_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(Settings(), queue, make))
 

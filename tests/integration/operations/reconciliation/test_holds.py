@@ -11,7 +11,6 @@ from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
 from support.auditor import Auditor
 from support.orders import command
-from support.waiting import until
 from support.world import Handle, order_id
 
 Loses = Callable[[Auditor, Handle], Awaitable[None]]
