@@ -1,4 +1,4 @@
-"""How the worker of a no-op side runs: as ours do, on uvloop, with as few looks for garbage, with a health endpoint, until it is told to stop."""
+"""How the worker of a no-op side runs: as ours do, until it is told to stop. With a health endpoint."""
 
 import asyncio
 import signal

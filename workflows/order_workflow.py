@@ -66,7 +66,7 @@ class OrderWorkflow:
         self._ship: PendingShip | None = None
         self._commits = False
         self._shuts = False
-        #: An operator's cancel stands until it is done, or the order is SHIPPED; it is tried when something has changed.
+        #: An operator's cancel stands until it is done, or the order is SHIPPED; tried when something has changed.
         self._cancel_stands = False
         self._cancel_is_due = False
 

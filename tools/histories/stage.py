@@ -150,9 +150,7 @@ class Stage:
 
         async def there() -> bool:
             description = (await self._latest(handle).describe()).raw_description
-            return (
-                not description.HasField("pending_workflow_task") and len(description.pending_activities) == but_for
-            )
+            return not description.HasField("pending_workflow_task") and len(description.pending_activities) == but_for
 
         await until(there, seconds=PATIENCE_SECONDS, every=0.05)
 

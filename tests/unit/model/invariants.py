@@ -60,9 +60,7 @@ FINALLY: Final[dict[str, Callable[[World], bool]]] = {
     "the stock of what was shipped has left": lambda w: (
         w.row.status not in GONE or w.inventory.status == ReservationStatus.COMMITTED
     ),
-    "no run is open for an order that needs none": lambda w: (
-        w.temporal.state != OPEN or w.row.status in ORCHESTRATED
-    ),
+    "no run is open for an order that needs none": lambda w: w.temporal.state != OPEN or w.row.status in ORCHESTRATED,
     "no handover is left": lambda w: w.row.handover is None,
     "an operator's cancel is done, or the order cannot be cancelled": lambda w: (
         not w.cancel_was_asked or not ORDERS.allows("cancel", w.row.status)

@@ -58,7 +58,12 @@ SCENARIOS: Final = (
     # Messages, two dispatchers and the API.
     Scenario("first messages", (APPROVE, CANCEL), ("delayed", "unheard"), _PLACED, api_tells=True),
     Scenario(
-        "messages", (SHIP, CANCEL, COMPLETE), ("delayed", "lost", "unheard"), says_no=True, api_tells=True, dispatchers=2
+        "messages",
+        (SHIP, CANCEL, COMPLETE),
+        ("delayed", "lost", "unheard"),
+        says_no=True,
+        api_tells=True,
+        dispatchers=2,
     ),
     Scenario("no faults", (APPROVE, CANCEL), (), _PLACED, says_no=True),
     # Steps that say no, give no answer, or come late; workers that die.
