@@ -149,7 +149,7 @@ class Planted:
 
 
 PLANTED: Final = (
-    Planted(DeletesWithoutTheNumber, "no run is open for an order that needs none", "messages"),
+    Planted(DeletesWithoutTheNumber, "nothing is held or captured for a cancelled order", "messages"),
     Planted(BelievesSignals, "a run holds what its row has said", "forged"),
     Planted(LeavesFinalOrdersAlone, "nothing is held or captured for a cancelled order", "terminated"),
     Planted(DeletesTheTokenWithTheHandover, "no payable order is cancelled for its token", "terminated"),
