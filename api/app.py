@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import problems
+from api.admission import Admission
 from api.commands import OrderCommands
 from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     problems.install(app)
+    app.add_middleware(Admission)
     app.add_middleware(RequestContext)
     if page is not None:
         app.add_middleware(RequestMetrics)

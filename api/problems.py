@@ -69,6 +69,9 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "too_many_requests": ProblemType(429, "Too many requests", "Send it again after `Retry-After` seconds."),
     "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
+    "overloaded": ProblemType(
+        503, "Too much to do", "This process has too many requests in hand. Send it again after `Retry-After` seconds."
+    ),
     "unavailable": ProblemType(
         503, "Dependency unavailable", "`dependency` did not answer. Send the same request with the same key again."
     ),
@@ -212,7 +215,7 @@ def _message(error: Mapping[str, Any]) -> str:
 def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for slug in (*slugs, "internal_error"):
+    for slug in (*slugs, "internal_error", "overloaded"):
         kind = TYPES[slug]
         entry = documented.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}

@@ -17,6 +17,8 @@ from orderflow.store.database import Database
 from orderflow.store.waits import Wait, ended
 
 POLL_SECONDS: Final = 0.1
+#: That wait at once; one more is told at once that it is not done yet, as if its time were up.
+MOST_WAITING: Final = 1000
 #: Between two look-ups, however many notices come.
 LEAST_SECONDS: Final = 0.01
 
@@ -32,6 +34,7 @@ class Waiter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[Wait, set[asyncio.Future[bool]]] = {}
+        self._number = 0
         self._somebody_waits = asyncio.Event()
         self._look = asyncio.Event()
         self._stopped = False
@@ -65,7 +68,7 @@ class Waiter:
         return await self._wait(Wait(order_id, version=version), seconds, gone)
 
     async def _wait(self, wait: Wait, seconds: float, gone: Gone | None) -> bool:
-        if seconds <= 0 or self._stopped:
+        if seconds <= 0 or self._stopped or self._number >= MOST_WAITING:
             return False
         with self._watching(wait) as future:
             leaving = [asyncio.ensure_future(gone())] if gone else []
@@ -80,12 +83,14 @@ class Waiter:
     def _watching(self, wait: Wait) -> Iterator[asyncio.Future[bool]]:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(wait, set()).add(future)
+        self._number += 1
         self._somebody_waits.set()
         self._look.set()  # it may have happened already
         try:
             yield future
         finally:
             future.cancel()
+            self._number -= 1
             if waiting := self._waiting.get(wait):
                 waiting.discard(future)
                 if not waiting:

@@ -227,3 +227,19 @@ async def _works(database: Database) -> bool:
     except Exception:
         return False
     return True
+
+
+async def test_one_more_than_may_wait_is_told_at_once_that_it_is_not_done(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_WAITING", 2)
+    async with Waiter(database) as waiter:
+        waits = [asyncio.create_task(waiter.order_changes(uuid4(), 1, 30)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not await asyncio.wait_for(waiter.order_changes(uuid4(), 1, 30), timeout=5)
+        waits[0].cancel()
+        await asyncio.wait(waits[:1])
+        order_id = uuid4()
+        await place(database, order_id)
+        assert await waiter.command_ends(order_id, PLACE, 20)
+        waits[1].cancel()
