@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.model import Model
 from orderflow.gateways.client import GATEWAY, GatewayClient, Reply, senseless
+from orderflow.gateways.lookup import look_up
 from orderflow.gateways.protocol import (
     Authorized,
     Captured,
@@ -124,10 +125,20 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         refused = answer.status == 402
         # The hold is gone, whoever let go of it: for the order that is a refusal, not a bug.
         released = answer.status == 409 and answer.code in ("reference_voided", "reference_refunded")
+        taken_before = answer.status == 409 and answer.code == "already_captured"
+        if (refused or taken_before) and (taken := await self._taken(reference)) is not None:
+            return taken
         if refused or released:
             detail = answer.body.get("detail")
             return CaptureRefused(detail if isinstance(detail, str) else "The payment gateway refused the capture.")
         raise _unexpected("capture", reference, answer)
+
+    async def _taken(self, reference: UUID) -> Captured | None:
+        """The capture that stands: under this key, which was forgotten since, or in spite of what the gateway said."""
+        payment = await look_up(self._client, reference)
+        if payment is None or payment.status != "captured" or payment.capture_id is None:
+            return None
+        return Captured(payment.capture_id)
 
     async def void(self, reference: UUID, idempotency_key: str, *, correlation_id: str | None = None) -> Voided:
         """See ``PaymentGateway.void``. The refund's key is the void's with ``:refund`` behind it."""

@@ -37,6 +37,7 @@ class GatewayPayment(Model):
     currency: _Word | None = None
     authorized_count: int = 0
     captured_amount: int = 0
+    capture_id: _Word | None = None
     refunded_amount: int = 0
     calls: Annotated[tuple[GatewayCall, ...], Field(default=())]
 

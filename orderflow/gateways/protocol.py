@@ -93,7 +93,11 @@ class PaymentGateway(Protocol):
     async def capture(
         self, reference: UUID, idempotency_key: str, *, correlation_id: str | None = None
     ) -> Captured | CaptureRefused:
-        """Take the whole amount that is held for ``reference``."""
+        """Take the whole amount that is held for ``reference``, once.
+
+        What was captured before is the answer under any key: gateways forget their keys after a while. Before it says
+        that a capture was refused, it makes sure that none stands.
+        """
         ...
 
     async def void(self, reference: UUID, idempotency_key: str, *, correlation_id: str | None = None) -> Voided:

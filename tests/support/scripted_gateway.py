@@ -145,8 +145,10 @@ class ScriptedGateway(PaymentGateway, GatewayLedger):
         state = self.state.get(reference)
         if state in ("voided", "refunded"):
             return CaptureRefused("The hold is gone.")
+        if state == "captured":
+            return Captured(f"capture-{reference}")
         if state != "authorized":
-            raise RuntimeError(f"{'already_captured' if state else 'unknown_reference'}: {reference} is {state}")
+            raise RuntimeError(f"unknown_reference: {reference} is {state}")
         if self.refuse_capture or reference in self._uncapturable:
             return CaptureRefused(self.words)
         self.state[reference] = "captured"

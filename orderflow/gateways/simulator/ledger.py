@@ -180,6 +180,7 @@ class Ledger:
             SELECT reference,
                    sum(CASE kind WHEN 'hold' THEN 1 WHEN 'refund' THEN 0 ELSE -1 END) AS authorized_count,
                    sum(CASE kind WHEN 'capture' THEN amount ELSE 0 END) AS captured_amount,
+                   max(CASE kind WHEN 'capture' THEN id END) AS capture_id,
                    sum(CASE kind WHEN 'refund' THEN amount ELSE 0 END) AS refunded_amount
             FROM movements"""
         moved = {row["reference"]: row for row in self._execute(f"{totals}{where} GROUP BY reference", *values)}
@@ -189,7 +190,8 @@ class Ledger:
             figures = {
                 name: sums[name] if sums else 0 for name in ("authorized_count", "captured_amount", "refunded_amount")
             }
-            entries.append({**dict(row), **figures, "calls": calls.get(row["reference"], [])})
+            capture_id = sums["capture_id"] if sums else None
+            entries.append({**dict(row), **figures, "capture_id": capture_id, "calls": calls.get(row["reference"], [])})
         return entries
 
     def money(self, captured_since: datetime | None = None) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.gateways.protocol import (
     Authorized,
     Captured,
+    CaptureRefused,
     Declined,
     MoneyFact,
     PaymentGateway,
@@ -418,3 +419,29 @@ async def test_a_header_that_cannot_be_sent_is_a_bug_not_an_outage(gateway: Paym
 def assert_no_secret(error: BaseException) -> None:
     assert "geheim" not in "".join(traceback.format_exception(error))
     assert "geheim" not in repr(error)
+
+
+@pytest.mark.parametrize(("taken", "known"), [(True, "captured"), (False, "authorized"), (False, None)])
+async def test_a_refused_capture_is_believed_only_where_none_stands(
+    taken: bool, known: str | None, reference: UUID
+) -> None:
+    """The gateway is asked what it knows of the reference before a refusal is passed on."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            asked.append(request.split(b" ", 1)[0])
+            entry = {"reference": str(reference), "status": known, "capture_id": "cap_1" if taken else None}
+            if request.startswith(b"POST"):
+                writer.write(http("402 Payment Required", b'{"detail": "The card was blocked."}'))
+            elif known is None:
+                writer.write(http("404 Not Found", b"{}"))
+            else:
+                writer.write(http("200 OK", json.dumps(entry).encode()))
+            await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 2) as ours:
+        answer = await HttpPaymentGateway(ours).capture(reference, f"{reference}:c1")
+    assert answer == (Captured("cap_1") if taken else CaptureRefused("The card was blocked."))
+    assert asked == [b"POST", b"GET"]

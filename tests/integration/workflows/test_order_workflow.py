@@ -297,6 +297,25 @@ async def test_lost_answers_of_the_gateway_charge_once(world: World) -> None:
     assert world.gateway.state == {order_id(handle): "captured"}  # and nothing is held under another reference
 
 
+async def test_a_capture_whose_key_the_gateway_forgot_is_found(world: World) -> None:
+    """It was taken and nobody heard of it; when it is asked for again, only the reference is known."""
+    handle = await _fulfilling(world)
+    world.gateway.fail("capture", 1)
+    gate = world.gateway.hold("capture")
+    await world.send(handle, "ship")
+    await world.gateway_is_asked("capture")
+    gate.set()
+
+    async def taken() -> bool:
+        return world.gateway.state[order_id(handle)] == "captured"
+
+    await until(taken)
+    world.gateway.forget()
+    assert (await world.outcome(handle, "c:ship"))["version"] == 4
+    assert await ended(handle) == ("SHIPPED", 4)
+    assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
+
+
 async def test_a_lost_void_is_asked_again(world: World) -> None:
     handle = await _fulfilling(world)
     world.gateway.fail("void", 2)
