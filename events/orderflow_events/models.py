@@ -1,14 +1,16 @@
 """One model an event type: the ``data`` of the records on ``order.events``.
 
-Models ignore unknown fields: a newer producer adds fields without breaking older consumers.
+Models ignore unknown fields, and keep unknown words of open vocabularies (``Reason``, and every status) as they came:
+a newer producer adds fields and words without breaking older consumers.
 Amounts are integer minor units with an ISO 4217 currency; times are UTC.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-Reason = Literal[
+#: The reasons that this release knows.
+KnownReason = Literal[
     "payment_declined",
     "insufficient_funds",
     "out_of_stock",
@@ -16,6 +18,18 @@ Reason = Literal[
     "customer",
     "operator",
     "draft_expired",
+]
+#: Why something was refused or undone. **An open vocabulary**: a word that is not known is kept as it came, so treat it
+#: as "for another reason".
+Reason: TypeAlias = Annotated[
+    KnownReason | str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "Open: a newer release may say other words than these.",
+            "examples": list(get_args(KnownReason)),
+        }
+    ),
 ]
 
 
