@@ -188,6 +188,10 @@ def test_prometheus_scrapes_every_process_where_it_serves_its_metrics() -> None:
     assert sorted(targets) == sorted(
         f"{name}:{known.api_port if name == 'api' else known.health_port}" for name, known in serving.items()
     )
+    # From another container 127.0.0.1 is another machine.
+    for name, known in serving.items():
+        host = known.api_host if name == "api" else known.health_host
+        assert host == "0.0.0.0", f"{name} serves its metrics on {host} alone"  # noqa: S104
     [gateway] = jobs["gateway-simulator"]["static_configs"]
     arguments = SERVICES["gateway"]["command"]
     assert gateway["targets"] == [f"gateway:{arguments[arguments.index('--port') + 1]}"]
