@@ -1,10 +1,11 @@
-"""``orderflow dlq``: events that a consumer group could not apply, and putting them right.
+"""``orderflow dlq``: events that a consumer group could not apply, and putting them right, or giving them up.
 
 The table ``dead_letters`` in the group's database is the truth (the kit's, ``events/``); by default that of our own
 tracking. Another group's is reached with ``--group`` and ``--database``, and its redrive needs its ``--effect``.
 """
 
 import json
+import sys
 from typing import Annotated
 from uuid import UUID
 
@@ -20,6 +21,7 @@ Group = Annotated[str | None, typer.Option("--group", help="The consumer group. 
 Where = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="The group's database. Default: the orders database.")
 ]
+Letter = Annotated[int, typer.Argument(metavar="DEAD_LETTER", help="Its id, as `list` shows it.")]
 Order = Annotated[UUID | None, typer.Option("--order", metavar="ID", help="Of one order.")]
 
 
@@ -44,7 +46,7 @@ def list_(group: Group = None, database: Where = None, order: Order = None, as_j
 
 @app.command()
 def show(
-    letter: Annotated[int, typer.Argument(metavar="DEAD_LETTER", help="Its id, as `list` shows it.")],
+    letter: Letter,
     group: Group = None,
     database: Where = None,
     as_json: AsJson = False,
@@ -101,3 +103,32 @@ def redrive(
         out.print(f"{applied}, {len(result.failed)} fail again")
     if result.failed:
         raise typer.Exit(REFUSED)
+
+
+@app.command()
+def discard(
+    letter: Letter,
+    group: Group = None,
+    database: Where = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give one dead letter up for good: for what is no event, which no redrive can apply. Asks first.
+
+    What follows it of its order waits for the redrive.
+    """
+    from cli.pages import dead_letters as pages
+    from operations import dead_letters
+
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            fail("a discarded event is never applied: say --yes", USAGE)
+        if not typer.confirm(f"Dead letter {letter} will never be applied. Discard it?", err=True):
+            raise typer.Exit(USAGE)
+    given_up = run(dead_letters.discard(running_settings(), group, database, letter))
+    if given_up is None:
+        fail(f"there is no dead letter {letter}", NOT_FOUND)
+    if as_json:
+        print_json(pages.document(given_up, whole=True))
+    else:
+        out.print(f"{given_up} is discarded", markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from orderflow_events.applying import Connect, Effect
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Interruption
 from orderflow_events.redrive import Redriven, dead_letters
+from orderflow_events.redrive import discard as give_up
 from orderflow_events.redrive import redrive as apply_again
 
 #: Whole tables, seldom.
@@ -66,6 +67,12 @@ async def redrive(
             )
         except Interruption as error:
             raise Unavailable("dead letters", f"{error}; what was applied stays applied") from error
+
+
+async def discard(settings: Settings, group: str | None, url: str | None, letter: int) -> DeadLetter | None:
+    """Give one dead letter up for good; None: there is none with this id. Its order is free if it was the only one."""
+    async with _connect(settings, url) as connect:
+        return await give_up(connect, group or settings.tracking_group, letter)
 
 
 def effect_of(settings: Settings, group: str | None, named: str | None) -> Effect:

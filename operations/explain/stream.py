@@ -83,7 +83,8 @@ def tracking(facts: Facts) -> Iterator[Verdict]:
             "wrong",
             f"Its tracking is held: a record was set aside ({short(tracked.set_aside)}), and all after it.",
             f"Fix the cause (`orderflow dlq list --order {facts.order_id}`), then "
-            f"`orderflow dlq redrive --order {facts.order_id}`; the order itself goes on.",
+            f"`orderflow dlq redrive --order {facts.order_id}`; what is no event is given up by "
+            "`orderflow dlq discard`. The order itself goes on.",
             tracked.set_aside_at,
             f"dead letter: {short(tracked.set_aside, 60)}",
         )

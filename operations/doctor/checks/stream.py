@@ -62,5 +62,5 @@ def _tracking(lag: GroupLag) -> Checked:
 async def _dead_letters(settings: Settings) -> Sequence[Checked]:
     async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
         count = sum((await tracking.dead_letters(database, settings.tracking_group)).values())
-    fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`"
+    fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`, or `orderflow dlq discard` for what is no event"
     return [Checked("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]

@@ -49,6 +49,7 @@ WITH_SERVERS: dict[str, tuple[str, ...]] = {
     "dlq list": (),
     "dlq show": ("1",),
     "dlq redrive": (),
+    "dlq discard": ("1", "--yes"),
 }
 #: `doctor` says of each server whether it answers, and ends with 1; the others need none, or start their own.
 WITHOUT_SERVERS = {"doctor", "demo", "down", "order trace", "profile list", "profile show"}

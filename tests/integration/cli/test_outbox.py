@@ -24,6 +24,11 @@ from support.waiting import until
 from workers.shared import Shared
 from workers.tracking import serve
 
+_NO_EVENT = """
+    INSERT INTO dead_letters (
+        consumer_group, kind, reason, attempts, first_failed_at, last_failed_at, record_topic, record_partition,
+        record_offset, record_timestamp, record_value, header_names, header_values
+    ) VALUES ($1, 'undecodable', 'no JSON', 1, now(), now(), 't', 0, 99, 0, 'hello', '{}', '{}')"""
 NOWHERE = "postgresql://orders@127.0.0.1:9/orders"
 
 
@@ -131,6 +136,8 @@ async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk
         ("dlq", "redrive", "--group", "billing"),
         ("dlq", "redrive", "--group", "billing", "--effect", "no.module:name"),
         ("dlq", "show", "one"),
+        ("dlq", "discard", "7"),
+        ("dlq", "discard", "7", "--json"),
     ],
     ids=" ".join,
 )
@@ -237,11 +244,17 @@ async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_no
         assert (shown["headers"]["ce_type"], shown["key"]) == ("ORDER_CREATED", str(poison))
         assert "poison" in (await desk.run("dlq", "show", str(letters[0]["id"]))).out
         assert (await desk.run("dlq", "show", "999")).code == 4
+        assert (await desk.run("dlq", "discard", "999", "--yes")).code == 4
         fails = await desk.run("dlq", "redrive")
         assert (fails.code, "1 fail again" in fails.out) == (1, True)
         await admin.execute("ALTER TABLE tracked_events DROP CONSTRAINT poison")
         works = await desk.run("dlq", "redrive", "--json")
         assert (works.code, json.loads(works.out)) == (0, {"applied": 2, "skipped": 0, "failed": []})
+        assert (await desk.run("dlq", "list")).code == 0
+        await admin.execute(_NO_EVENT, desk.settings.tracking_group)
+        [letter] = json.loads((await desk.run("dlq", "list", "--json")).out)
+        given_up = json.loads((await desk.run("dlq", "discard", str(letter["id"]), "--yes", "--json")).out)
+        assert (given_up["id"], given_up["kind"]) == (letter["id"], "undecodable")
         assert (await desk.run("dlq", "list")).code == 0
 
         async def nothing_behind() -> bool:
