@@ -98,6 +98,8 @@ def stuck(
             out.print(pages.stuck_page(found), soft_wrap=True)
         elif not found.unread:
             out.print(f"{found.looked_at} orders looked at: none is stuck")
+        if found.not_yet:
+            out.print(f"{found.not_yet} wait for less than {seconds:g} s")
     if found.groups:
         raise typer.Exit(REFUSED)
     if found.unread:

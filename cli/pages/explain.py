@@ -124,6 +124,7 @@ def stuck_document(found: Stuck) -> dict[str, Any]:
     return {
         "looked_at": _iso(found.now),
         "orders_looked_at": found.looked_at,
+        "orders_not_yet": found.not_yet,
         "orders_left_out": found.left_out,
         "unread": dict(found.unread),
         "stuck": sum(len(members) for members in found.groups),

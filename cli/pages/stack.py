@@ -1,12 +1,14 @@
 """How the stack of this folder looks on a terminal. Nothing here asks anybody anything."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Final
 
 from rich import box
 from rich.console import RenderableType
 from rich.table import Column, Table
 
+from operations.words import duration
 from orderflow.stack.control import Running
 
 WHAT: Final = {
@@ -36,8 +38,17 @@ def running(processes: Iterable[Running]) -> RenderableType:
     table = Table("", "pid", "state", "for", "memory", Column("where", overflow="fold"), box=box.SIMPLE)
     for process in processes:
         state = "[green]runs[/]" if process.alive else "[red]gone[/]"
+        if process.frozen:
+            state = "[red]frozen[/]"
         memory = f"{process.memory_bytes / 2**20:.0f} MiB"
-        table.add_row(process.name, str(process.pid), state, f"{process.seconds:.0f} s", memory, _link(process.link))
+        table.add_row(
+            process.name,
+            str(process.pid),
+            state,
+            duration(timedelta(seconds=process.seconds)),
+            memory,
+            _link(process.link),
+        )
     return table
 
 

@@ -48,11 +48,13 @@ class Member:
 class Stuck:
     """Groups of the same cause, the most urgent first, each from the one that waits longest.
 
-    ``left_out``: candidates that were too many to be looked at.
+    ``not_yet``: orders that wait, and have not for long enough. ``left_out``: candidates that were too many to be
+    looked at.
     """
 
     now: datetime
     looked_at: int = 0
+    not_yet: int = 0
     left_out: int = 0
     groups: list[list[Member]] = field(default_factory=list)
     unread: dict[Source, str] = field(default_factory=dict)
@@ -67,12 +69,18 @@ async def look(settings: Settings, older_than_seconds: float) -> Stuck:
         chosen = candidates[:MOST_LOOKED_AT]
         turn = asyncio.Semaphore(AT_ONCE)
 
+        not_yet = 0
+
         async def one(order_id: UUID) -> Member | None:
+            nonlocal not_yet
             async with turn:
                 found = await sources.gather(order_id)
             unread.update(found.facts.unread)
             verdict = next((v for v in verdicts_on(found.facts) if v.kind in ("wrong", "waits")), None)
-            if verdict is None or (verdict.since and found.facts.now - verdict.since < older_than):
+            if verdict is None:
+                return None
+            if verdict.since and found.facts.now - verdict.since < older_than:
+                not_yet += 1
                 return None
             return Member(order_id, status_of(found.facts), verdict)
 
@@ -80,6 +88,7 @@ async def look(settings: Settings, older_than_seconds: float) -> Stuck:
     return Stuck(
         now=datetime.now(UTC),
         looked_at=len(chosen),
+        not_yet=not_yet,
         left_out=len(candidates) - len(chosen),
         groups=group(members),
         unread=unread,

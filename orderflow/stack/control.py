@@ -20,11 +20,12 @@ DOWN_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One recorded process."""
+    """One recorded process. ``frozen``: somebody has stopped it (SIGSTOP): it lives, and does nothing."""
 
     name: str
     pid: int
     alive: bool
+    frozen: bool
     seconds: float
     memory_bytes: int
     link: str
@@ -57,15 +58,17 @@ def status(data_dir: Path) -> Status:
     children = []
     for child in record.children:
         process = child.identity.process()
-        memory = 0
+        memory, frozen = 0, False
         if process is not None:
             with contextlib.suppress(psutil.Error):
+                frozen = process.status() == psutil.STATUS_STOPPED
                 memory = sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
         children.append(
             Running(
                 name=child.name,
                 pid=child.identity.pid,
                 alive=process is not None,
+                frozen=frozen,
                 seconds=round(max(0.0, time.time() - child.identity.started_at), 1),
                 memory_bytes=memory,
                 link=record.links.get(child.name, ""),

@@ -315,6 +315,8 @@ async def test_each_is_told_apart(stack: EmbeddedStack, terminal: Terminal, shop
         said = await terminal.run("stuck", "--older-than", "1")
         assert said.code == 1
         assert "2 orders: no worker takes reserve_inventory" in said.out
+        said = await terminal.run("stuck", "--older-than", "3600")
+        assert (said.code, said.out.splitlines()[-1]) == (0, "2 wait for less than 3600 s")
     for order_id in orders:
         await shop.reaches(order_id, "FULFILLING")
 

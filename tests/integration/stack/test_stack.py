@@ -134,6 +134,20 @@ async def test_a_second_start_in_the_same_folder_is_refused_in_one_line(running:
     assert all(process.alive for process in control.status(running.data_dir).processes)
 
 
+async def test_a_process_that_somebody_froze_is_seen_to_be_frozen(running: EmbeddedStack) -> None:
+    def frozen() -> list[str]:
+        return [process.name for process in control.status(running.data_dir).processes if process.frozen]
+
+    process = running.process("kafka")
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert frozen() == ["kafka"]
+        assert all(process.alive for process in control.status(running.data_dir).processes)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert frozen() == []
+
+
 async def test_two_stacks_run_side_by_side_and_down_stops_its_own(
     running: EmbeddedStack, home: Path, elsewhere: asyncio.subprocess.Process
 ) -> None:
