@@ -119,26 +119,30 @@ def refusals_wrote_nothing(evidence: Evidence) -> Iterator[str]:
 
 
 def stock_as_told(evidence: Evidence) -> Iterator[str]:
-    """Every accepted change of stock is one movement, as told; a refused one is none."""
+    """Every accepted change of stock is one movement, as told; one that was refused each time is none."""
     movements: dict[str, Rows] = defaultdict(list)
     for movement in evidence.movements:
         if movement["command_id"] is not None:
             movements[movement["command_id"].removeprefix("c:")].append(movement)
     sent_keys = set()
-    refused: dict[str, str] = {}
+    refused: dict[str, set[tuple[str, float]]] = defaultdict(set)
     for sent in _sent(evidence, *STOCK_COMMANDS):
         key, told = sent["key"], sent["told"]
         sent_keys.add(key)
         if told is None or _says_nothing(told):
             continue
         if told["status"] not in (200, 201):
-            refused[key] = told["problem"]
+            refused[key].add((told["problem"], sent["at"]))
             continue
         as_made = [tuple(m[name] for name in ("sku", "on_hand", "version", "delta")) for m in movements[key]]
         as_told = tuple(told[name] for name in ("sku", "on_hand", "version", "delta"))
         if as_made != [as_told]:
             yield f"stock {key}: told {as_told}, made {as_made}"
-    yield from (f"stock {key}: told {slug}, and done" for key, slug in refused.items() if movements[key])
+    for key, refusals in refused.items():
+        for movement in movements[key]:
+            # As of an order's commands: refused before it was done, it was judged anew.
+            late = movement["recorded_at"] + COMMIT_SECONDS
+            yield from (f"stock {key}: told {slug}, and done" for slug, asked_at in refusals if asked_at > late)
     yield from (f"stock {key}: done, and never sent" for key in movements.keys() - sent_keys)
     yield from (f"stock {key}: {len(made)} movements" for key, made in movements.items() if len(made) > 1)
 

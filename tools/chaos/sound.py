@@ -95,7 +95,9 @@ class Shop:
         """Said over HTTP."""
         self.evidence.stock.append({"sku": sku, "on_hand": on_hand, "reserved": 0, "version": 1})
         made = {"sku": sku, "on_hand": on_hand, "version": 1, "delta": on_hand}
-        self.evidence.movements.append({**made, "reserved": 0, "order_id": None, "command_id": f"c:stock-{sku}"})
+        self.evidence.movements.append(
+            {**made, "reserved": 0, "order_id": None, "command_id": f"c:stock-{sku}", "recorded_at": self._now()}
+        )
         told = {"status": 201, "problem": None, **made, "reserved": 0}
         self.ask("set", f"/inventory/{sku}", f"stock-{sku}", told)
 

@@ -57,6 +57,10 @@ def _swap_versions(e: Evidence) -> None:
         first[name], second[name] = second[name], first[name]
 
 
+def _stock_refused() -> dict[str, Any]:
+    return {"status": 409, "problem": "stock_reserved"}
+
+
 def _lose_order(e: Evidence) -> None:
     e.rows["orders"].remove(only(e.rows["orders"], order_id=EXPIRED))
 
@@ -147,7 +151,7 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     (
         "stock commands: once, and as told",
         "told refused, and done",
-        lambda e: e.ledger[0]["told"].update(status=409, problem="stock_reserved"),
+        lambda e: e.ledger.append({**deepcopy(e.ledger[0]), "at": 2e6, "told": _stock_refused()}),
     ),
     (
         "a key stands for one request",
@@ -436,6 +440,7 @@ def test_what_was_refused_before_it_was_done_was_judged_anew() -> None:
     evidence = deepcopy(SOUND)
     early = {"status": 409, "problem": "illegal_transition", "command": None}
     evidence.ledger.append({**deepcopy(_ledger(evidence, DONE, "ship")), "at": 1.0, "told": early})
+    evidence.ledger.append({**deepcopy(evidence.ledger[0]), "at": 1.0, "told": _stock_refused()})
     assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
 
 
