@@ -70,7 +70,11 @@ def headers_schema() -> dict[str, Any]:
             "ce_source": {"type": "string", "enum": sorted({event.source for event in EVENTS.values()})},
             "ce_type": {"description": "More types come without notice.", **text},
             "ce_subject": {"description": "The order id.", **_UUID},
-            "ce_sequence": {"description": "The version: 1, 2, 3 per source and order.", "pattern": "^[1-9]", **text},
+            "ce_sequence": {
+                "description": "The version, 1, 2, 3 per source and order, as ten digits: it sorts as text.",
+                "pattern": "^[0-9]{10}$",
+                **text,
+            },
             "ce_time": {"description": "When it happened.", **_TIME},
             "ce_dataschema": {"description": "urn:orderflow:event:<type>:<n>: the schema of the value.", **text},
             "ce_correlationid": {"description": "The request that started it.", **text},

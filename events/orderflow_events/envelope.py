@@ -8,7 +8,7 @@ key                           the order id, so that an order's events stay in on
 ``ce_source``                 ``/orderflow/orders``, ``/orderflow/payments``, ``/orderflow/inventory``
 ``ce_type``                   ``ORDER_APPROVED`` ...: a name of ``orderflow_events.models.EVENTS``
 ``ce_subject``                the order id
-``ce_sequence``               the version: 1, 2, 3 ... per source and order
+``ce_sequence``               the version, 1, 2, 3 ... per source and order, as ten digits: it sorts as text
 ``ce_time``                   when it happened (RFC 3339, UTC)
 ``ce_dataschema``             ``urn:orderflow:event:<type>:<n>``; n grows when old readers could not read it
 ``ce_correlationid``          the request that started it
@@ -25,12 +25,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from pydantic import ConfigDict, ValidationError
 
 from orderflow_events.models import EVENTS, Event
+
+#: What a database's integer holds.
+_MOST_VERSIONS: Final = 2**31 - 1
 
 #: The version of every data schema so far.
 SCHEMA_VERSION = 1
@@ -111,7 +114,7 @@ def encode(
         "ce_source": source,
         "ce_type": type,
         "ce_subject": str(order_id),
-        "ce_sequence": str(version),
+        "ce_sequence": f"{version:010d}",
         "ce_time": time,
         "ce_dataschema": dataschema(type),
         "ce_correlationid": correlation_id,
@@ -145,7 +148,7 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
         event_type = attributes["ce_type"]
         known = EVENTS.get(event_type) if attributes.get("ce_dataschema") == dataschema(event_type) else None
         version = int(attributes["ce_sequence"])
-        if version < 1:
+        if not 1 <= version <= _MOST_VERSIONS:
             raise EnvelopeError(f"ce_sequence {version} is not a version")
         return Envelope(
             id=attributes["ce_id"],

@@ -61,7 +61,7 @@ class Shop:
             "ce_source": source,
             "ce_type": event_type,
             "ce_subject": order_id,
-            "ce_sequence": str(version),
+            "ce_sequence": f"{version:010d}",
         }
         e.records.append({**place, "key": order_id, "headers": headers, "value": json.dumps(value)})
         e.tracked_events.append({**identity, "source": source, "type": event_type, "status": status})

@@ -66,6 +66,14 @@ def test_trace_headers_are_there_only_when_known() -> None:
     assert traced["traceparent"] == traced["ce_traceparent"] == b"00-a-b-01"
 
 
+def test_the_sequence_sorts_as_text_and_is_read_with_and_without_its_zeros() -> None:
+    versions = [1, 2, 9, 10, 99, 100, 2**31 - 1]
+    sequences = [dict(record(version=version).headers)["ce_sequence"] for version in versions]
+    assert sequences == sorted(sequences)
+    assert [read(record(version=version)).version for version in versions] == versions
+    assert read(record(version=7), ce_sequence="7").version == 7
+
+
 def test_an_alias_survives() -> None:
     moved = record(type="ORDER_STATE_CHANGED", data={"from": "APPROVED", "to": "FULFILLING"})
     assert read(moved).event == OrderStateChanged(from_="APPROVED", to="FULFILLING")
@@ -96,6 +104,8 @@ def test_a_field_that_a_newer_producer_added_is_ignored() -> None:
         {"ce_subject": "not-a-uuid"},
         {"ce_sequence": "0"},
         {"ce_sequence": "one"},
+        {"ce_sequence": "2147483648"},
+        {"ce_sequence": "9" * 10_000},
         {"ce_time": "yesterday"},
         {"ce_time": "2026-11-23T17:30:01"},
         {"ce_subject": "6f2d1c3e-0000-4000-8000-000000000002"},

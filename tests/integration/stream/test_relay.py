@@ -127,7 +127,7 @@ async def test_a_record_is_a_cloud_event(settings: Settings, orders: Orders, out
         "ce_source": "/orderflow/orders",
         "ce_type": "ORDER_CREATED",
         "ce_subject": str(order),
-        "ce_sequence": "1",
+        "ce_sequence": "0000000001",
         "ce_time": recorded_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "ce_dataschema": "urn:orderflow:event:ORDER_CREATED:1",
         "ce_correlationid": "corr-1",
