@@ -8,7 +8,7 @@ import uvloop
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from orderflow.garbage import look_for_garbage_seldom
+from orderflow.process import look_for_garbage_seldom
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
 from orderflow.temporal.worker import serve_queue

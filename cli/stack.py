@@ -180,10 +180,8 @@ def api() -> None:
     """Run the HTTP API in this process."""
     from api.app import create_app
     from api.server import serve
-    from orderflow.garbage import look_for_garbage_seldom
     from orderflow.sealing import KeyFileError
 
-    look_for_garbage_seldom()
     settings = load_settings()
     try:
         app = create_app()
@@ -201,10 +199,8 @@ def worker(
             fail(f"no worker {role!r}: there are {', '.join(ROLES)}", 2)
     import uvloop
 
-    from orderflow.garbage import look_for_garbage_seldom
     from workers.run import run
 
-    look_for_garbage_seldom()
     settings = load_settings()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(roles, settings))
