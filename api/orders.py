@@ -1,5 +1,6 @@
 """Orders over HTTP."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
@@ -11,7 +12,17 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.documents import OrderDocuments
-from api.headers import RequestTrace, Wait, expected_version, idempotency_key, seen_version, trace, wait
+from api.headers import (
+    Reading,
+    RequestTrace,
+    Wait,
+    idempotency_key,
+    no_precondition,
+    precondition,
+    reading,
+    trace,
+    wait,
+)
 from api.requests import client_leaves
 from api.schemas import (
     ORDER_ID,
@@ -30,8 +41,15 @@ from api.schemas import (
     PlaceOrder,
     Ship,
 )
-from api.waiting import Waiter
-from orderflow.domain.commands import Command, client_command_id, not_found, request_hash
+from api.waiting import Gone, Waiter
+from orderflow.domain.commands import (
+    Command,
+    Precondition,
+    client_command_id,
+    not_found,
+    request_hash,
+    version_conflict,
+)
 from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
@@ -46,8 +64,8 @@ PLACE_ID: Final = "w:place"
 OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
 CommandId = Annotated[str, Path(pattern=r"^[cw]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
-Expected = Annotated[int | None, Depends(expected_version)]
-Seen = Annotated[int | None, Depends(seen_version)]
+Demanded = Annotated[Precondition, Depends(precondition)]
+DemandedOfRead = Annotated[Reading, Depends(reading)]
 Waits = Annotated[Wait, Depends(wait)]
 Traced = Annotated[RequestTrace, Depends(trace)]
 
@@ -97,6 +115,7 @@ class OrderRoutes:
                 ),
             },
             openapi_extra=documented(PlaceOrder),
+            dependencies=[Depends(no_precondition)],
         )
         async def place_order(
             key: Key,
@@ -143,7 +162,7 @@ class OrderRoutes:
         async def command_order(
             order_id: OrderId,
             key: Key,
-            expected: Expected,
+            demanded: Demanded,
             waits: Waits,
             traced: Traced,
             asked: Request,
@@ -155,7 +174,7 @@ class OrderRoutes:
                 name=name,
                 id=client_command_id(key or str(uuid4())),
                 request_hash=request_hash(name, request.json),
-                expected_version=expected,
+                precondition=demanded,
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
                 data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
@@ -199,20 +218,22 @@ class OrderRoutes:
             response_model=OrderDocument,
             responses={
                 200: {"description": "The order.", "headers": _headers("ETag", "Preference-Applied")},
-                304: {"description": "It still has the version of `If-None-Match`.", "headers": _headers("ETag")},
-                **problems.responses("invalid_header", *_READ),
+                304: {"description": "It still has a version of `If-None-Match`.", "headers": _headers("ETag")},
+                **problems.responses("invalid_header", "version_conflict", *_READ),
             },
         )
-        async def read_order(_: Traced, asked: Request, order_id: OrderId, seen: Seen, waits: Waits) -> Response:
+        async def read_order(
+            _: Traced, asked: Request, order_id: OrderId, demanded: DemandedOfRead, waits: Waits
+        ) -> Response:
             """The order as it is now. `If-None-Match` with `Prefer: wait=N`: as soon as it has changed, or 304."""
-            headers = {"Preference-Applied": waits.applied} if waits.applied and seen is not None else {}
             order = await self._view(order_id)
-            if seen is not None and order.version == seen:
-                gone = partial(client_leaves, asked)
-                if await self.waiter.order_changes(order_id, seen, waits.seconds or 0, gone):
-                    order = await self._view(order_id)
-                if order.version == seen:
-                    return Response(status_code=304, headers=headers | {"ETag": f'"{seen}"'})
+            if not demanded.needed.holds(order.version):
+                raise Rejection(version_conflict("The order", demanded.needed, order.version))
+            headers = {"Preference-Applied": waits.applied} if waits.applied and demanded.unseen is not None else {}
+            if demanded.unseen is not None:
+                order = await self._unseen(order, demanded.unseen, waits.seconds or 0, partial(client_leaves, asked))
+                if not demanded.unseen.holds(order.version):
+                    return Response(status_code=304, headers=headers | {"ETag": f'"{order.version}"'})
             document = self.documents.order(order, await tracking.read(self.database, order_id))
             return _json(document, headers=headers | {"ETag": f'"{document.version}"'})
 
@@ -267,6 +288,15 @@ class OrderRoutes:
         if view is None:
             raise Rejection(not_found(order_id))
         return view
+
+    async def _unseen(self, order: OrderView, unseen: Precondition, seconds: float, gone: Gone) -> OrderView:
+        """The order as soon as it has a version of ``unseen``, or as it is after ``seconds``."""
+        until = time.monotonic() + seconds
+        while not unseen.holds(order.version):
+            if not await self.waiter.order_changes(order.order_id, order.version, until - time.monotonic(), gone):
+                break
+            order = await self._view(order.order_id)
+        return order
 
     async def _answer(
         self, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int

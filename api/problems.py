@@ -57,7 +57,7 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "stock_reserved": ProblemType(409, "Stock is reserved", "Orders hold more than what would be left."),
     "stock_limit": ProblemType(409, "Too much stock", "A SKU has at most 1,000,000,000 pieces."),
     "version_conflict": ProblemType(
-        412, "Version conflict", "`If-Match` names another version than the present one: read again, and decide again."
+        412, "Version conflict", "`If-Match` or `If-None-Match` forbids it on the present version: read, decide again."
     ),
     "too_large": ProblemType(413, "Body too large", "A body has at most 262,144 bytes."),
     "unsupported_media_type": ProblemType(

@@ -132,3 +132,20 @@ async def test_concurrent_cancels_with_different_keys_make_one_cancellation(api:
     answers = await asyncio.gather(*(api.post(f"{here}/cancel") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     assert (await api.get(here)).json()["version"] == 2
+
+
+@pytest.mark.parametrize(("first", "again"), [("quoted-1", '"quoted-1"'), ('"quoted-1"', "quoted-1")])
+async def test_a_key_in_quotes_is_the_same_key(api: httpx.AsyncClient, first: str, again: str) -> None:
+    placed = [
+        await api.post("/orders", json=order_body(), headers={"Idempotency-Key": sent}) for sent in (first, again)
+    ]
+    assert [answer.status_code for answer in placed] == [201, 201]
+    assert placed[0].json()["id"] == placed[1].json()["id"]
+    here = f"/orders/{placed[0].json()['id']}"
+    for path, body in ((f"{here}/approve", {}), ("/inventory/quoted", {"on_hand": 1})):
+        method = "PUT" if body else "POST"
+        answers = [await api.request(method, path, json=body, headers={"Idempotency-Key": k}) for k in (first, again)]
+        assert answers[1].headers["idempotent-replayed"] == "true"
+    # The command is known by the bare key.
+    command = (await api.get(f"{here}/commands/c:quoted-1")).json()
+    assert (command["name"], command["state"]) == ("approve", "done")
