@@ -19,7 +19,9 @@ from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
 from api.measuring import RequestMetrics
+from api.methods import Methods
 from api.orders import OrderRoutes
+from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
@@ -111,10 +113,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     problems.install(app)
+    app.add_middleware(Methods)
     app.add_middleware(RequestContext)
     if page is not None:
         app.add_middleware(RequestMetrics)
         app.add_route("/metrics", page.answer, include_in_schema=False)
+    app.add_middleware(ForwardedPrefix)
     for router in (
         order_routes.router(),
         InventoryRoutes(StockKeeper(inventory_db)).router(),

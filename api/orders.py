@@ -23,6 +23,7 @@ from api.headers import (
     trace,
     wait,
 )
+from api.prefix import root
 from api.requests import client_leaves
 from api.schemas import (
     ORDER_ID,
@@ -120,6 +121,7 @@ class OrderRoutes:
         async def place_order(
             key: Key,
             traced: Traced,
+            asked: Request,
             request: Annotated[Received[PlaceOrder], Depends(received(PlaceOrder))],
         ) -> Response:
             """Makes the order, as a DRAFT."""
@@ -140,7 +142,7 @@ class OrderRoutes:
                 traceparent=traced.traceparent,
             )
             answer = await self.commands.place(order, placed.payment_token, command, key)
-            return await self._answer(order.order_id, command, answer, None, 201)
+            return await self._answer(asked, order.order_id, command, answer, None, 201)
 
     def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
         waits_too = name == "ship"
@@ -181,7 +183,7 @@ class OrderRoutes:
             )
             waiting = Waiting(self._seconds(waits), partial(client_leaves, asked))
             answer = await self.commands.carry_out(order_id, command, waiting)
-            return await self._answer(order_id, command, answer, waits if waits_too else None, 200)
+            return await self._answer(asked, order_id, command, answer, waits if waits_too else None, 200)
 
     def _add_reads(self, router: APIRouter) -> None:
         @router.get(
@@ -191,7 +193,7 @@ class OrderRoutes:
             response_model=OrderPage,
             responses=problems.responses("invalid", *_DATABASE),
         )
-        async def list_orders(_: Traced, query: Annotated[OrderQuery, Query()]) -> Response:
+        async def list_orders(_: Traced, asked: Request, query: Annotated[OrderQuery, Query()]) -> Response:
             """By status, customer, reference and time; a page at a time."""
             after = cursors.to_page_end(query.cursor) if query.cursor is not None else None
             filters = Filters(
@@ -206,7 +208,7 @@ class OrderRoutes:
             more = len(found) > query.limit
             return _json(
                 OrderPage(
-                    orders=tuple(self.documents.summary(order) for order in page),
+                    orders=tuple(self.documents.summary(order, root(asked.scope)) for order in page),
                     next_cursor=cursors.of_page_end(PageEnd(last[0].created_at, last[0].order_id)) if more else None,
                 )
             )
@@ -234,7 +236,8 @@ class OrderRoutes:
                 order = await self._unseen(order, demanded.unseen, waits.seconds or 0, partial(client_leaves, asked))
                 if not demanded.unseen.holds(order.version):
                     return Response(status_code=304, headers=headers | {"ETag": f'"{order.version}"'})
-            document = self.documents.order(order, await tracking.read(self.database, order_id))
+            tracked = await tracking.read(self.database, order_id)
+            document = self.documents.order(order, tracked, root(asked.scope))
             return _json(document, headers=headers | {"ETag": f'"{document.version}"'})
 
         @router.get(
@@ -299,7 +302,7 @@ class OrderRoutes:
         return order
 
     async def _answer(
-        self, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
+        self, asked: Request, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
     ) -> Response:
         """The answer to a command, whatever came of it. ``waits``: where the command waits for anything."""
         outcome = answer.outcome
@@ -315,13 +318,13 @@ class OrderRoutes:
             version=outcome.version,
             status=outcome.status,
         )
-        here = f"/orders/{order_id}"
+        here = f"{root(asked.scope)}/orders/{order_id}"
         if brief.state != "done":
             links = AcceptedLinks(order=here, command=f"{here}/commands/{command.id}")
             accepted = AcceptedDocument(id=order_id, command=brief, links=links)
             return _json(accepted, 202, {**headers, "Location": links.command})
         # Payment and inventory stand in GET: what the stream says of them is later than this answer in any case.
-        document = self.documents.order(answer.order or await self._view(order_id), None)
+        document = self.documents.order(answer.order or await self._view(order_id), None, root(asked.scope))
         headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
         return _json(OrderAnswer(**dict(document), command=brief), done, headers)
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.methods import allowed
 from orderflow.domain.errors import FieldProblem, Problem, Rejection, Unavailable
 from orderflow.domain.model import Model
 
@@ -172,7 +173,9 @@ def install(app: FastAPI) -> None:
         slug = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
         known = TYPES[slug]
         problem = Problem(slug=slug, detail=known.meaning, status=error.status_code)
-        return answer(request.scope, problem, error.headers)
+        # Starlette's names the methods of one of the path's routes.
+        headers = {"Allow": allowed(request.scope)} if error.status_code == 405 else error.headers
+        return answer(request.scope, problem, headers)
 
     app.add_exception_handler(ProblemAnswer, of_answer)
     app.add_exception_handler(Rejection, of_rejection)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.prefix import path_below
 from orderflow.domain.errors import Problem
 from orderflow.telemetry import spans
 from orderflow.telemetry.logs import bound
@@ -87,7 +88,7 @@ def _traceparent(scope: Scope) -> str | None:
 
 def _workflow_id(scope: Scope) -> str | None:
     """Of the order that the request is about, if it names one."""
-    named = _ORDER.match(scope["path"])
+    named = _ORDER.match(path_below(scope))
     return workflow_id(UUID(named[1])) if named else None
 
 

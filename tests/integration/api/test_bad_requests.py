@@ -232,7 +232,7 @@ async def test_unknown_paths_and_methods_are_problems_too(quiet_api: httpx.Async
     await problem_of(await quiet_api.post(f"{HERE}/destroy"), 404, "not_found")
     answer = await quiet_api.delete("/orders")
     await problem_of(answer, 405, "method_not_allowed")
-    assert {method.strip() for method in answer.headers["allow"].split(",")} <= {"GET", "POST"}
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
     problem = await problem_of(await quiet_api.get("/orders/42"), 422, "invalid")
     assert problem["errors"][0]["field"] == "path.order_id"
 
