@@ -89,7 +89,7 @@ class ProblemDocument(Model):
     allowed_actions: tuple[str, ...] | None = None
     current_status: str | None = None
     current_version: int | None = None
-    dependency: str | None = Field(None, description="orders or inventory")
+    dependency: str | None = Field(None, description="orders or inventory, the databases; api: it stops.")
     order_id: str | None = None
     command_id: str | None = None
 
@@ -119,6 +119,16 @@ def unavailable(error: Unavailable, detail: str | None = None, **members: str) -
     return ProblemAnswer(
         problem, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, dependency=error.dependency, **members
     )
+
+
+def stopped(scope: Mapping[str, Any]) -> Response:
+    """The answer to a request that this process, as it ends, carries no further."""
+    detail = (
+        "This process was told to stop before it had an answer, so nobody knows whether anything was done. "
+        "Send the same request again with the same Idempotency-Key."
+    )
+    said = unavailable(Unavailable("api", detail), detail)
+    return answer(scope, said.problem, said.headers, **said.members)
 
 
 def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict[str, Any]:
