@@ -135,6 +135,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _sent(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without null, which is FastAPI's word for "not sent": HTTP cannot send it."""
+    kinds: list[dict[str, Any]] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return kinds[0] | {name: value for name, value in schema.items() if name != "anyOf"}
+
+
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's schema, with what it does not see: the bodies that we read ourselves, and our problems."""
     if app.openapi_schema is None:
@@ -154,5 +162,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components.update(definitions["$defs"])
         for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of 422, which is never sent
             components.pop(name, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _sent(parameter["schema"])
         app.openapi_schema = schema
     return app.openapi_schema

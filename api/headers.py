@@ -23,7 +23,7 @@ _KEY: Final = re.compile(rf'{IDEMPOTENCY_KEY.pattern}|"{IDEMPOTENCY_KEY.pattern}
 _TAGS_RULE: Final = 'entity tags in quotes, such as "3" or "3", "4", or *'
 #: RFC 9110 8.8.3 and 5.6.1: a tag, weak or not, and a list of them, in which there may be nothing between two commas.
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS: Final = rf"(?:[ \t]*(?:{_TAG}[ \t]*)?,)*[ \t]*(?:{_TAG}[ \t]*)?"
+_TAGS: Final = rf"(?:[ \t]*,)*[ \t]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*"
 _EACH_TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 #: What this API gives: the version.
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -163,7 +163,7 @@ def _tags(request: Request, name: str) -> str | None:
     if not sent:
         return None
     tags = ",".join(sent).strip(" \t")
-    if tags != "*" and not (re.fullmatch(_TAGS, tags) and _EACH_TAG.search(tags)):
+    if tags != "*" and not re.fullmatch(_TAGS, tags):
         raise _refused(name, f"Must be {_TAGS_RULE}.")
     return tags
 

@@ -36,7 +36,7 @@ async def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str
     ("fields", "names"),
     [
         ({"lines": [line(unit_price=4.19)]}, ["lines[0].unit_price"]),
-        ({"lines": [line(unit_price=419.0)]}, ["lines[0].unit_price"]),
+        ({"lines": [line(unit_price=419.5)]}, ["lines[0].unit_price"]),
         ({"lines": [line(unit_price="419")]}, ["lines[0].unit_price"]),
         ({"lines": [line(unit_price=0)]}, ["lines[0].unit_price"]),
         ({"lines": [line(unit_price=-1)]}, ["lines[0].unit_price"]),
@@ -47,6 +47,9 @@ async def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str
         ({"lines": [line(sku="")]}, ["lines[0].sku"]),
         ({"lines": [line(sku="a b")]}, ["lines[0].sku"]),
         ({"lines": [line(sku="bread\n")]}, ["lines[0].sku"]),
+        ({"lines": [line(sku=".")]}, ["lines[0].sku"]),
+        ({"lines": [line(sku="..")]}, ["lines[0].sku"]),
+        ({"lines": [line(sku="a/b")]}, ["lines[0].sku"]),
         ({"lines": [line(sku="x" * 65)]}, ["lines[0].sku"]),
         ({"lines": [line(), line(sku="milk"), line()]}, ["lines[2].sku"]),
         ({"lines": [line(price=1)]}, ["lines[0].price"]),
