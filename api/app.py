@@ -49,7 +49,7 @@ Orders from placing to completion. **There is no authentication yet**: keep this
 - Send an `Idempotency-Key` with every POST: the same request again gives the same outcome, and happens once.
 - `ETag` and `If-Match` carry an order's (or a SKU's) version.
 - Money is integer minor units with an ISO 4217 currency. Times are RFC 3339, UTC.
-- Errors are RFC 9457 problem documents; their types are listed at `/problems`.
+- Errors are RFC 9457 problem documents: `type` is `urn:orderflow:problems/<name>`, explained at `/problems/<name>`.
 """
 
 

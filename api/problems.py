@@ -1,6 +1,7 @@
 """Every error answer, in one place: RFC 9457 problem documents.
 
-``type`` is ``/problems/<slug>``, a relative reference that this API serves. Beside the standard members there may be
+``type`` is ``urn:orderflow:problems/<slug>``: the same wherever the API stands, as RFC 9457 3.1.1 wants it; what it
+means stands at ``/problems/<slug>``. Beside the standard members there may be
 ``errors`` (each field and the rule it broke), ``allowed_actions``, ``current_status``, ``current_version``,
 ``dependency``, ``order_id`` and ``command_id``; ``correlation_id`` is always there.
 Nothing that a client sent is repeated, but names of fields.
@@ -76,10 +77,15 @@ TYPES: Final[Mapping[str, ProblemType]] = {
 }
 
 
+def type_uri(slug: str) -> str:
+    """What a problem's ``type`` says."""
+    return f"urn:orderflow:problems/{slug}"
+
+
 class ProblemDocument(Model):
     """RFC 9457, with our own members."""
 
-    type: str = Field(examples=["/problems/illegal_transition"])
+    type: str = Field(examples=["urn:orderflow:problems/illegal_transition"], json_schema_extra={"format": "uri"})
     title: str = Field(examples=["Illegal transition"])
     status: int = Field(examples=[409])
     detail: str = Field(examples=["Cannot ship: the order is DRAFT."])
@@ -137,7 +143,7 @@ def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict
     rest = problem.to_data()
     slug, detail, status = rest.pop("slug"), rest.pop("detail"), rest.pop("status")
     return {
-        "type": f"/problems/{slug}",
+        "type": type_uri(slug),
         "title": known.title if known else slug.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
@@ -242,7 +248,7 @@ _SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 
 def _example(slug: str, kind: ProblemType) -> dict[str, Any]:
     return {
-        "type": f"/problems/{slug}",
+        "type": type_uri(slug),
         "title": kind.title,
         "status": kind.status,
         "detail": kind.meaning,

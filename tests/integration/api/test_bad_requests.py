@@ -27,7 +27,7 @@ async def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-correlation-id"] == problem["correlation_id"]
-    assert problem["type"] == f"/problems/{slug}"
+    assert problem["type"] == f"urn:orderflow:problems/{slug}"
     assert problem["status"] == status
     return problem
 

@@ -32,7 +32,7 @@ async def test_the_same_key_with_another_order_is_refused(api: httpx.AsyncClient
     await api.post("/orders", json=order_body(), headers=KEY)
     other = await api.post("/orders", json=order_body(**fields), headers=KEY)
     assert other.status_code == 422
-    assert other.json()["type"] == "/problems/idempotency_conflict"
+    assert other.json()["type"] == "urn:orderflow:problems/idempotency_conflict"
     assert "checkout-1" in other.json()["detail"]
     assert "tok_" not in other.text
 
@@ -59,9 +59,9 @@ async def test_a_command_again_gives_what_it_made_then(api: httpx.AsyncClient) -
     assert first.json()["command"] == again.json()["command"]
     assert again.headers["idempotent-replayed"] == "true"
     other = await api.post(f"{here}/cancel", json={"note": "another"}, headers=KEY)
-    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency_conflict")
+    assert (other.status_code, other.json()["type"]) == (422, "urn:orderflow:problems/idempotency_conflict")
     command = await api.post(f"{here}/approve", headers=KEY)
-    assert (command.status_code, command.json()["type"]) == (422, "/problems/idempotency_conflict")
+    assert (command.status_code, command.json()["type"]) == (422, "urn:orderflow:problems/idempotency_conflict")
 
 
 async def test_no_body_and_an_empty_one_are_the_same_request(api: httpx.AsyncClient) -> None:
