@@ -27,7 +27,7 @@ class ForwardedPrefix:
         if scope["type"] == "http" and not scope.get("root_path"):
             sent = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
             if len(sent) <= MOST_CHARACTERS and PREFIX.fullmatch(sent):
-                scope = {**scope, "root_path": sent, "path": sent + scope["path"]}
+                scope.update(root_path=sent, path=sent + scope["path"])
         await self._app(scope, receive, send)
 
 

@@ -1,14 +1,22 @@
 """HEAD wherever there is a GET, OPTIONS and 405 with every method of the path (RFC 9110 9.1, 9.3.2, 9.3.7, 15.5.6)."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from api.app import create_app
+from api.measuring import RequestMetrics
 from orderflow.settings import Settings
-from support.api import placed
+from orderflow.stack.ports import free_port
+from orderflow.telemetry.health import Health, serve_health
+from orderflow.telemetry.metrics import HTTP_REQUESTS
+from support.api import an_api, placed
 from support.terminal import served
+from support.waiting import until
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 
@@ -83,3 +91,32 @@ async def test_a_served_head_leaves_its_connection_usable(settings: Settings) ->
             assert (head.status_code, head.content) == (got.status_code, b"")
             assert int(head.headers["content-length"]) > 0
             assert (await client.options("/orders")).status_code == 204
+
+
+async def test_a_head_is_counted_as_one_of_its_route(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[str, ...]] = []
+    monkeypatch.setattr(HTTP_REQUESTS, "add", lambda *labels: counted.append(labels), raising=False)
+    app = create_app(settings)
+    app.add_middleware(RequestMetrics)
+    async with an_api(app=app) as client:
+        await client.head("/inventory/none")
+        await client.get("/inventory/none", headers={"X-Forwarded-Prefix": "/shop"})
+        await client.head("/health/live", headers={"X-Forwarded-Prefix": "/shop"})
+    assert counted == [(method, "/inventory/{sku}", "404") for method in ("HEAD", "GET")]
+
+
+async def test_a_workers_health_answers_head_too() -> None:
+    port, stopping, health = free_port(), asyncio.Event(), Health()
+    serving = asyncio.create_task(serve_health(health, "127.0.0.1", port, stopping))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+
+        async def is_up() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return (await client.head("/health/live")).status_code == 200
+            return False
+
+        await until(is_up)
+        head, got = await client.head("/health/ready"), await client.get("/health/ready")
+    stopping.set()
+    await serving
+    assert (head.status_code, head.content, got.status_code) == (503, b"", 503)
