@@ -5,6 +5,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
+from api.prefix import path_below
 from orderflow.domain.errors import Problem
 
 #: Each holds a connection, and a body of 256 KiB at most; those that wait for an outcome are among them.
@@ -22,7 +23,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or send it away."""
-        if scope["type"] != "http" or scope["path"].startswith(_ALWAYS):
+        if scope["type"] != "http" or path_below(scope).startswith(_ALWAYS):
             await self._app(scope, receive, send)
             return
         if self._in_hand >= MOST_REQUESTS:

@@ -20,7 +20,9 @@ from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
 from api.measuring import RequestMetrics
+from api.methods import Methods
 from api.orders import OrderRoutes
+from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
@@ -48,7 +50,7 @@ Orders from placing to completion. **There is no authentication yet**: keep this
 - Send an `Idempotency-Key` with every POST: the same request again gives the same outcome, and happens once.
 - `ETag` and `If-Match` carry an order's (or a SKU's) version.
 - Money is integer minor units with an ISO 4217 currency. Times are RFC 3339, UTC.
-- Errors are RFC 9457 problem documents; their types are listed at `/problems`.
+- Errors are RFC 9457 problem documents: `type` is `urn:orderflow:problems/<name>`, explained at `/problems/<name>`.
 """
 
 
@@ -112,11 +114,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     problems.install(app)
+    app.add_middleware(Methods)
     app.add_middleware(Admission)
     app.add_middleware(RequestContext)
     if page is not None:
         app.add_middleware(RequestMetrics)
         app.add_route("/metrics", page.answer, include_in_schema=False)
+    app.add_middleware(ForwardedPrefix)
     for router in (
         order_routes.router(),
         InventoryRoutes(StockKeeper(inventory_db)).router(),
@@ -131,6 +135,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _sent(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without null, which is FastAPI's word for "not sent": HTTP cannot send it."""
+    kinds: list[dict[str, Any]] = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return kinds[0] | {name: value for name, value in schema.items() if name != "anyOf"}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -152,5 +164,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components.update(definitions["$defs"])
         for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of 422, which is never sent
             components.pop(name, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _sent(parameter["schema"])
         app.openapi_schema = schema
     return app.openapi_schema

@@ -7,6 +7,7 @@ Refused, always with a sentence: more than 256 KiB (also when chunked), another 
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Generic, TypeVar
 
 from fastapi import Request
@@ -102,7 +103,7 @@ def parse_json(content: bytes) -> object:
     """The JSON in ``content``. Raises Rejection."""
     try:
         parsed: object = json.loads(
-            content.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+            content.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_number
         )
     except UnicodeDecodeError:
         raise _refused("malformed", "The body is not UTF-8.") from None
@@ -126,11 +127,21 @@ def _constant(name: str) -> Any:
     raise _refused("malformed", f"The body has {name}, which is not JSON.")
 
 
-def _float(text: str) -> float:
+def _number(text: str) -> int | float:
+    """What has a fraction or an exponent. ``1.0`` and ``1e3`` are integers, as JSON Schema says.
+
+    Judged by the exact value: as a float, 1.00000000000000000001 would be 1.
+    """
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise _refused("malformed", "The body has a number that is too large.")
-    return number
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent of 19 digits: nearly nothing
+        return number
+    if exact.is_zero():
+        return 0
+    return int(exact) if exact == exact.to_integral_value() else number
 
 
 def _refused(slug: str, detail: str | None = None) -> Rejection:

@@ -26,15 +26,15 @@ class OrderDocuments:
 
     temporal_ui: str
 
-    def summary(self, order: OrderSummary) -> OrderSummaryDocument:
-        """For a list."""
-        return OrderSummaryDocument.model_validate(self._common(order))
+    def summary(self, order: OrderSummary, root: str) -> OrderSummaryDocument:
+        """For a list. ``root``: what links begin with."""
+        return OrderSummaryDocument.model_validate(self._common(order, root))
 
-    def order(self, order: OrderView, tracked: TrackedOrder | None) -> OrderDocument:
+    def order(self, order: OrderView, tracked: TrackedOrder | None, root: str) -> OrderDocument:
         """The whole; without ``tracked``, nothing of payment and inventory."""
         payment, inventory = (tracked.payment, tracked.inventory) if tracked else (None, None)
         return OrderDocument(
-            **self._common(order),
+            **self._common(order, root),
             lines=_lines(order.lines),
             payment=PaymentDocument(status=payment.status, authorized=tracked.payment_authorized, reason=payment.reason)
             if tracked and payment
@@ -47,7 +47,7 @@ class OrderDocuments:
             tracked_at=tracked.tracked_at if tracked and (payment or inventory) else None,
         )
 
-    def _common(self, order: OrderSummary) -> dict[str, Any]:
+    def _common(self, order: OrderSummary, root: str) -> dict[str, Any]:
         return {
             "id": order.order_id,
             "status": order.status,
@@ -61,13 +61,14 @@ class OrderDocuments:
             "updated_at": order.updated_at,
             # While a ship waits for its capture, everything else is refused.
             "allowed_actions": () if order.pending else allowed_actions(order.status),
-            "links": self._links(order.order_id),
+            "links": self._links(order.order_id, root),
         }
 
-    def _links(self, order_id: UUID) -> Links:
+    def _links(self, order_id: UUID, root: str) -> Links:
+        here = f"{root}/orders/{order_id}"
         return Links(
-            self=f"/orders/{order_id}",
-            events=f"/orders/{order_id}/events",
+            self=here,
+            events=f"{here}/events",
             temporal_ui=f"{self.temporal_ui}/{workflow_id(order_id)}",
         )
 

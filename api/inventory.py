@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import cursors, problems
 from api.bodies import Received, documented, received
-from api.headers import RequestTrace, expected_version, idempotency_key, trace
+from api.headers import Reading, RequestTrace, idempotency_key, precondition, reading, trace
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
-from orderflow.domain.commands import client_command_id, request_hash
+from orderflow.domain.commands import Precondition, client_command_id, request_hash, version_conflict
 from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Sku
@@ -18,6 +18,7 @@ from orderflow.store.stock import Stock, StockChange, StockCommand, StockKeeper,
 
 SkuInPath = Annotated[Sku, Path(examples=["SKU-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
+Demanded = Annotated[Precondition, Depends(precondition)]
 Traced = Annotated[RequestTrace, Depends(trace)]
 
 _COMMAND = (
@@ -63,13 +64,20 @@ class InventoryRoutes:
             "/{sku}",
             summary="One SKU's stock",
             response_model=StockDocument,
-            responses=problems.responses("sku_not_found", "invalid", "unavailable"),
+            responses={
+                304: {"description": "It still has a version of `If-None-Match`."},
+                **problems.responses("invalid_header", "sku_not_found", "version_conflict", "invalid", "unavailable"),
+            },
         )
-        async def read_stock(_: Traced, sku: SkuInPath) -> Response:
+        async def read_stock(_: Traced, sku: SkuInPath, demanded: Annotated[Reading, Depends(reading)]) -> Response:
             """How many there are, how many of them orders hold, how many are left."""
             stock = await self.keeper.read(sku)
             if stock is None:
                 raise Rejection(sku_not_found(sku))
+            if not demanded.needed.holds(stock.version):
+                raise Rejection(version_conflict(f"The stock of {sku}", demanded.needed, stock.version))
+            if demanded.unseen is not None and not demanded.unseen.holds(stock.version):
+                return Response(status_code=304, headers=_etag(stock))
             return _json(StockDocument.model_validate(_document(stock)), headers=_etag(stock))
 
     def _add_changes(self, router: APIRouter) -> None:
@@ -86,12 +94,15 @@ class InventoryRoutes:
         async def set_stock(
             sku: SkuInPath,
             key: Key,
-            expected: Annotated[int | None, Depends(expected_version)],
+            demanded: Demanded,
             _: Traced,
             request: Annotated[Received[SetStock], Depends(received(SetStock))],
         ) -> Response:
-            """A count: recorded as a movement, also when it changes nothing. With `If-Match` only on that version."""
-            command = _command("set", sku, key, request.json, expected)
+            """A count: recorded as a movement, also when it changes nothing.
+
+            With `If-Match` only on that version (`*`: only if it is there), with `If-None-Match: *` only if it is new.
+            """
+            command = _command("set", sku, key, request.json, demanded)
             return _answer(await self.keeper.set(command, request.body.on_hand))
 
         @router.post(
@@ -104,22 +115,22 @@ class InventoryRoutes:
         async def adjust_stock(
             sku: SkuInPath,
             key: Key,
-            expected: Annotated[int | None, Depends(expected_version)],
+            demanded: Demanded,
             _: Traced,
             request: Annotated[Received[AdjustStock], Depends(received(AdjustStock))],
         ) -> Response:
             """A delta with its reason, recorded as a movement."""
-            command = _command("adjust", sku, key, request.json, expected)
+            command = _command("adjust", sku, key, request.json, demanded)
             return _answer(await self.keeper.adjust(command, request.body.delta, request.body.reason))
 
 
-def _command(name: str, sku: str, key: str | None, body: object, expected: int | None) -> StockCommand:
+def _command(name: str, sku: str, key: str | None, body: object, demanded: Precondition) -> StockCommand:
     # A key stands for one request to one SKU: the SKU is part of what must be the same.
     return StockCommand(
         sku=sku,
         id=client_command_id(key or str(uuid4())),
         request_hash=request_hash(f"{name} {sku}", body),
-        expected_version=expected,
+        precondition=demanded,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.prefix import path_below
 from orderflow.telemetry.metrics import HTTP_PROBLEMS, HTTP_REQUESTS, HTTP_SECONDS
 
 #: Asked by machines all day long: they would hide what clients see.
@@ -17,14 +18,14 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 
 class RequestMetrics:
-    """ASGI middleware, around all others."""
+    """ASGI middleware, around those that answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].startswith(UNCOUNTED):
+        if scope["type"] != "http" or path_below(scope).startswith(UNCOUNTED):
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500

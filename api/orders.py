@@ -1,5 +1,6 @@
 """Orders over HTTP."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
@@ -11,7 +12,18 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.documents import OrderDocuments
-from api.headers import RequestTrace, Wait, expected_version, idempotency_key, seen_version, trace, wait
+from api.headers import (
+    Reading,
+    RequestTrace,
+    Wait,
+    idempotency_key,
+    no_precondition,
+    precondition,
+    reading,
+    trace,
+    wait,
+)
+from api.prefix import root
 from api.requests import client_leaves
 from api.schemas import (
     ORDER_ID,
@@ -30,8 +42,15 @@ from api.schemas import (
     PlaceOrder,
     Ship,
 )
-from api.waiting import Waiter
-from orderflow.domain.commands import Command, client_command_id, not_found, request_hash
+from api.waiting import Gone, Waiter
+from orderflow.domain.commands import (
+    Command,
+    Precondition,
+    client_command_id,
+    not_found,
+    request_hash,
+    version_conflict,
+)
 from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
@@ -46,8 +65,8 @@ PLACE_ID: Final = "w:place"
 OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
 CommandId = Annotated[str, Path(pattern=r"^[cw]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
-Expected = Annotated[int | None, Depends(expected_version)]
-Seen = Annotated[int | None, Depends(seen_version)]
+Demanded = Annotated[Precondition, Depends(precondition)]
+DemandedOfRead = Annotated[Reading, Depends(reading)]
 Waits = Annotated[Wait, Depends(wait)]
 Traced = Annotated[RequestTrace, Depends(trace)]
 
@@ -97,10 +116,12 @@ class OrderRoutes:
                 ),
             },
             openapi_extra=documented(PlaceOrder),
+            dependencies=[Depends(no_precondition)],
         )
         async def place_order(
             key: Key,
             traced: Traced,
+            asked: Request,
             request: Annotated[Received[PlaceOrder], Depends(received(PlaceOrder))],
         ) -> Response:
             """Makes the order, as a DRAFT."""
@@ -121,7 +142,7 @@ class OrderRoutes:
                 traceparent=traced.traceparent,
             )
             answer = await self.commands.place(order, placed.payment_token, command, key)
-            return await self._answer(order.order_id, command, answer, None, 201)
+            return await self._answer(asked, order.order_id, command, answer, None, 201)
 
     def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
         waits_too = name == "ship"
@@ -143,7 +164,7 @@ class OrderRoutes:
         async def command_order(
             order_id: OrderId,
             key: Key,
-            expected: Expected,
+            demanded: Demanded,
             waits: Waits,
             traced: Traced,
             asked: Request,
@@ -155,14 +176,14 @@ class OrderRoutes:
                 name=name,
                 id=client_command_id(key or str(uuid4())),
                 request_hash=request_hash(name, request.json),
-                expected_version=expected,
+                precondition=demanded,
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
                 data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
             )
             waiting = Waiting(self._seconds(waits), partial(client_leaves, asked))
             answer = await self.commands.carry_out(order_id, command, waiting)
-            return await self._answer(order_id, command, answer, waits if waits_too else None, 200)
+            return await self._answer(asked, order_id, command, answer, waits if waits_too else None, 200)
 
     def _add_reads(self, router: APIRouter) -> None:
         @router.get(
@@ -172,7 +193,7 @@ class OrderRoutes:
             response_model=OrderPage,
             responses=problems.responses("invalid", *_DATABASE),
         )
-        async def list_orders(_: Traced, query: Annotated[OrderQuery, Query()]) -> Response:
+        async def list_orders(_: Traced, asked: Request, query: Annotated[OrderQuery, Query()]) -> Response:
             """By status, customer, reference and time; a page at a time."""
             after = cursors.to_page_end(query.cursor) if query.cursor is not None else None
             filters = Filters(
@@ -187,7 +208,7 @@ class OrderRoutes:
             more = len(found) > query.limit
             return _json(
                 OrderPage(
-                    orders=tuple(self.documents.summary(order) for order in page),
+                    orders=tuple(self.documents.summary(order, root(asked.scope)) for order in page),
                     next_cursor=cursors.of_page_end(PageEnd(last[0].created_at, last[0].order_id)) if more else None,
                 )
             )
@@ -199,21 +220,24 @@ class OrderRoutes:
             response_model=OrderDocument,
             responses={
                 200: {"description": "The order.", "headers": _headers("ETag", "Preference-Applied")},
-                304: {"description": "It still has the version of `If-None-Match`.", "headers": _headers("ETag")},
-                **problems.responses("invalid_header", *_READ),
+                304: {"description": "It still has a version of `If-None-Match`.", "headers": _headers("ETag")},
+                **problems.responses("invalid_header", "version_conflict", *_READ),
             },
         )
-        async def read_order(_: Traced, asked: Request, order_id: OrderId, seen: Seen, waits: Waits) -> Response:
+        async def read_order(
+            _: Traced, asked: Request, order_id: OrderId, demanded: DemandedOfRead, waits: Waits
+        ) -> Response:
             """The order as it is now. `If-None-Match` with `Prefer: wait=N`: as soon as it has changed, or 304."""
-            headers = {"Preference-Applied": waits.applied} if waits.applied and seen is not None else {}
             order = await self._view(order_id)
-            if seen is not None and order.version == seen:
-                gone = partial(client_leaves, asked)
-                if await self.waiter.order_changes(order_id, seen, waits.seconds or 0, gone):
-                    order = await self._view(order_id)
-                if order.version == seen:
-                    return Response(status_code=304, headers=headers | {"ETag": f'"{seen}"'})
-            document = self.documents.order(order, await tracking.read(self.database, order_id))
+            if not demanded.needed.holds(order.version):
+                raise Rejection(version_conflict("The order", demanded.needed, order.version))
+            headers = {"Preference-Applied": waits.applied} if waits.applied and demanded.unseen is not None else {}
+            if demanded.unseen is not None:
+                order = await self._unseen(order, demanded.unseen, waits.seconds or 0, partial(client_leaves, asked))
+                if not demanded.unseen.holds(order.version):
+                    return Response(status_code=304, headers=headers | {"ETag": f'"{order.version}"'})
+            tracked = await tracking.read(self.database, order_id)
+            document = self.documents.order(order, tracked, root(asked.scope))
             return _json(document, headers=headers | {"ETag": f'"{document.version}"'})
 
         @router.get(
@@ -268,8 +292,17 @@ class OrderRoutes:
             raise Rejection(not_found(order_id))
         return view
 
+    async def _unseen(self, order: OrderView, unseen: Precondition, seconds: float, gone: Gone) -> OrderView:
+        """The order as soon as it has a version of ``unseen``, or as it is after ``seconds``."""
+        until = time.monotonic() + seconds
+        while not unseen.holds(order.version):
+            if not await self.waiter.order_changes(order.order_id, order.version, until - time.monotonic(), gone):
+                break
+            order = await self._view(order.order_id)
+        return order
+
     async def _answer(
-        self, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
+        self, asked: Request, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
     ) -> Response:
         """The answer to a command, whatever came of it. ``waits``: where the command waits for anything."""
         outcome = answer.outcome
@@ -285,13 +318,13 @@ class OrderRoutes:
             version=outcome.version,
             status=outcome.status,
         )
-        here = f"/orders/{order_id}"
+        here = f"{root(asked.scope)}/orders/{order_id}"
         if brief.state != "done":
             links = AcceptedLinks(order=here, command=f"{here}/commands/{command.id}")
             accepted = AcceptedDocument(id=order_id, command=brief, links=links)
             return _json(accepted, 202, {**headers, "Location": links.command})
         # Payment and inventory stand in GET: what the stream says of them is later than this answer in any case.
-        document = self.documents.order(answer.order or await self._view(order_id), None)
+        document = self.documents.order(answer.order or await self._view(order_id), None, root(asked.scope))
         headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
         return _json(OrderAnswer(**dict(document), command=brief), done, headers)
 

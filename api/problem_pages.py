@@ -1,4 +1,4 @@
-"""What each problem type means: the pages that ``type`` points to."""
+"""What each problem type means: a page for each ``type``, under the last part of its name."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ def problem_router() -> APIRouter:
     """All routes below /problems."""
     router = APIRouter(prefix="/problems", tags=["problems"])
     pages = {
-        slug: ProblemPage(type=f"/problems/{slug}", status=kind.status, title=kind.title, meaning=kind.meaning)
+        slug: ProblemPage(type=problems.type_uri(slug), status=kind.status, title=kind.title, meaning=kind.meaning)
         for slug, kind in problems.TYPES.items()
     }
 

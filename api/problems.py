@@ -1,6 +1,7 @@
 """Every error answer, in one place: RFC 9457 problem documents.
 
-``type`` is ``/problems/<slug>``, a relative reference that this API serves. Beside the standard members there may be
+``type`` is ``urn:orderflow:problems/<slug>``: the same wherever the API stands, as RFC 9457 3.1.1 wants it; what it
+means stands at ``/problems/<slug>``. Beside the standard members there may be
 ``errors`` (each field and the rule it broke), ``allowed_actions``, ``current_status``, ``current_version``,
 ``dependency``, ``order_id`` and ``command_id``; ``correlation_id`` is always there.
 Nothing that a client sent is repeated, but names of fields.
@@ -17,6 +18,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.methods import allowed
 from orderflow.domain.errors import FieldProblem, Problem, Rejection, Unavailable
 from orderflow.domain.model import Model
 
@@ -57,7 +59,7 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     "stock_reserved": ProblemType(409, "Stock is reserved", "Orders hold more than what would be left."),
     "stock_limit": ProblemType(409, "Too much stock", "A SKU has at most 1,000,000,000 pieces."),
     "version_conflict": ProblemType(
-        412, "Version conflict", "`If-Match` names another version than the present one: read again, and decide again."
+        412, "Version conflict", "`If-Match` or `If-None-Match` forbids it on the present version: read, decide again."
     ),
     "too_large": ProblemType(413, "Body too large", "A body has at most 262,144 bytes."),
     "unsupported_media_type": ProblemType(
@@ -78,10 +80,15 @@ TYPES: Final[Mapping[str, ProblemType]] = {
 }
 
 
+def type_uri(slug: str) -> str:
+    """What a problem's ``type`` says."""
+    return f"urn:orderflow:problems/{slug}"
+
+
 class ProblemDocument(Model):
     """RFC 9457, with our own members."""
 
-    type: str = Field(examples=["/problems/illegal_transition"])
+    type: str = Field(examples=["urn:orderflow:problems/illegal_transition"], json_schema_extra={"format": "uri"})
     title: str = Field(examples=["Illegal transition"])
     status: int = Field(examples=[409])
     detail: str = Field(examples=["Cannot ship: the order is DRAFT."])
@@ -91,7 +98,7 @@ class ProblemDocument(Model):
     allowed_actions: tuple[str, ...] | None = None
     current_status: str | None = None
     current_version: int | None = None
-    dependency: str | None = Field(None, description="orders or inventory")
+    dependency: str | None = Field(None, description="orders or inventory, the databases; api: it stops.")
     order_id: str | None = None
     command_id: str | None = None
 
@@ -123,13 +130,23 @@ def unavailable(error: Unavailable, detail: str | None = None, **members: str) -
     )
 
 
+def stopped(scope: Mapping[str, Any]) -> Response:
+    """The answer to a request that this process, as it ends, carries no further."""
+    detail = (
+        "This process was told to stop before it had an answer, so nobody knows whether anything was done. "
+        "Send the same request again with the same Idempotency-Key."
+    )
+    said = unavailable(Unavailable("api", detail), detail)
+    return answer(scope, said.problem, said.headers, **said.members)
+
+
 def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict[str, Any]:
     """The problem document of a request."""
     known = TYPES.get(problem.slug)
     rest = problem.to_data()
     slug, detail, status = rest.pop("slug"), rest.pop("detail"), rest.pop("status")
     return {
-        "type": f"/problems/{slug}",
+        "type": type_uri(slug),
         "title": known.title if known else slug.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
@@ -175,7 +192,9 @@ def install(app: FastAPI) -> None:
         slug = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed")
         known = TYPES[slug]
         problem = Problem(slug=slug, detail=known.meaning, status=error.status_code)
-        return answer(request.scope, problem, error.headers)
+        # Starlette's names the methods of one of the path's routes.
+        headers = {"Allow": allowed(request.scope)} if error.status_code == 405 else error.headers
+        return answer(request.scope, problem, headers)
 
     app.add_exception_handler(ProblemAnswer, of_answer)
     app.add_exception_handler(Rejection, of_rejection)
@@ -232,7 +251,7 @@ _SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 
 def _example(slug: str, kind: ProblemType) -> dict[str, Any]:
     return {
-        "type": f"/problems/{slug}",
+        "type": type_uri(slug),
         "title": kind.title,
         "status": kind.status,
         "detail": kind.meaning,

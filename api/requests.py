@@ -1,5 +1,6 @@
 """What happens around every request: its correlation id, its line in the log, and a fence against bugs."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.prefix import path_below
 from orderflow.domain.errors import Problem
 from orderflow.telemetry import spans
 from orderflow.telemetry.logs import bound
@@ -37,7 +39,10 @@ class RequestContext:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; an unexpected error becomes a 500 without a traceback, and a log line with one."""
+        """Serve one request; an unexpected error becomes a 500 without a traceback, and a log line with one.
+
+        What has no answer when the process must end becomes a 503.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -56,6 +61,12 @@ class RequestContext:
         with bound(**identify(_workflow_id(scope), None, Origin(correlation_id, traceparent))):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                # The time to stop is over; nothing else cancels a request. Uvicorn would answer 500, in text/plain.
+                log.warning("stopped_before_its_answer", **_request(scope))
+                if status:
+                    raise
+                await problems.stopped(scope)(scope, receive, send_with_id)
             except Exception:
                 log.exception("unexpected_error", **_request(scope))
                 if status:
@@ -87,7 +98,7 @@ def _traceparent(scope: Scope) -> str | None:
 
 def _workflow_id(scope: Scope) -> str | None:
     """Of the order that the request is about, if it names one."""
-    named = _ORDER.match(scope["path"])
+    named = _ORDER.match(path_below(scope))
     return workflow_id(UUID(named[1])) if named else None
 
 

@@ -1,12 +1,13 @@
 """What comes in and what goes out, as OpenAPI shows it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints, WithJsonSchema
 
 from api.bodies import Body
 from api.problems import ProblemDocument
@@ -14,7 +15,7 @@ from orderflow.domain.errors import FieldProblem
 from orderflow.domain.inventory import MAX_STOCK
 from orderflow.domain.model import Model
 from orderflow.domain.money import MAX_AMOUNT, Currency
-from orderflow.domain.orders import MAX_LINES, Line, Note, OrderStatus, ShortText, Sku
+from orderflow.domain.orders import MAX_LINES, Line, Note, OrderStatus, ShortText
 
 ORDER_ID: Final = "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
 
@@ -114,7 +115,11 @@ class AdjustStock(Body):
 
     model_config = ConfigDict(json_schema_extra={"example": {"delta": -3, "reason": "broken in the warehouse"}})
 
-    delta: Annotated[StrictInt, Field(ge=-MAX_STOCK, le=MAX_STOCK), BeforeValidator(_not_zero)]
+    delta: Annotated[
+        StrictInt,
+        Field(ge=-MAX_STOCK, le=MAX_STOCK, json_schema_extra={"not": {"const": 0}}),
+        BeforeValidator(_not_zero),
+    ]
     reason: ShortText
 
 
@@ -127,20 +132,28 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _rfc3339(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError("must be text")
+def _moment(value: Any) -> datetime:
+    """An RFC 3339 time, in UTC. A leap second is the second after it."""
     try:
-        # What Python reads of ISO 8601 but RFC 3339 lacks has no "T" with a time and an offset behind it.
-        moment = datetime.fromisoformat(value.upper())
-        if len(value) < len("2026-01-01T00:00:00Z") or value[10] not in "Tt" or moment.tzinfo is None:
+        # Python reads more of ISO 8601 than RFC 3339 has.
+        match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             raise ValueError
-        return moment.astimezone(UTC)
+        before, second, after = match.groups()
+        leap_second = second == "60"
+        moment = datetime.fromisoformat(f"{before}{'59' if leap_second else second}{after}".upper())
+        return moment.astimezone(UTC) + timedelta(seconds=leap_second)
     except (ValueError, OverflowError):
         raise ValueError("must be an RFC 3339 time such as 2026-11-23T08:00:00Z (in a URL + is %2B)") from None
 
 
-Moment = Annotated[datetime, BeforeValidator(_rfc3339, json_schema_input_type=str)]
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.ASCII | re.IGNORECASE
+)
+
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
 
 
 class OrderQuery(Parameters):
@@ -168,7 +181,7 @@ class StockQuery(Parameters):
 class LineDocument(Model):
     """One line, with its total in minor units."""
 
-    sku: Sku
+    sku: str
     quantity: int
     unit_price: int
     total: int
@@ -304,7 +317,7 @@ class EventList(Model):
 class StockDocument(Model):
     """A SKU's stock. ``available`` = ``on_hand`` - ``reserved``."""
 
-    sku: Sku
+    sku: str
     on_hand: int
     reserved: int
     available: int

@@ -30,6 +30,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         app,
         host=settings.api_host,
         port=settings.api_port,
+        root_path=settings.api_root_path,
         loop="uvloop",
         http="httptools",
         access_log=False,

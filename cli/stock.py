@@ -154,6 +154,6 @@ def _show_change(reply: "Reply", as_json: bool) -> None:
 
 
 def _path(sku: str) -> str:
-    from urllib.parse import quote
+    from orderflow.client import stock_path
 
-    return f"/inventory/{quote(sku, safe='')}"
+    return stock_path(sku)

@@ -163,7 +163,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -202,7 +202,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -232,7 +232,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -264,7 +264,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -306,7 +306,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -348,7 +348,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -561,7 +561,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM payments
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -609,7 +609,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM payments
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -637,7 +637,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM payments
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -802,7 +802,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM reservations
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -868,7 +868,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM reservations
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
-      AND ($expected_version::int IS NULL OR version = $expected_version)
+      AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
@@ -920,7 +920,7 @@ SELECT reason FROM reservations WHERE order_id = $order_id;
 -- Sets how many pieces of a SKU there are, to no fewer than orders hold.
 WITH locked AS (
     SELECT on_hand, $amount::bigint AS wanted FROM stock
-    WHERE sku = $sku AND ($expected_version::int IS NULL OR version = $expected_version)
+    WHERE sku = $sku AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND $amount::bigint BETWEEN reserved AND 1000000000
       AND NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)
     FOR UPDATE
@@ -939,7 +939,7 @@ SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement;
 -- Adds pieces of a SKU or takes them away, down to what orders hold.
 WITH locked AS (
     SELECT on_hand, on_hand::bigint + $amount::bigint AS wanted FROM stock
-    WHERE sku = $sku AND ($expected_version::int IS NULL OR version = $expected_version)
+    WHERE sku = $sku AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND on_hand::bigint + $amount::bigint BETWEEN reserved AND 1000000000
       AND NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)
     FOR UPDATE

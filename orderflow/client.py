@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -90,6 +91,11 @@ class How:
         if self.wait_seconds is not None:
             headers["Prefer"] = f"wait={self.wait_seconds}" if self.wait_seconds else "respond-async"
         return headers
+
+
+def stock_path(sku: str) -> str:
+    """Where the stock of ``sku`` is. ``.`` and ``..`` are encoded, so that they arrive and are refused there."""
+    return f"/inventory/{quote(sku, safe='') if sku.strip('.') else sku.replace('.', '%2E')}"
 
 
 class ApiClient:

@@ -123,6 +123,11 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: str = Field("http://localhost:8080", description="Where the CLI finds the API.")
+    api_root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = Field(
+        "",
+        description="The path prefix under which a proxy shows the API, such as `/shop`, and which it takes off before "
+        "it asks: links lead there. Default: what the proxy says in `X-Forwarded-Prefix`.",
+    )
     api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
         2.0, description="How long a ship waits for its capture before it is answered 202, unless `Prefer` says."
     )

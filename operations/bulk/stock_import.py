@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from operations.bulk.each import Advance, each
-from orderflow.client import ApiClient, Refused, Unreachable
+from orderflow.client import ApiClient, Refused, Unreachable, stock_path
 
 
 @dataclass(slots=True)
@@ -32,7 +31,7 @@ async def import_stock(api: ApiClient, stock: Mapping[str, int], *, at_once: int
     async def state(item: tuple[str, int]) -> None:
         sku, on_hand = item
         try:
-            reply = await api.put(f"/inventory/{quote(sku, safe='')}", {"on_hand": on_hand})
+            reply = await api.put(stock_path(sku), {"on_hand": on_hand})
         except Refused as error:
             if error.unavailable:
                 raise

@@ -20,16 +20,40 @@ from orderflow.domain.model import Model
 IDEMPOTENCY_KEY: Final = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 
 
-class Command(Model):
-    """One request to move one order.
+class Precondition(Model):
+    """What a client demands of the row that it wants changed, before anything is: else the command is refused (412).
 
-    ``expected_version``: refuse (412) unless the row has it. ``data`` goes into the event.
+    ``versions``: a row that is there has one of these (of none, where it is empty); None: any. ``other_than``: it has
+    none of these. ``exists``: there is a row. RFC 9110's ``If-Match`` and ``If-None-Match`` say it in HTTP.
     """
+
+    versions: tuple[int, ...] | None = None
+    other_than: tuple[int, ...] = ()
+    exists: bool = False
+
+    def holds(self, version: int | None) -> bool:
+        """Of a row with ``version``; None: there is no row."""
+        if version is None:
+            return not self.exists
+        return (self.versions is None or version in self.versions) and version not in self.other_than
+
+
+#: Of a client that demands nothing.
+ANY_VERSION: Final = Precondition()
+
+
+def only(*versions: int) -> Precondition:
+    """There is a row, and it has one of these versions."""
+    return Precondition(versions=versions, exists=True)
+
+
+class Command(Model):
+    """One request to move one order. ``data`` goes into the event."""
 
     name: str
     id: str
     request_hash: str | None = None
-    expected_version: int | None = None
+    precondition: Precondition = ANY_VERSION
     correlation_id: str = ""
     traceparent: str | None = None
     data: dict[str, Any] = Field(default_factory=dict)
@@ -67,14 +91,17 @@ def not_found(order_id: UUID) -> Problem:
     return Problem(slug="order_not_found", detail=f"There is no order {order_id}.", status=404)
 
 
-def version_conflict(lifecycle: Lifecycle, expected: int, version: int) -> Problem:
-    """Somebody was faster."""
-    return Problem(
-        slug="version_conflict",
-        detail=f"The {lifecycle.aggregate} has version {version}, not {expected}.",
-        status=412,
-        current_version=version,
-    )
+def version_conflict(subject: str, precondition: Precondition, version: int | None) -> Problem:
+    """``subject``, a row with ``version``, is not as the client demands: mostly, somebody was faster."""
+    if version is None:
+        has = "is not there"
+    elif precondition.versions and version not in precondition.versions:
+        has = f"has version {version}, not {' or '.join(map(str, precondition.versions))}"
+    elif version in precondition.other_than:
+        has = f"has version {version} still"
+    else:
+        has = f"is there, with version {version}, which the request does not allow"
+    return Problem(slug="version_conflict", detail=f"{subject} {has}.", status=412, current_version=version)
 
 
 def illegal_transition(lifecycle: Lifecycle, name: str, status: str | None, version: int | None) -> Problem:

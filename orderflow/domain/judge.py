@@ -14,8 +14,8 @@ def refusal(
 
     ``pending``: another command of the order is under way. A version conflict is named first, as HTTP does.
     """
-    if command.expected_version is not None and version is not None and command.expected_version != version:
-        return version_conflict(lifecycle, command.expected_version, version)
+    if version is not None and not command.precondition.holds(version):
+        return version_conflict(f"The {lifecycle.aggregate}", command.precondition, version)
     if not lifecycle.allows(command.name, status):
         problem = illegal_transition(lifecycle, command.name, status, version)
         if lifecycle is ORDER_LIFECYCLE:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import Field, StrictInt, StringConstraints
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 
 from orderflow.domain.lifecycle import NOTHING, Lifecycle, Transition
 from orderflow.domain.model import Model
@@ -17,7 +17,21 @@ MAX_QUANTITY = 9_999
 #: Printable text without control characters: Postgres refuses NUL, and logs and headers dislike the rest.
 PLAIN_TEXT: Final = r"^[^\x00-\x1f\x7f]*$"
 
-Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+
+def _reachable(sku: str) -> str:
+    if sku in UNREACHABLE:
+        raise ValueError("must not be . or .., which no URL can name")
+    return sku
+
+
+#: RFC 3986 5.2.4: clients take these out of a path before they ask.
+UNREACHABLE: Final = (".", "..")
+Sku = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$"),
+    AfterValidator(_reachable),
+    Field(json_schema_extra={"not": {"enum": list(UNREACHABLE)}}),
+]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PLAIN_TEXT)]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=PLAIN_TEXT)]
 

@@ -114,7 +114,8 @@ class CommandLog:
             "correlation_id": command.correlation_id,
             # Under a span, the event hangs under the step that made it.
             "traceparent": spans.current_traceparent() or command.traceparent,
-            "expected_version": command.expected_version,
+            "versions": command.precondition.versions,
+            "other_than": command.precondition.other_than,
             "from_statuses": [str(status) for status in transition.moves_from],
             "to_status": str(transition.to),
             "type": transition.event.type,

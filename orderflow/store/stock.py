@@ -10,12 +10,13 @@ from datetime import datetime
 
 import asyncpg
 
-from orderflow.domain.commands import idempotency_conflict
+from orderflow.domain.commands import ANY_VERSION, Precondition, idempotency_conflict, version_conflict
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.inventory import MAX_STOCK
 from orderflow.store.database import Database
 from orderflow.store.errors import TRIES, always_lost, unless_lost
 from orderflow.store.statements import Cte, Statement, chain
+from orderflow.store.write_rule import AS_DEMANDED
 
 _NEW_COMMAND = "NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)"
 
@@ -35,7 +36,7 @@ def _change(on_hand: str) -> str:
         "locked",
         f"""
     SELECT on_hand, {on_hand} AS wanted FROM stock
-    WHERE sku = $sku AND ($expected_version::int IS NULL OR version = $expected_version)
+    WHERE sku = $sku AND {AS_DEMANDED}
       AND {on_hand} BETWEEN reserved AND {MAX_STOCK}
       AND {_NEW_COMMAND}
     FOR UPDATE""",
@@ -118,12 +119,12 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class StockCommand:
-    """A request to change one SKU's stock. ``expected_version``: refuse (412) unless the row has it."""
+    """A request to change one SKU's stock."""
 
     sku: str
     id: str
     request_hash: str
-    expected_version: int | None = None
+    precondition: Precondition = ANY_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,8 @@ class StockKeeper:
             "sku": command.sku,
             "command_id": command.id,
             "request_hash": command.request_hash,
-            "expected_version": command.expected_version,
+            "versions": command.precondition.versions,
+            "other_than": command.precondition.other_than,
             "kind": kind,
             "amount": amount,
             "reason": reason,
@@ -197,12 +199,12 @@ class StockKeeper:
 def _refusal(command: StockCommand, kind: str, amount: int, seen: asyncpg.Record) -> Problem | None:
     """Why the row as it stands forbids the command; None where nothing does, and the race was lost."""
     version = seen["row_version"]
-    if command.expected_version is not None and command.expected_version != version:
-        has = f"has version {version}" if version else "is not there"
-        detail = f"The stock of {command.sku} {has}, not version {command.expected_version}."
-        return Problem(slug="version_conflict", detail=detail, status=412, current_version=version)
+    if version is None and kind == "adjust":  # 404 whatever is demanded: RFC 9110 13.2.1
+        return sku_not_found(command.sku)
+    if not command.precondition.holds(version):
+        return version_conflict(f"The stock of {command.sku}", command.precondition, version)
     if version is None:
-        return sku_not_found(command.sku) if kind == "adjust" else None
+        return None
     wanted = amount if kind == "set" else seen["row_on_hand"] + amount
     if wanted < seen["row_reserved"]:
         detail = f"{wanted} of {command.sku} would be fewer than the {seen['row_reserved']} that orders hold."

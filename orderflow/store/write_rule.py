@@ -14,7 +14,8 @@ from orderflow.domain.lifecycle import Lifecycle, Transition
 from orderflow.store.statements import Cte, Statement, chain
 
 _NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)"
-_AS_EXPECTED = "($expected_version::int IS NULL OR version = $expected_version)"
+#: A client's precondition on the version of a row that is there.
+AS_DEMANDED: Final = "($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])"
 _IS_PENDING = """EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id
               AND version IS NULL AND refusal IS NULL)"""
 _NOTHING_PENDING = (
@@ -57,7 +58,7 @@ def lock(table: str, *, settling: bool = False) -> Cte:
     if settling:
         conditions.append(_IS_PENDING)
     else:
-        conditions += [_AS_EXPECTED, _NOT_ASKED_BEFORE, _NOTHING_PENDING]
+        conditions += [AS_DEMANDED, _NOT_ASKED_BEFORE, _NOTHING_PENDING]
     where = "\n  AND ".join(conditions)
     return Cte("locked", f"SELECT status, version, updated_at FROM {table}\nWHERE {where}\nFOR UPDATE")
 

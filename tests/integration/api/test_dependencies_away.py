@@ -72,7 +72,7 @@ async def test_a_ship_while_temporal_is_known_to_be_away_is_202_at_once(
         shipped = await temporal_away.post(f"/orders/{order_id}/ship", headers={"Prefer": "wait=60"})
     assert (shipped.status_code, shipped.json()["command"]["state"]) == (202, "pending")
     refused = await temporal_away.post(f"/orders/{order_id}/cancel")
-    assert refused.json()["type"] == "/problems/shipment_in_progress"
+    assert refused.json()["type"] == "urn:orderflow:problems/shipment_in_progress"
 
     async def told() -> bool:
         await world.tell_all()  # as a dispatcher does when Temporal is back
@@ -104,7 +104,7 @@ async def test_the_orders_database_away_is_503(database_away: httpx.AsyncClient)
     ]
     for answer in answers:
         assert answer.status_code == 503
-        assert answer.json()["type"] == "/problems/unavailable"
+        assert answer.json()["type"] == "urn:orderflow:problems/unavailable"
         assert answer.json()["dependency"] == "orders"
         assert int(answer.headers["retry-after"]) > 0
     assert (await database_away.get("/inventory")).status_code == 200

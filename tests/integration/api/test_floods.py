@@ -88,6 +88,6 @@ async def test_more_commands_of_one_order_than_may_wait_are_429(
     answers = await asyncio.gather(*(api.post(f"/orders/{order_id}/approve") for _ in range(30)))
     refused = [answer for answer in answers if answer.status_code == 429]
     assert sorted({answer.status_code for answer in answers}) == [200, 409, 429]
-    assert {answer.json()["type"] for answer in refused} == {"/problems/too_many_requests"}
+    assert {answer.json()["type"] for answer in refused} == {"urn:orderflow:problems/too_many_requests"}
     assert {answer.headers["retry-after"] for answer in refused} == {"1"}
     assert (await api.post(f"/orders/{order_id}/cancel")).status_code == 200

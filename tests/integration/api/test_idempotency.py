@@ -32,7 +32,7 @@ async def test_the_same_key_with_another_order_is_refused(api: httpx.AsyncClient
     await api.post("/orders", json=order_body(), headers=KEY)
     other = await api.post("/orders", json=order_body(**fields), headers=KEY)
     assert other.status_code == 422
-    assert other.json()["type"] == "/problems/idempotency_conflict"
+    assert other.json()["type"] == "urn:orderflow:problems/idempotency_conflict"
     assert "checkout-1" in other.json()["detail"]
     assert "tok_" not in other.text
 
@@ -59,9 +59,9 @@ async def test_a_command_again_gives_what_it_made_then(api: httpx.AsyncClient) -
     assert first.json()["command"] == again.json()["command"]
     assert again.headers["idempotent-replayed"] == "true"
     other = await api.post(f"{here}/cancel", json={"note": "another"}, headers=KEY)
-    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency_conflict")
+    assert (other.status_code, other.json()["type"]) == (422, "urn:orderflow:problems/idempotency_conflict")
     command = await api.post(f"{here}/approve", headers=KEY)
-    assert (command.status_code, command.json()["type"]) == (422, "/problems/idempotency_conflict")
+    assert (command.status_code, command.json()["type"]) == (422, "urn:orderflow:problems/idempotency_conflict")
 
 
 async def test_no_body_and_an_empty_one_are_the_same_request(api: httpx.AsyncClient) -> None:
@@ -132,3 +132,20 @@ async def test_concurrent_cancels_with_different_keys_make_one_cancellation(api:
     answers = await asyncio.gather(*(api.post(f"{here}/cancel") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     assert (await api.get(here)).json()["version"] == 2
+
+
+@pytest.mark.parametrize(("first", "again"), [("quoted-1", '"quoted-1"'), ('"quoted-1"', "quoted-1")])
+async def test_a_key_in_quotes_is_the_same_key(api: httpx.AsyncClient, first: str, again: str) -> None:
+    placed = [
+        await api.post("/orders", json=order_body(), headers={"Idempotency-Key": sent}) for sent in (first, again)
+    ]
+    assert [answer.status_code for answer in placed] == [201, 201]
+    assert placed[0].json()["id"] == placed[1].json()["id"]
+    here = f"/orders/{placed[0].json()['id']}"
+    for path, body in ((f"{here}/approve", {}), ("/inventory/quoted", {"on_hand": 1})):
+        method = "PUT" if body else "POST"
+        answers = [await api.request(method, path, json=body, headers={"Idempotency-Key": k}) for k in (first, again)]
+        assert answers[1].headers["idempotent-replayed"] == "true"
+    # The command is known by the bare key.
+    command = (await api.get(f"{here}/commands/c:quoted-1")).json()
+    assert (command["name"], command["state"]) == ("approve", "done")

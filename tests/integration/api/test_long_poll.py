@@ -95,7 +95,7 @@ async def test_what_another_process_writes_is_seen(
 async def test_an_order_that_is_not_there_is_404_at_once(api: httpx.AsyncClient) -> None:
     async with asyncio.timeout(5):
         answer = await api.get(f"/orders/{uuid4()}", headers=seen(1, 60))
-    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/order_not_found")
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:orderflow:problems/order_not_found")
 
 
 async def test_many_wait_at_once_for_many_orders(

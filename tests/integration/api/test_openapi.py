@@ -91,7 +91,7 @@ async def test_it_says_that_there_is_no_authentication(schema: dict[str, Any]) -
 
 async def test_problem_types_lead_to_their_meaning(quiet_api: httpx.AsyncClient) -> None:
     pages = (await quiet_api.get("/problems")).json()["problems"]
-    assert {page["type"] for page in pages} == {f"/problems/{slug}" for slug in TYPES}
+    assert {page["type"] for page in pages} == {f"urn:orderflow:problems/{slug}" for slug in TYPES}
     page = await quiet_api.get("/problems/too_many_requests")
     assert (page.status_code, page.json()["status"]) == (200, 429)
     assert (await quiet_api.get("/problems/none")).status_code == 404

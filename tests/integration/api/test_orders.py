@@ -150,7 +150,7 @@ async def test_what_the_lifecycle_forbids_is_409_with_what_it_allows(world: Worl
     problem = answer.json()
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
-    assert problem["type"] == "/problems/illegal_transition"
+    assert problem["type"] == "urn:orderflow:problems/illegal_transition"
     assert problem["instance"] == f"/orders/{order_id}/ship"
     assert problem["allowed_actions"] == ["approve", "cancel"]
     assert (problem["current_status"], problem["current_version"]) == ("DRAFT", 1)
@@ -170,7 +170,7 @@ async def test_a_refused_capture_is_402_and_the_order_stays(world: World, api: h
     keyed = {"Idempotency-Key": "ship-1"}
     answer = await api.post(f"/orders/{order_id}/ship", headers=keyed)
     assert answer.status_code == 402
-    assert answer.json()["type"] == "/problems/capture_refused"
+    assert answer.json()["type"] == "urn:orderflow:problems/capture_refused"
     again = await api.post(f"/orders/{order_id}/ship", headers=keyed)
     assert (again.status_code, again.headers["idempotent-replayed"]) == (402, "true")
     assert again.json()["detail"] == answer.json()["detail"]
@@ -194,7 +194,7 @@ async def test_while_a_ship_waits_for_its_capture_nothing_else_may_happen(world:
     assert (pending["name"], pending["state"], pending["version"]) == ("ship", "pending", None)
     assert (await api.get(f"/orders/{order_id}")).json()["allowed_actions"] == []
     cancel = await api.post(f"/orders/{order_id}/cancel")
-    assert (cancel.status_code, cancel.json()["type"]) == (409, "/problems/shipment_in_progress")
+    assert (cancel.status_code, cancel.json()["type"]) == (409, "urn:orderflow:problems/shipment_in_progress")
     again = await api.post(f"/orders/{order_id}/ship", headers=keyed)
     assert (again.status_code, again.json()["command"]["state"]) == (202, "pending")
     assert again.headers["idempotent-replayed"] == "true"
@@ -212,7 +212,7 @@ async def test_an_unknown_order_is_404_everywhere(world: World, api: httpx.Async
     answers += [await api.post(f"{here}/{command}") for command in ("approve", "ship", "complete", "cancel")]
     for answer in answers:
         assert answer.status_code == 404, answer.request.url
-        assert answer.json()["type"] == "/problems/order_not_found"
+        assert answer.json()["type"] == "urn:orderflow:problems/order_not_found"
 
 
 async def test_a_command_that_was_never_received_is_not_recorded(world: World, api: httpx.AsyncClient) -> None:

@@ -1,18 +1,22 @@
 """The API as a process of its own: what it needs to start, and what it answers when it is told to stop."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from support.api import fulfilling, placed
+from support.stack import Databases
 from support.terminal import Terminal
 from support.waiting import until
 from support.world import World
@@ -69,7 +73,8 @@ async def test_a_ship_that_waits_is_202_when_the_process_is_told_to_stop(
         await world.gateway_is_asked("capture")
         await stops(process)
         shipped = await shipping
-    assert (shipped.status_code, shipped.json()["command"]["state"]) == (202, "pending")
+    assert shipped.status_code == 202, shipped.text
+    assert shipped.json()["command"]["state"] == "pending"
     assert shipped.headers["location"] == f"/orders/{order_id}/commands/c:ship-1"
     gate.set()
     again = await api.post(f"/orders/{order_id}/ship", headers=headers)
@@ -90,6 +95,61 @@ async def test_a_read_that_waits_is_answered_and_what_is_told_is_told_to_the_end
     # A connection on which nothing has arrived yet when the process stops is closed: the client asks elsewhere.
     assert {getattr(answer, "status_code", 304) for answer in answers} == {304}
     assert (await world.handovers.depth()).pending == 0
+
+
+async def test_what_has_no_answer_when_the_time_to_stop_is_over_is_503(settings: Settings, tmp_path: Path) -> None:
+    """Clients that send a body slowly: of what they ask for nothing is known, and that is said as a problem."""
+    async with a_process(settings, tmp_path) as (process, client):
+        here = f"/orders/{await placed(client)}"
+        asked = [("POST", "/orders"), ("POST", f"{here}/approve"), ("PUT", "/inventory/a")]
+        slow = [await _begun(client.base_url, method, path) for method, path in asked]
+        await stops(process)
+        answers = [await asyncio.wait_for(reader.read(), 10) for reader, _ in slow]
+        for _, writer in slow:
+            writer.close()
+    for answer, (_, path) in zip(answers, asked, strict=True):
+        head, _, content = answer.decode().partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 503 "), answer
+        assert {"content-type: application/problem+json", "retry-after: 1"} <= set(head.lower().split("\r\n"))
+        problem = json.loads(content)
+        assert (problem["instance"], problem["dependency"]) == (path, "api")
+        assert "Idempotency-Key" in problem["detail"]
+
+
+async def test_a_command_that_waits_for_its_row_is_answered_although_the_process_stops(
+    api: httpx.AsyncClient, databases: Databases, settings: Settings, tmp_path: Path
+) -> None:
+    order_id = await placed(api)
+    headers = {"Idempotency-Key": "approve-1"}
+    connection = await asyncpg.connect(databases.orders)
+    async with a_process(settings, tmp_path) as (process, client):
+        async with connection.transaction():
+            await connection.fetch("SELECT FROM orders WHERE order_id = $1 FOR UPDATE", UUID(order_id))
+            approving = asyncio.create_task(client.post(f"/orders/{order_id}/approve", headers=headers))
+            await until(lambda: _somebody_waits_for_a_lock(connection))
+            await stops(process)
+        answer = await approving
+    await connection.close()
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert "approve-1" in answer.json()["detail"]
+    assert (await api.post(f"/orders/{order_id}/approve", headers=headers)).status_code == 200
+
+
+async def _begun(url: httpx.URL, method: str, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request whose body the API waits for."""
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(
+        f"{method} {path} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b'{"on')
+    return reader, writer
+
+
+async def _somebody_waits_for_a_lock(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await connection.fetchval(waiting))
 
 
 @pytest.mark.parametrize("content", [None, "no key"], ids=["missing", "no key"])

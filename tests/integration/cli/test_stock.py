@@ -38,6 +38,9 @@ async def test_what_cannot_be_is_refused(shop: Shop) -> None:
     stale = await run("stock", "set", sku, "2", "--if-match", "9")
     assert (stale.code, "Version conflict (412)" in stale.err) == (1, True)
     assert (await run("stock", "adjust", sku, "1")).code == 2
+    for unreachable in (".", ".."):
+        refused = await run("stock", "set", unreachable, "1")
+        assert (refused.code, "no URL can name" in " ".join(refused.err.split())) == (1, True), refused.err
     assert (await run("stock", "set", sku, "-1")).code == 2
     assert (await run("stock", "adjust", sku, "1", "--raeson", "typo")).code == 2
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.domain.handovers import Handover
 from orderflow.store.database import Database
@@ -130,7 +131,7 @@ async def test_what_is_refused_or_repeated_leaves_nothing(orders: Orders, orders
         await orders.carry_out(order_id, command("approve")),
         await orders.carry_out(order_id, command("complete")),
         await orders.carry_out(order_id, command("cancel")),
-        await orders.carry_out(order_id, command("cancel", expected_version=1)),
+        await orders.carry_out(order_id, command("cancel", precondition=only(1))),
         await orders.accept_ship(order_id, command("ship", "c:another")),
         await orders.carry_out(an_order().order_id, command("approve")),
     ]

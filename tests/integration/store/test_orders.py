@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
@@ -344,11 +345,11 @@ async def test_a_refusal_that_comes_after_the_record_changes_nothing(orders: Ord
 async def test_an_old_version_is_refused(orders: Orders, orders_db: Database) -> None:
     order_id = await _at(orders, "approve")
     before = await _counts(orders_db)
-    refusal = (await orders.carry_out(order_id, command("cancel", expected_version=1))).outcome.refusal
+    refusal = (await orders.carry_out(order_id, command("cancel", precondition=only(1)))).outcome.refusal
     assert refusal is not None
     assert (refusal.status, refusal.current_version) == (412, 2)
     assert await _counts(orders_db) == before
-    done = await orders.carry_out(order_id, command("cancel", expected_version=2))
+    done = await orders.carry_out(order_id, command("cancel", precondition=only(2)))
     assert done.outcome.state == "done"
 
 

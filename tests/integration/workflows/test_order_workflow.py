@@ -3,6 +3,7 @@
 import pytest
 
 from operations.replaying.replayer import make_replayer
+from orderflow.domain.commands import only
 from orderflow.domain.handovers import Handover
 from orderflow.store.orders import Orders
 from support.orders import an_order
@@ -399,9 +400,9 @@ async def test_an_illegal_command_is_refused(world: World) -> None:
 
 async def test_an_old_expected_version_is_refused(world: World) -> None:
     handle = await _fulfilling(world)
-    refused = await world.ask(handle, "cancel", expected_version=1)
+    refused = await world.ask(handle, "cancel", precondition=only(1))
     assert (refused["refusal"]["status"], refused["refusal"]["current_version"]) == (412, 3)
-    assert (await world.ask(handle, "cancel", "c:again", expected_version=3))["refusal"] is None
+    assert (await world.ask(handle, "cancel", "c:again", precondition=only(3)))["refusal"] is None
     await ended(handle)
 
 

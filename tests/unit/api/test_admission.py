@@ -56,7 +56,7 @@ async def test_one_more_than_it_may_have_in_hand_is_sent_away_and_the_next_is_le
     in_hand = [asyncio.create_task(ask(app)) for _ in range(3)]
     await slow.serves(3)
     status, headers, problem = await ask(app)
-    assert (status, headers["retry-after"], problem["type"]) == (503, "1", "/problems/overloaded")
+    assert (status, headers["retry-after"], problem["type"]) == (503, "1", "urn:orderflow:problems/overloaded")
     slow.let_go.set()
     assert [answer[0] for answer in await asyncio.gather(*in_hand)] == [200] * 3
     assert (await ask(app))[0] == 200

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.domain import inventory, orders, payments
-from orderflow.domain.commands import Command
+from orderflow.domain.commands import Command, only
 from orderflow.domain.judge import refusal
 from orderflow.domain.lifecycle import Lifecycle
 from orderflow.domain.orders import OrderStatus, allowed_actions
@@ -81,7 +81,7 @@ def test_the_way_of_a_good_order() -> None:
 
 @given(status=st.sampled_from(list(OrderStatus)), version=st.integers(1, 9), expected=st.integers(1, 9))
 def test_an_old_version_is_named_before_anything_else(status: OrderStatus, version: int, expected: int) -> None:
-    command = Command(name="cancel", id="c:1", expected_version=expected)
+    command = Command(name="cancel", id="c:1", precondition=only(expected))
     problem = refusal(orders.LIFECYCLE, command, status, version, pending=True)
     assert problem is not None or expected == version
     assert (problem is not None and problem.status == 412) == (expected != version)
