@@ -20,6 +20,7 @@ from orderflow.store.statements import Statement
 from orderflow.telemetry import spans
 from orderflow.telemetry.meters import PoolState
 from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
+from orderflow_events.database_errors import fault_of
 
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"
@@ -81,6 +82,8 @@ class Database:
         self._opening = asyncio.Lock()
         self._wrote = asyncio.Event()
         self._notifying: asyncio.Task[None] | None = None
+        #: Of each connection that listens, what ends it.
+        self._listening: set[asyncio.Event] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,14 +137,31 @@ class Database:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
         with self._span(statement), measured(self.name, statement) as timer, database_errors(self.name):
-            async with pool.acquire(timeout=self._command_timeout) as connection:
+            async with self._lent(pool) as connection:
                 timer.acquired()
-                try:
-                    yield connection
-                    timer.answered()
-                except asyncpg.InternalClientError:
-                    connection.terminate()  # its state is unknown: nobody shall get it again
-                    raise
+                yield connection
+                timer.answered()
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        """A connection for who has statements of its own, and asyncpg's errors as they are. Raises Unavailable."""
+        async with self._lent(await self.pool()) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _lent(self, pool: asyncpg.Pool[Any]) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        async with pool.acquire(timeout=self._command_timeout) as connection:
+            try:
+                yield connection
+            except Exception as error:
+                if fault_of(error).ends_connection:
+                    # Nobody shall get it again, nor those that were opened with it: after a failover each of them may
+                    # stand at a server that is read-only. Those in use are closed when they are given back.
+                    connection.terminate()
+                    await pool.expire_connections()
+                    for listening in self._listening:
+                        listening.set()
+                raise
 
     def _span(self, statement: Statement) -> contextlib.AbstractContextManager[object]:
         # Named after the statement: its text would say WITH for most, and be kilobytes in each span.
@@ -182,11 +202,13 @@ class Database:
         with database_errors(self.name):
             connection = await asyncpg.connect(self._dsn, timeout=self._command_timeout)
             try:
+                self._listening.add(lost)
                 connection.add_termination_listener(lambda _: lost.set())
                 await connection.add_listener(CHANNEL, lambda *_: on_notice())
                 on_connect()
                 await lost.wait()
             finally:
+                self._listening.discard(lost)
                 connection.terminate()
 
     def wrote(self) -> None:
