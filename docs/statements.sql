@@ -40,11 +40,15 @@ SELECT pg_notify('orderflow', '');
 WITH due AS (
     SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
+), astray AS (
+    SELECT order_id FROM handovers WHERE next_at > statement_timestamp() + interval '60 seconds'
+    ORDER BY next_at LIMIT least($limit, 100) FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h
 SET attempts = h.attempts + 1,
     next_at = clock_timestamp() + make_interval(secs => least(30, 2 ^ least(h.attempts + 1, 8)))
-FROM due WHERE h.order_id = due.order_id
+FROM (SELECT order_id FROM due UNION ALL SELECT order_id FROM astray LIMIT $limit) taken
+WHERE h.order_id = taken.order_id
 RETURNING h.order_id, h.number, h.name, h.again, h.attempts;
 
 -- handovers.told --
@@ -443,6 +447,7 @@ INSERT INTO relay_lease AS lease (name, holder, expires_at)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * $seconds)
 RETURNING holder;
 
 -- outbox.release --

@@ -47,7 +47,8 @@ class Depth:
     parked_orders: int
 
 
-# The database's clock decides: the relays' clocks need not agree.
+# The database's clock decides: the relays' clocks need not agree. It may have stepped back: nobody is believed a lease
+# that ends later than twice its length from now.
 _HOLD = Statement(
     "outbox.hold",
     "Takes the relay's lease, renews it, or leaves it to a holder whose time is not up.",
@@ -56,6 +57,7 @@ INSERT INTO relay_lease AS lease (name, holder, expires_at)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * $seconds)
 RETURNING holder""",
 )
 
