@@ -455,12 +455,13 @@ RETURNING holder;
 DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING holder;
 
 -- outbox.pending --
--- Reads the first pending entries with their events, without those of orders that are parked or wait.
+-- Reads the first pending entries with their events, without those of orders that are parked, wait, or are held.
 SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
       AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
+      AND order_id <> ALL ($held::uuid[])
     ORDER BY position LIMIT $limit
 ) o
 CROSS JOIN LATERAL (
@@ -485,13 +486,24 @@ ON CONFLICT DO NOTHING
 RETURNING version;
 
 -- outbox.park --
--- Leaves an order out from now on, because Kafka refuses a record of it.
-INSERT INTO parked_orders (order_id, version, error) VALUES ($order_id, $version, $error)
+-- Leaves an order out from now on, unless several stand there that were parked within a minute.
+INSERT INTO parked_orders (order_id, version, error)
+SELECT $order_id::uuid, $version::int, $error::text
+WHERE NOT EXISTS (
+    SELECT FROM (
+        SELECT parked_at - lag(parked_at, 4) OVER (ORDER BY parked_at) AS within FROM parked_orders
+    ) p WHERE p.within <= interval '60 seconds'
+)
 ON CONFLICT DO NOTHING RETURNING order_id;
 
 -- outbox.unpark --
 -- Lets a parked order be published again.
 DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id;
+
+-- outbox.unpark_all --
+-- Lets every parked order be published again, or those whose error has a text in it.
+DELETE FROM parked_orders WHERE $cause::text IS NULL OR strpos(lower(error), lower($cause)) > 0
+RETURNING order_id;
 
 -- outbox.depth --
 -- Counts what waits to be published, and says how long the first entry has waited.

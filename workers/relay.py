@@ -7,7 +7,7 @@ from datetime import timedelta
 from orderflow.settings import SERVICES, Settings
 from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader
-from orderflow.stream.gauges import LeadGauge, OutboxGauges
+from orderflow.stream.gauges import LeadGauges, OutboxGauges
 from orderflow.stream.publisher import Publisher
 from orderflow.stream.relay import Relay
 from orderflow.stream.topic import check_topic
@@ -66,7 +66,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
         try:
             with (
                 sampled(f"outbox_{service}", OutboxGauges(service, database)),
-                sampled(f"lead_{service}", LeadGauge(service, lambda: relay.leads)),
+                sampled(f"lead_{service}", LeadGauges(service, relay)),
             ):
                 await relay.run(stopping)
         finally:

@@ -116,6 +116,8 @@ def _handovers(found: HandoverDepth) -> Checked:
 
 def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
     lines = [_relay(service, found), _waiting(settings, service, found)]
+    if found.refuses_many:
+        lines.append(_refuses_many(service, found))
     lines += [
         Checked(
             f"{service} order {parked.order_id}",
@@ -135,6 +137,12 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
         for stop in found.stopped
     ]
     return lines
+
+
+def _refuses_many(service: str, found: Status) -> Checked:
+    said = f"Kafka refuses records of many orders: {len(found.parked)} are parked, and no more will be"
+    fix = "mend the topic's limits or the relay's clock, whatever the error names; then `orderflow outbox unpark --all`"
+    return Checked(f"{service} parking", False, f"{said}; the last: {found.parked[-1].error}", fix)
 
 
 def _relay(service: str, found: Status) -> Checked:
