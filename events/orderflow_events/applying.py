@@ -7,11 +7,12 @@ transaction of its own, so that only what is broken is tried again and in the en
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
+from asyncpg import InterfaceError
 
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.database_errors import fault_of
@@ -47,7 +48,8 @@ async def borrowed(connect: Connect) -> AsyncIterator[Connection]:
             yield connection
         except Exception as error:
             if fault_of(error).ends_connection:
-                connection.terminate()
+                with suppress(InterfaceError):  # the server has ended it, and the pool has it back
+                    connection.terminate()
             raise
 
 

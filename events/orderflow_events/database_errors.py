@@ -50,6 +50,7 @@ _POOLER: Final = "it has lost or mixed up a prepared statement: a pooler in tran
 #: By SQLSTATE, or the beginning of one; the longest that fits counts.
 FAULTS: Final = {
     "08": _LOST,
+    "08P01": _outage("it does not speak as expected: a pooler in between", ends_connection=True),
     "0A": _outage("it does not support what is asked: a pooler in between, or a changed table", ends_connection=True),
     "22": Fault(Verdict.BAD_DATA),
     "23": Fault(Verdict.BAD_DATA),

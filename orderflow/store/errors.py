@@ -53,6 +53,10 @@ def database_errors(database: str) -> Iterator[None]:
         raise translated from error
 
 
+#: With these a pooler shows itself: a parameter that it does not know, and statements that it mixed up.
+_OF_A_POOLER: Final = frozenset({"08P01", "26000", "42P05"})
+
+
 def _translated(database: str, error: Exception) -> Exception | None:
     """What to raise instead of ``error``; None: it is a bug."""
     fault = fault_of(error)
@@ -64,6 +68,8 @@ def _translated(database: str, error: Exception) -> Exception | None:
             return _refused(error)
         case Verdict.OUTAGE:
             sqlstate = getattr(error, "sqlstate", None)
+            if sqlstate in _OF_A_POOLER:
+                said += " (a pooler in transaction mode? Then give the server's own address: ORDERFLOW_…_DIRECT_URL)"
             return Unavailable(database, said, f"{fault.words} (SQLSTATE {sqlstate})" if sqlstate else fault.words)
     return Unavailable(database, said) if isinstance(error, OSError) else None
 

@@ -44,6 +44,7 @@ def _raising(sqlstate: str) -> str:
 #: An outage of each kind, and what clients are told of it.
 OUTAGES = {
     "08006": "the connection was lost",
+    "08P01": "a pooler in between",
     "0A000": "a pooler in between",
     "25006": "read-only",
     "25P03": "idle for too long",

@@ -79,6 +79,20 @@ async def test_a_transaction_and_a_lent_connection_heal_too(databases: Databases
             await write(database)
 
 
+async def test_a_connection_that_the_server_ended_ends_the_others_of_its_pool_and_says_why(
+    databases: Databases,
+) -> None:
+    """As in a failover: what was opened before is not believed any more."""
+    pid = Statement("test.pid", "The server's process.", "SELECT pg_backend_pid() AS pid, pg_sleep(0.05)")
+    end = Statement("test.end", "Ends the connection.", "SELECT pg_terminate_backend(pg_backend_pid())")
+    async with _a_pool(databases) as database:
+        before = await asyncio.gather(*(database.one(pid, {}) for _ in range(CONNECTIONS)))
+        with pytest.raises(Unavailable, match=r"terminating connection|connection was closed"):
+            await database.one(end, {})
+        after = await asyncio.gather(*(database.one(pid, {}) for _ in range(CONNECTIONS)))
+        assert not {row["pid"] for row in before if row} & {row["pid"] for row in after if row}
+
+
 async def test_who_listens_connects_again_when_a_connection_shows_the_wrong_role(databases: Databases) -> None:
     connected = 0
 
