@@ -29,9 +29,9 @@ from api.schemas import BODIES
 from api.telling import Teller
 from api.waiting import Waiter
 from orderflow import process
+from orderflow.databases import open_database
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
-from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
@@ -60,18 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = Settings()
         page = process.begin(settings, "api")
-    orders_db, inventory_db = (
-        Database(
-            name,
-            url.get_secret_value(),
-            pool_size=settings.database_pool_size,
-            command_timeout=settings.database_command_timeout_seconds,
-        )
-        for name, url in (
-            ("orders", settings.orders_database_url),
-            ("inventory", settings.inventory_database_url),
-        )
-    )
+    orders_db, inventory_db = open_database(settings, "orders"), open_database(settings, "inventory")
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views = OrderViews(orders_db)

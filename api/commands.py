@@ -100,8 +100,9 @@ def _unknown(order_id: UUID, command: Command, key: str) -> Iterator[None]:
         yield
     except Unavailable as error:
         log.warning("dependency_unavailable", dependency=error.dependency, detail=error.detail)
+        cause = f" ({error.cause})" if error.cause else ""
         detail = (
-            f"{error.dependency} does not answer, so nobody knows whether it was done. "
+            f"{error.dependency} does not answer{cause}, so nobody knows whether it was done. "
             f"Send the same request again with the same Idempotency-Key ({key})."
         )
         raise problems.unavailable(error, detail, order_id=str(order_id), command_id=command.id) from error

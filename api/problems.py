@@ -123,8 +123,9 @@ def invalid(*errors: FieldProblem, slug: str = "invalid") -> Rejection:
 
 
 def unavailable(error: Unavailable, detail: str | None = None, **members: str) -> ProblemAnswer:
-    """503, with when to come back."""
-    problem = Problem(slug="unavailable", detail=detail or f"{error.dependency} does not answer.", status=503)
+    """503, with when to come back, and what the matter is."""
+    cause = f": {error.cause}" if error.cause else ""
+    problem = Problem(slug="unavailable", detail=detail or f"{error.dependency} does not answer{cause}.", status=503)
     return ProblemAnswer(
         problem, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}, dependency=error.dependency, **members
     )

@@ -13,7 +13,7 @@ import typer
 from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.stores import COMMAND_SECONDS, moment, run
 from cli.terminal import err, fail, out, running_settings
-from operations.words import duration
+from operations.words import duration, one_or_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,14 @@ def _print(found: "dict[Service, Status | Unavailable]") -> None:
 def _print_troubles(service: str, one: "Status") -> None:
     if one.leader is None:
         out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)", markup=False)
+    if one.refuses_many:
+        out.print(
+            f"{service}: so many orders were parked within a minute that it is not their fault: no more are parked, "
+            "and what else Kafka refuses waits\n"
+            "  Mend the topic's limits or the relay's clock, then `orderflow outbox unpark --all`",
+            markup=False,
+            soft_wrap=True,
+        )
     for parked in one.parked:
         out.print(
             f"{service}: order {parked.order_id} is parked at version {parked.version} since "
@@ -213,9 +221,21 @@ def _confirm(count: int, *, yes: bool, ask: bool) -> None:
 
 @app.command()
 def unpark(
-    order: Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")], as_json: AsJson = False
+    order: Annotated[UUID | None, typer.Argument(metavar="[ORDER]", help="The order's id.")] = None,
+    cause: Annotated[
+        str | None, typer.Option("--cause", metavar="TEXT", help="All orders whose error has this text in it.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All parked orders.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Publish an order again whose record Kafka had refused, from where it stopped. Exit code 1: it was not parked."""
+    """Publish parked orders again, whose record Kafka had refused, from where they stopped. Exit code 1: none was."""
+    if (order is not None) + (cause is not None) + everything != 1:
+        fail("say which: ORDER, --cause TEXT, or --all", USAGE)
+    if cause is not None and not cause.strip():
+        fail("--cause: a text that is in the error, not an empty one", USAGE)
+    if order is None:
+        _unpark_many(run(_unpark_all(running_settings(), cause)), as_json=as_json)
+        return
     services = run(_unpark(running_settings(), order))
     if as_json:
         print_json({"order_id": str(order), "unparked": services})
@@ -227,9 +247,30 @@ def unpark(
         raise typer.Exit(REFUSED)
 
 
+def _unpark_many(unparked: "dict[Service, list[UUID]]", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"unparked": {service: [str(order) for order in orders] for service, orders in unparked.items()}})
+    for service, orders in unparked.items():
+        if orders and not as_json:
+            said = one_or_many(len(orders), "1 order", f"{len(orders)} orders")
+            out.print(f"{service}: {said} unparked; sent from where they stopped", markup=False)
+    if not any(unparked.values()):
+        if not as_json:
+            err.print("no such order is parked", markup=False)
+        raise typer.Exit(REFUSED)
+
+
 async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
     from orderflow.databases import open_databases
     from orderflow.stream.outboxes import unpark
 
     async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
         return await unpark(databases, order)
+
+
+async def _unpark_all(settings: "Settings", cause: str | None) -> "dict[Service, list[UUID]]":
+    from orderflow.databases import open_databases
+    from orderflow.stream.outboxes import unpark_all
+
+    async with open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS) as databases:
+        return await unpark_all(databases, cause)

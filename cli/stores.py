@@ -36,16 +36,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except Unavailable as error:
+        if lacks_a_table(error):
+            fail(f"{error.detail}: apply the migrations (`orderflow setup`)")
         who = _NAMES.get(error.dependency, f"the database {error.dependency}")
         fail(f"{who} does not answer: {error.detail}", UNREACHABLE)
     except Rejection as error:
         fail(str(error), USAGE)
     except OSError as error:
         fail(f"no answer: {error}", UNREACHABLE)
-    except Exception as error:
-        if lacks_a_table(error):
-            fail(f"{error}: apply the migrations (`orderflow setup`)")
-        raise
 
 
 def silence() -> None:

@@ -40,11 +40,15 @@ SELECT pg_notify('orderflow', '');
 WITH due AS (
     SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
+), astray AS (
+    SELECT order_id FROM handovers WHERE next_at > statement_timestamp() + interval '60 seconds'
+    ORDER BY next_at LIMIT least($limit, 100) FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h
 SET attempts = h.attempts + 1,
     next_at = clock_timestamp() + make_interval(secs => least(30, 2 ^ least(h.attempts + 1, 8)))
-FROM due WHERE h.order_id = due.order_id
+FROM (SELECT order_id FROM due UNION ALL SELECT order_id FROM astray LIMIT $limit) taken
+WHERE h.order_id = taken.order_id
 RETURNING h.order_id, h.number, h.name, h.again, h.attempts;
 
 -- handovers.told --
@@ -443,6 +447,7 @@ INSERT INTO relay_lease AS lease (name, holder, expires_at)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * $seconds)
 RETURNING holder;
 
 -- outbox.release --
@@ -450,12 +455,13 @@ RETURNING holder;
 DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING holder;
 
 -- outbox.pending --
--- Reads the first pending entries with their events, without those of orders that are parked or wait.
+-- Reads the first pending entries with their events, without those of orders that are parked, wait, or are held.
 SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
       AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
+      AND order_id <> ALL ($held::uuid[])
     ORDER BY position LIMIT $limit
 ) o
 CROSS JOIN LATERAL (
@@ -480,13 +486,24 @@ ON CONFLICT DO NOTHING
 RETURNING version;
 
 -- outbox.park --
--- Leaves an order out from now on, because Kafka refuses a record of it.
-INSERT INTO parked_orders (order_id, version, error) VALUES ($order_id, $version, $error)
+-- Leaves an order out from now on, unless several stand there that were parked within a minute.
+INSERT INTO parked_orders (order_id, version, error)
+SELECT $order_id::uuid, $version::int, $error::text
+WHERE NOT EXISTS (
+    SELECT FROM (
+        SELECT parked_at - lag(parked_at, 4) OVER (ORDER BY parked_at) AS within FROM parked_orders
+    ) p WHERE p.within <= interval '60 seconds'
+)
 ON CONFLICT DO NOTHING RETURNING order_id;
 
 -- outbox.unpark --
 -- Lets a parked order be published again.
 DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id;
+
+-- outbox.unpark_all --
+-- Lets every parked order be published again, or those whose error has a text in it.
+DELETE FROM parked_orders WHERE $cause::text IS NULL OR strpos(lower(error), lower($cause)) > 0
+RETURNING order_id;
 
 -- outbox.depth --
 -- Counts what waits to be published, and says how long the first entry has waited.

@@ -93,6 +93,8 @@ def effect_of(settings: Settings, group: str | None, named: str | None) -> Effec
 @asynccontextmanager
 async def _connect(settings: Settings, url: str | None) -> AsyncIterator[Connect]:
     dsn = url or settings.orders_database_url.get_secret_value()
-    async with Database("dead letters", dsn, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
-        pool = await database.pool()
-        yield pool.acquire
+    direct = None if url else settings.database_direct_url("orders")
+    database = Database("dead letters", dsn, direct_dsn=direct, pool_size=1, command_timeout=COMMAND_SECONDS)
+    async with database:
+        await database.pool()
+        yield database.lend

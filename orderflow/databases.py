@@ -22,6 +22,7 @@ def open_database(
     return Database(
         name or service,
         settings.database_url(service),
+        direct_dsn=settings.database_direct_url(service),
         pool_size=pool_size or settings.database_pool_size,
         command_timeout=command_timeout or settings.database_command_timeout_seconds,
     )

@@ -51,6 +51,13 @@ class Settings(BaseSettings):
     inventory_database_url: SecretStr = Field(
         SecretStr("postgresql://inventory@localhost:5432/inventory"), description="The inventory database."
     )
+    orders_database_direct_url: SecretStr | None = Field(
+        None,
+        description="Where the orders database is behind a pooler in transaction mode (PgBouncer): the server's own "
+        "address, for LISTEN. No statement is kept prepared then. `orderflow setup` needs the server's own, too.",
+    )
+    payments_database_direct_url: SecretStr | None = Field(None, description="The same for the payments database.")
+    inventory_database_direct_url: SecretStr | None = Field(None, description="The same for the inventory database.")
     orders_admin_url: SecretStr | None = Field(
         None,
         description="For `orderflow setup` only: a role on the orders server that may create roles and databases.",
@@ -307,6 +314,11 @@ class Settings(BaseSettings):
     def token_public_key(self) -> Path:
         """The file with the public key for payment tokens."""
         return self.token_public_key_file or self.data_dir / "keys" / "payment-tokens.pub.pem"
+
+    def database_direct_url(self, service: Service) -> str | None:
+        """The server's own address, where ``database_url`` is a pooler's in transaction mode; else None."""
+        url: SecretStr | None = getattr(self, f"{service}_database_direct_url")
+        return None if url is None else url.get_secret_value()
 
     def database_url(self, service: Service) -> str:
         """The database of ``service``, as its service role."""

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from orderflow.settings import SERVICES, Settings
+from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader
-from orderflow.stream.gauges import LeadGauge, OutboxGauges
+from orderflow.stream.gauges import LeadGauges, OutboxGauges
 from orderflow.stream.publisher import Publisher
 from orderflow.stream.relay import Relay
 from orderflow.stream.topic import check_topic
@@ -30,10 +30,16 @@ def make_comparison(service: str, database: Database, settings: Settings) -> Top
 
 
 def make_relay(
-    service: str, dsn: str, settings: Settings, report: Callable[[PartState], None]
+    service: Service, dsn: str, settings: Settings, report: Callable[[PartState], None]
 ) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = Database(f"relay-{service}", dsn, pool_size=3, command_timeout=settings.database_command_timeout_seconds)
+    database = Database(
+        f"relay-{service}",
+        dsn,
+        direct_dsn=settings.database_direct_url(service),
+        pool_size=3,
+        command_timeout=settings.database_command_timeout_seconds,
+    )
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -57,7 +63,7 @@ def make_relay(
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: Shared) -> None:
     """Run the relays of the three databases until ``stopping`` is set."""
 
-    async def relay_one(service: str, dsn: str) -> None:
+    async def relay_one(service: Service, dsn: str) -> None:
         def report(state: PartState) -> None:
             health.set(f"relay:{service}", state)
 
@@ -66,7 +72,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
         try:
             with (
                 sampled(f"outbox_{service}", OutboxGauges(service, database)),
-                sampled(f"lead_{service}", LeadGauge(service, lambda: relay.leads)),
+                sampled(f"lead_{service}", LeadGauges(service, relay)),
             ):
                 await relay.run(stopping)
         finally:

@@ -7,13 +7,15 @@ transaction of its own, so that only what is broken is tried again and in the en
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
+from asyncpg import InterfaceError
 
 from orderflow_events._pauses import Backoff, pause
+from orderflow_events.database_errors import fault_of
 from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, causes_since, held, set_aside
 from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
@@ -39,11 +41,24 @@ def each(effect: Callable[[Connection, Envelope], Awaitable[None]]) -> Effect:
 
 
 @asynccontextmanager
+async def borrowed(connect: Connect) -> AsyncIterator[Connection]:
+    """A connection; closed where it shows that its server is no primary any more, so that a pool gives another."""
+    async with connect() as connection:
+        try:
+            yield connection
+        except Exception as error:
+            if fault_of(error).ends_connection:
+                with suppress(InterfaceError):  # the server has ended it, and the pool has it back
+                    connection.terminate()
+            raise
+
+
+@asynccontextmanager
 async def transaction(connect: Connect, transient: Transient) -> AsyncIterator[Connection]:
     """A transaction on a borrowed connection. Raises Interruption for every error that is not the body's own."""
     own: Exception | None = None
     try:
-        async with connect() as connection:
+        async with borrowed(connect) as connection:
             began = False
             try:
                 async with connection.transaction():

@@ -31,7 +31,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from orderflow_events._pauses import Backoff, pause
-from orderflow_events.applying import Applier, Connect, Effect, each
+from orderflow_events.applying import Applier, Connect, Effect, borrowed, each
 from orderflow_events.dead_letter_topic import DeadLetterTopic
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
@@ -238,7 +238,7 @@ class IdempotentConsumer:
             try:
                 deleted = at_most = 10_000
                 while deleted == at_most:
-                    async with self._connect() as connection:
+                    async with borrowed(self._connect) as connection:
                         older_than = pruning.retention + pruning.margin
                         deleted = await prune(connection, self._group, older_than, at_most=at_most)
             except Exception as error:  # what is left is pruned in the next round

@@ -8,35 +8,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from asyncpg import exceptions as postgres
+from orderflow_events.database_errors import Verdict, fault_of
 
 #: Does this error say nothing about the event? Then it is tried again without bound.
 Transient: TypeAlias = Callable[[BaseException], bool]
 
 _LONGEST_REASON = 1_000
 
-_TRANSIENT = (
-    ConnectionError,
-    TimeoutError,
-    postgres.PostgresConnectionError,  # class 08
-    postgres.TransactionRollbackError,  # class 40: serialization failures, deadlocks
-    postgres.InsufficientResourcesError,  # class 53: disk full, too many connections
-    postgres.OperatorInterventionError,  # class 57: shut down, starting up, cancelled
-    postgres.PostgresSystemError,  # class 58: input and output
-    postgres.LockNotAvailableError,
-    postgres.ReadOnlySQLTransactionError,  # the primary has become a standby
-)
-
 
 def is_transient(error: BaseException) -> bool:
-    """Connections, time-outs, deadlocks, a server that is full or shutting down; also as the cause of another error.
+    """What says nothing about the event (``database_errors.FAULTS``); also as the cause of another error.
+
+    Connections, time-outs, locks, deadlocks, a server that is full, read-only or shutting down, a table or a privilege
+    that is missing.
 
     An effect that needs more than Postgres has errors of its own that say nothing about the event. Give the consumer
     ``transient=lambda error: is_transient(error) or isinstance(error, httpx.TransportError)``, for example.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, _TRANSIENT):
+        if fault_of(cause).verdict in (Verdict.OUTAGE, Verdict.RACE):
             return True
         cause = cause.__cause__
     return False

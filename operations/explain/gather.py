@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -146,8 +145,6 @@ class Sources:
                 error = f"no answer within {ANSWER_SECONDS:g} s"
             except Unavailable as unavailable:
                 error = "no answer in time" if isinstance(unavailable.__cause__, TimeoutError) else unavailable.detail
-            except asyncpg.PostgresError as refused:  # such as a table that no migration has made yet
-                error = str(refused)
             self._remembered.note(source, error, AWAY_SECONDS)
         unread[source] = error
         return None

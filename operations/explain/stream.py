@@ -44,7 +44,7 @@ def stream(facts: Facts) -> Iterator[Verdict]:
         named = " and ".join(unled)
         said, do, group = f"no relay leads for {named}", "Start one: `orderflow worker relay`", "no relay leads"
     else:
-        said, do = "a relay leads, and Kafka answers", "See the relay's log"
+        said, do = "a relay leads, and Kafka answers", "See `orderflow outbox status` and the relay's log"
         group = "the relay does not publish"
     yield Verdict(
         Cause.RELAY_AWAY,

@@ -47,9 +47,13 @@ class Rejection(Exception):
 
 
 class Unavailable(Exception):
-    """A dependency that gave no answer. Try again."""
+    """A dependency that gave no answer. Try again.
 
-    def __init__(self, dependency: str, detail: str) -> None:
+    ``detail`` is for logs and operators; ``cause`` says in words that clients may read what the matter is, if known.
+    """
+
+    def __init__(self, dependency: str, detail: str, cause: str | None = None) -> None:
         super().__init__(f"{dependency}: {detail}")
         self.dependency = dependency
         self.detail = detail
+        self.cause = cause

@@ -20,6 +20,7 @@ from orderflow.store.statements import Statement
 from orderflow.telemetry import spans
 from orderflow.telemetry.meters import PoolState
 from orderflow.telemetry.metrics import POOL, POOL_TIMEOUTS
+from orderflow_events.database_errors import fault_of
 
 #: NOTIFY channel of the relay and of the API's waiting requests: "something was written, look".
 CHANNEL = "orderflow"
@@ -51,11 +52,17 @@ async def _keep(connection: asyncpg.Connection[Any]) -> None:
     """Instead of asyncpg's reset: no statement of ours leaves anything in a session. Doubles the throughput."""
 
 
-async def create_pool(dsn: str, *, size: int, command_timeout: float, name: str = "orderflow") -> asyncpg.Pool[Any]:
+async def create_pool(
+    dsn: str, *, size: int, command_timeout: float, name: str = "orderflow", behind_pooler: bool = False
+) -> asyncpg.Pool[Any]:
     """A pool of at most ``size`` connections; jsonb comes and goes as Python data.
 
-    ``command_timeout`` in seconds. Raises Unavailable when the server cannot be reached.
+    ``command_timeout`` in seconds. ``behind_pooler``: another connection's transactions may run on the same server
+    connection in between, so nothing is kept in it: no prepared statement, no setting. Raises Unavailable when the
+    server cannot be reached.
     """
+    kept: dict[str, Any] = {"statement_cache_size": 0} if behind_pooler else {}
+    session = {"application_name": name} | ({} if behind_pooler else {"jit": "off"})
     with database_errors(name):
         return await asyncpg.create_pool(
             dsn,
@@ -65,22 +72,31 @@ async def create_pool(dsn: str, *, size: int, command_timeout: float, name: str 
             timeout=command_timeout,
             init=_prepare,
             reset=_keep,
-            server_settings={"application_name": name, "jit": "off"},
+            server_settings=session,
+            **kept,
         )
 
 
 class Database:
-    """A service's database. ``async with`` closes it; it opens at first use."""
+    """A service's database. ``async with`` closes it; it opens at first use.
 
-    def __init__(self, name: str, dsn: str, *, pool_size: int = 8, command_timeout: float = 4.0) -> None:
+    ``direct_dsn``: the server's own address where ``dsn`` is a pooler's in transaction mode (PgBouncer).
+    """
+
+    def __init__(
+        self, name: str, dsn: str, *, direct_dsn: str | None = None, pool_size: int = 8, command_timeout: float = 4.0
+    ) -> None:
         self.name = name
         self._dsn = dsn
+        self._direct_dsn = direct_dsn
         self._pool_size = pool_size
         self._command_timeout = command_timeout
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
         self._wrote = asyncio.Event()
         self._notifying: asyncio.Task[None] | None = None
+        #: Of each connection that listens, what ends it.
+        self._listening: set[asyncio.Event] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +110,11 @@ class Database:
             async with self._opening:
                 if self._pool is None:
                     self._pool = await create_pool(
-                        self._dsn, size=self._pool_size, command_timeout=self._command_timeout, name=self.name
+                        self._dsn,
+                        size=self._pool_size,
+                        command_timeout=self._command_timeout,
+                        name=self.name,
+                        behind_pooler=self._direct_dsn is not None,
                     )
                     self._notifying = asyncio.create_task(self._notify())
                     POOL.add(self, self._pool_state)
@@ -134,14 +154,34 @@ class Database:
         # Waiting for a connection is bounded too: behind a frozen server nobody queues for minutes.
         pool = await self.pool()
         with self._span(statement), measured(self.name, statement) as timer, database_errors(self.name):
-            async with pool.acquire(timeout=self._command_timeout) as connection:
+            async with self._lent(pool) as connection:
                 timer.acquired()
-                try:
-                    yield connection
-                    timer.answered()
-                except asyncpg.InternalClientError:
-                    connection.terminate()  # its state is unknown: nobody shall get it again
-                    raise
+                yield connection
+                timer.answered()
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        """A connection for who has statements of its own, and asyncpg's errors as they are. Raises Unavailable."""
+        async with self._lent(await self.pool()) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _lent(self, pool: asyncpg.Pool[Any]) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        async with pool.acquire(timeout=self._command_timeout) as connection:
+            try:
+                yield connection
+            except Exception as error:
+                if fault_of(error).ends_connection:
+                    # Nobody shall get it again, nor those that were opened with it: after a failover each of them may
+                    # stand at a server that is read-only. Those in use are closed when they are given back.
+                    with contextlib.suppress(
+                        asyncpg.InterfaceError
+                    ):  # the server has ended it, and the pool has it back
+                        connection.terminate()
+                    await pool.expire_connections()
+                    for listening in self._listening:
+                        listening.set()
+                raise
 
     def _span(self, statement: Statement) -> contextlib.AbstractContextManager[object]:
         # Named after the statement: its text would say WITH for most, and be kilobytes in each span.
@@ -180,13 +220,15 @@ class Database:
         """Listen until the connection is lost, on one of its own, directly to the server: poolers lose notices."""
         lost = asyncio.Event()
         with database_errors(self.name):
-            connection = await asyncpg.connect(self._dsn, timeout=self._command_timeout)
+            connection = await asyncpg.connect(self._direct_dsn or self._dsn, timeout=self._command_timeout)
             try:
+                self._listening.add(lost)
                 connection.add_termination_listener(lambda _: lost.set())
                 await connection.add_listener(CHANNEL, lambda *_: on_notice())
                 on_connect()
                 await lost.wait()
             finally:
+                self._listening.discard(lost)
                 connection.terminate()
 
     def wrote(self) -> None:

@@ -1,4 +1,7 @@
-"""Postgres' errors in our words: no answer is ``Unavailable``, bad data is a ``Rejection``, the rest is a bug."""
+"""Postgres' errors in our words: an outage is ``Unavailable``, bad data is a ``Rejection``, the rest is a bug.
+
+Which is which stands in the consumers' kit, ``orderflow_events/database_errors.py``: one list for both.
+"""
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -7,14 +10,7 @@ from typing import Final
 import asyncpg
 
 from orderflow.domain.errors import Problem, Rejection, Unavailable
-
-# Nothing is known, try again: 08 (connection), 25006 (a standby, after a failover), 28 (authorization),
-# 3D (no such database), 53 (resources), 55000 (a database that takes no connections), 57 (operator intervention),
-# 58 (system).
-_TRY_AGAIN = ("08", "25006", "28", "3D", "53", "55000", "57", "58")
-# Somebody else was faster, nothing happened: a unique violation, or class 40 (serialization failure, deadlock).
-_LOST_RACE = ("23505", "40")
-_BAD_DATA = ("22", "23")
+from orderflow_events.database_errors import Verdict, fault_of
 
 
 class LostRace(Unavailable):
@@ -40,7 +36,7 @@ def always_lost(database: str, what: str) -> Unavailable:
 
 def lacks_a_table(error: BaseException) -> bool:
     """Whether it is the database's word that a table is not there: no migration has made it yet."""
-    return isinstance(error, asyncpg.UndefinedTableError)
+    return isinstance(error.__cause__ if isinstance(error, Unavailable) else error, asyncpg.UndefinedTableError)
 
 
 @contextmanager
@@ -48,22 +44,34 @@ def database_errors(database: str) -> Iterator[None]:
     """Translate what asyncpg raises."""
     try:
         yield
-    except asyncpg.PostgresError as error:
-        # A violated constraint's detail is the whole row, customer and all: not for logs, traces and answers.
-        error.detail = None
-        sqlstate = str(error.sqlstate or "")
-        if sqlstate.startswith(_LOST_RACE):
-            raise LostRace(database, str(error)) from error
-        if sqlstate.startswith(_TRY_AGAIN):
-            raise Unavailable(database, str(error)) from error
-        if sqlstate.startswith(_BAD_DATA):
-            raise _refused(error) from error
-        raise
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        if isinstance(error, ValueError):  # asyncpg's own check of an argument, such as a number out of range
-            raise _refused(error) from error
-        # Otherwise a connection that was lost under a query.
-        raise Unavailable(database, str(error) or type(error).__name__) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+        if isinstance(error, asyncpg.PostgresError):
+            # A violated constraint's detail is the whole row, customer and all: not for logs, traces and answers.
+            error.detail = None
+        if (translated := _translated(database, error)) is None:
+            raise
+        raise translated from error
+
+
+#: With these a pooler shows itself: a parameter that it does not know, and statements that it mixed up.
+_OF_A_POOLER: Final = frozenset({"08P01", "26000", "42P05"})
+
+
+def _translated(database: str, error: Exception) -> Exception | None:
+    """What to raise instead of ``error``; None: it is a bug."""
+    fault = fault_of(error)
+    said = str(error) or type(error).__name__
+    match fault.verdict:
+        case Verdict.RACE | Verdict.TAKEN:
+            return LostRace(database, said)
+        case Verdict.BAD_DATA:
+            return _refused(error)
+        case Verdict.OUTAGE:
+            sqlstate = getattr(error, "sqlstate", None)
+            if sqlstate in _OF_A_POOLER:
+                said += " (a pooler in transaction mode? Then give the server's own address: ORDERFLOW_…_DIRECT_URL)"
+            return Unavailable(database, said, f"{fault.words} (SQLSTATE {sqlstate})" if sqlstate else fault.words)
+    return Unavailable(database, said) if isinstance(error, OSError) else None
 
 
 def _refused(error: Exception) -> Rejection:

@@ -18,6 +18,7 @@ MOST_SECONDS: Final = 30
 
 # The next attempt is put off before this one is made: a dispatcher that dies, or freezes, keeps nothing from others.
 # An index is searched for a stable time only: with clock_timestamp() each claim walks along all that is not due.
+# One that is put off for longer than any is ever put off was written by a clock that has stepped back since: it is due.
 _CLAIM = Statement(
     "handovers.claim",
     "Takes handovers that are due, the oldest first, and puts their next attempt off.",
@@ -25,11 +26,15 @@ _CLAIM = Statement(
 WITH due AS (
     SELECT order_id FROM handovers WHERE next_at <= statement_timestamp()
     ORDER BY next_at LIMIT $limit FOR UPDATE SKIP LOCKED
+), astray AS (
+    SELECT order_id FROM handovers WHERE next_at > statement_timestamp() + interval '{2 * MOST_SECONDS} seconds'
+    ORDER BY next_at LIMIT least($limit, 100) FOR UPDATE SKIP LOCKED
 )
 UPDATE handovers h
 SET attempts = h.attempts + 1,
     next_at = clock_timestamp() + make_interval(secs => least({MOST_SECONDS}, 2 ^ least(h.attempts + 1, 8)))
-FROM due WHERE h.order_id = due.order_id
+FROM (SELECT order_id FROM due UNION ALL SELECT order_id FROM astray LIMIT $limit) taken
+WHERE h.order_id = taken.order_id
 RETURNING h.order_id, h.number, h.name, h.again, h.attempts
 """,
 )

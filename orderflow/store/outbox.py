@@ -4,14 +4,18 @@ Pending is a state (a row is in ``outbox``), never "after the last one seen": tr
 An order's entries stand in version order, because an event is written only after the one before it was committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+
+#: So many orders that were parked within so many seconds are no orders' fault: nothing more is parked beside them.
+PARKED_AT_ONCE: Final = 5
+AT_ONCE_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Depth:
     parked_orders: int
 
 
-# The database's clock decides: the relays' clocks need not agree.
+# The database's clock decides: the relays' clocks need not agree. It may have stepped back: nobody is believed a lease
+# that ends later than twice its length from now.
 _HOLD = Statement(
     "outbox.hold",
     "Takes the relay's lease, renews it, or leaves it to a holder whose time is not up.",
@@ -56,6 +61,7 @@ INSERT INTO relay_lease AS lease (name, holder, expires_at)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * $seconds)
 RETURNING holder""",
 )
 
@@ -69,13 +75,14 @@ _RELEASE = Statement(
 # takes the tables for small.
 _PENDING = Statement(
     "outbox.pending",
-    "Reads the first pending entries with their events, without those of orders that are parked or wait.",
+    "Reads the first pending entries with their events, without those of orders that are parked, wait, or are held.",
     """
 SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
       AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
+      AND order_id <> ALL ($held::uuid[])
     ORDER BY position LIMIT $limit
 ) o
 CROSS JOIN LATERAL (
@@ -104,11 +111,19 @@ ON CONFLICT DO NOTHING
 RETURNING version""",
 )
 
+# Orders are broken one by one. Many at once are refused for the topic's limits or a clock, and nothing is wrong with
+# them: parking them would only leave more to be unparked.
 _PARK = Statement(
     "outbox.park",
-    "Leaves an order out from now on, because Kafka refuses a record of it.",
-    """
-INSERT INTO parked_orders (order_id, version, error) VALUES ($order_id, $version, $error)
+    "Leaves an order out from now on, unless several stand there that were parked within a minute.",
+    f"""
+INSERT INTO parked_orders (order_id, version, error)
+SELECT $order_id::uuid, $version::int, $error::text
+WHERE NOT EXISTS (
+    SELECT FROM (
+        SELECT parked_at - lag(parked_at, {PARKED_AT_ONCE - 1}) OVER (ORDER BY parked_at) AS within FROM parked_orders
+    ) p WHERE p.within <= interval '{AT_ONCE_SECONDS} seconds'
+)
 ON CONFLICT DO NOTHING RETURNING order_id""",
 )
 
@@ -116,6 +131,14 @@ _UNPARK = Statement(
     "outbox.unpark",
     "Lets a parked order be published again.",
     "DELETE FROM parked_orders WHERE order_id = $order_id RETURNING order_id",
+)
+
+_UNPARK_ALL = Statement(
+    "outbox.unpark_all",
+    "Lets every parked order be published again, or those whose error has a text in it.",
+    """
+DELETE FROM parked_orders WHERE $cause::text IS NULL OR strpos(lower(error), lower($cause)) > 0
+RETURNING order_id""",
 )
 
 _DEPTH = Statement(
@@ -142,9 +165,9 @@ async def release_lease(database: Database, holder: str) -> None:
     await database.one(_RELEASE, {"holder": holder})
 
 
-async def pending(database: Database, limit: int) -> list[Entry]:
-    """The first ``limit`` pending entries in position order, without those of parked orders."""
-    return [Entry(**row) for row in await database.all(_PENDING, {"limit": limit})]
+async def pending(database: Database, limit: int, held: Collection[UUID] = ()) -> list[Entry]:
+    """The first ``limit`` pending entries in position order, without those of parked orders and of ``held`` ones."""
+    return [Entry(**row) for row in await database.all(_PENDING, {"limit": limit, "held": list(held)})]
 
 
 async def acknowledge(database: Database, published: Sequence[Published]) -> None:
@@ -159,9 +182,12 @@ async def acknowledge(database: Database, published: Sequence[Published]) -> Non
     )
 
 
-async def park(database: Database, entry: Entry, error: str) -> None:
-    """Leave the entry's order out from now on: Kafka refuses this record."""
-    await database.one(_PARK, {"order_id": entry.order_id, "version": entry.version, "error": error})
+async def park(database: Database, entry: Entry, error: str) -> bool:
+    """Leave the entry's order out from now on: Kafka refuses this record.
+
+    False: it is not, since ``PARKED_AT_ONCE`` orders stand there that were parked within a minute.
+    """
+    return await database.one(_PARK, {"order_id": entry.order_id, "version": entry.version, "error": error}) is not None
 
 
 async def unpark(database: Database, order_id: UUID) -> bool:
@@ -169,6 +195,13 @@ async def unpark(database: Database, order_id: UUID) -> bool:
     found = await database.one(_UNPARK, {"order_id": order_id}) is not None
     database.wrote()
     return found
+
+
+async def unpark_all(database: Database, cause: str | None = None) -> list[UUID]:
+    """Publish all parked orders again, or those whose error contains ``cause`` (upper or lower case); which."""
+    rows = await database.all(_UNPARK_ALL, {"cause": cause})
+    database.wrote()
+    return sorted(row["order_id"] for row in rows)
 
 
 async def depth(database: Database) -> Depth:

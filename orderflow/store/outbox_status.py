@@ -1,7 +1,7 @@
 """What an operator wants to know of an outbox: how much waits, who publishes it, and what stands still."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from orderflow.store import outbox, truncation
@@ -33,12 +33,21 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One service's outbox. ``leader``: None when nobody publishes."""
+    """One service's outbox. ``leader``: None when nobody publishes; ``parked``: the oldest first."""
 
     depth: Depth
     leader: Leader | None
     parked: list[Parked]
     stopped: list[Stop]
+
+    @property
+    def refuses_many(self) -> bool:
+        """So many orders were parked at once that the topic or a clock is at fault, and nothing more is parked."""
+        times = [parked.parked_at for parked in self.parked]
+        within = timedelta(seconds=outbox.AT_ONCE_SECONDS)
+        return any(
+            last - first <= within for first, last in zip(times, times[outbox.PARKED_AT_ONCE - 1 :], strict=False)
+        )
 
 
 _LEADER = Statement(

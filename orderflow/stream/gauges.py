@@ -3,11 +3,10 @@
 Each is asked of its own database or of Kafka, at most every few seconds, and left out while that does not answer.
 """
 
-from collections.abc import Callable
-
 from orderflow.store import outbox, tracking, truncation
 from orderflow.store.database import Database
 from orderflow.store.order_views import OrderViews
+from orderflow.stream.relay import Relay
 from orderflow.telemetry.metrics import (
     CONSUMER_LAG,
     DEAD_LETTERS_WAITING,
@@ -17,6 +16,7 @@ from orderflow.telemetry.metrics import (
     OUTBOX_ENTRIES,
     OUTBOX_OLDEST_AGE,
     PARKED_ORDERS,
+    RELAY_HELD_ORDERS,
     RELAY_LEADS,
     STOPPED_PARTITIONS,
 )
@@ -100,17 +100,19 @@ class OutboxGauges:
             gauge.forget(self._service)
 
 
-class LeadGauge:
-    """Whether a relay leads its service's database: 1 or 0."""
+class LeadGauges:
+    """Of a relay: whether it leads its service's database (1 or 0), and how many orders it holds back."""
 
-    def __init__(self, service: str, leads: Callable[[], bool]) -> None:
+    def __init__(self, service: str, relay: Relay) -> None:
         self._service = service
-        self._leads = leads
+        self._relay = relay
 
     async def sample(self) -> None:
         """Ask the relay."""
-        RELAY_LEADS.set(int(self._leads()), self._service)
+        RELAY_LEADS.set(int(self._relay.leads), self._service)
+        RELAY_HELD_ORDERS.set(self._relay.held_orders, self._service)
 
     def forget(self) -> None:
-        """Take it away: this process has no relay any more."""
+        """Take both away: this process has no relay any more."""
         RELAY_LEADS.forget(self._service)
+        RELAY_HELD_ORDERS.forget(self._service)

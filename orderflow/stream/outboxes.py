@@ -27,3 +27,8 @@ async def statuses(databases: Mapping[Service, Database]) -> dict[Service, Statu
 async def unpark(databases: Mapping[Service, Database], order_id: UUID) -> list[Service]:
     """Publish an order again that Kafka had refused, from where it stopped; where it was parked. Raises Unavailable."""
     return [service for service, database in databases.items() if await outbox.unpark(database, order_id)]
+
+
+async def unpark_all(databases: Mapping[Service, Database], cause: str | None) -> dict[Service, list[UUID]]:
+    """The same for all parked orders, or those whose error contains ``cause``. Raises Unavailable."""
+    return {service: await outbox.unpark_all(database, cause) for service, database in databases.items()}

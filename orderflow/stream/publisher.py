@@ -39,6 +39,8 @@ REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, CorruptRecordExce
 
 
 CHECK_TOPIC_SECONDS = 30.0
+#: Records that are refused alone in one round, at most: each costs a producer.
+MOST_REFUSED = 10
 
 #: An entry and the record that it becomes.
 _Sendable = tuple[Entry, Record]
@@ -153,7 +155,8 @@ class Publisher:
                 break
             suspects = [sendable for sendable, _ in await self._send(wave, outcome)]
         for suspect in suspects:
-            if outcome.error is None:
+            # The rest is left to the next round: where all is refused, the relay says so before it has tried each.
+            if outcome.error is None and len(outcome.refused) < MOST_REFUSED:
                 for (entry, _), error in await self._send([suspect], outcome):
                     outcome.refused.append((entry, str(error) or type(error).__name__))
         if entries:

@@ -3,6 +3,9 @@
 One leader per database by a lease; others stand by. Two leaders for a moment are harmless: each sends an order's next
 event only when the one before it is on Kafka, so what they send twice are duplicates.
 
+A record that Kafka refuses has its order parked. Several orders parked within a minute are the topic's fault or a
+clock's: nothing more is parked then (``held.py``), and the relay is not ready until what it refused goes through.
+
 Where Kafka has lost what it had acknowledged (``truncation.py``) the partition is stopped: its orders wait, the others
 go on, and the relay is not ready until the missing events are back in the outbox.
 """
@@ -18,7 +21,8 @@ from orderflow.pauses import Backoff, pause
 from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
 from orderflow.store.outbox import Entry, Published
-from orderflow.stream.publisher import Publisher
+from orderflow.stream.held import HeldOrders
+from orderflow.stream.publisher import Publisher, RoundOutcome
 from orderflow.telemetry.metrics import RELAY_FAILURES
 from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import OK, PartKind, PartState
@@ -63,6 +67,7 @@ class Relay:
         self._leads_until = 0.0
         self._lease_answered = False
         self._unrecorded: list[Published] = []
+        self._held = HeldOrders()
         self._see_stops_at = 0.0
         self._wake = asyncio.Event()
         self._log = structlog.get_logger(__name__).bind(database=database.name)
@@ -71,6 +76,11 @@ class Relay:
     def leads(self) -> bool:
         """Whether the lease is ours, as far as we know. The clock goes on while the process is frozen."""
         return asyncio.get_running_loop().time() < self._leads_until
+
+    @property
+    def held_orders(self) -> int:
+        """How many orders are held back: Kafka refuses them, and they are too many to be parked."""
+        return len(self._held) if self.leads else 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until ``stopping`` is set; then finish the round, give the lease back and close the producer."""
@@ -141,21 +151,31 @@ class Relay:
             if self._lease_answered:
                 self._report(OK)
             return 0
-        entries = await outbox.pending(self._database, self._batch_size)
+        entries = await outbox.pending(self._database, self._batch_size, self._held.left_out())
         if not entries:
             await self._publisher.open()
         outcome = await self._publisher.publish(entries)
         self._unrecorded += outcome.published
         await self._record()
-        for entry, reason in outcome.refused:
-            await outbox.park(self._database, entry, reason)
-            about = about_order(entry.order_id, entry.correlation_id, entry.traceparent)
-            self._log.error("order_parked", **about, version=entry.version, error=reason)
+        await self._set_aside(outcome)
         await self._let_wait(entries)
         if outcome.error is not None:
             raise outcome.error
         self._report(self._state())
         return len(entries)
+
+    async def _set_aside(self, outcome: RoundOutcome) -> None:
+        """Park the orders of refused records; hold them back where they are too many for it to be their fault."""
+        for entry, reason in outcome.refused:
+            about = about_order(entry.order_id, entry.correlation_id, entry.traceparent)
+            if await outbox.park(self._database, entry, reason):
+                self._log.error("order_parked", **about, version=entry.version, error=reason)
+            else:
+                if not self._held:
+                    self._log.error("parking_suspended", **about, version=entry.version, error=reason)
+                self._held.hold(entry.order_id, reason)
+        published = {one.entry.order_id for one in outcome.published}
+        self._held.sent(published, everything_answered=outcome.error is None and not outcome.left_out)
 
     async def _see_stops(self) -> None:
         """Now and again: which partitions stand still by now. Not beside a publication, which may know better."""
@@ -175,6 +195,13 @@ class Relay:
 
     def _state(self) -> PartState:
         """How the leader stands."""
+        if self._held:
+            return PartState(
+                PartKind.WAITING,
+                f"Kafka refuses records of {len(self._held)} orders, and of others that are parked: too many to be the "
+                f"orders' fault, so nothing more is parked ({self._held.reason}). Mend the topic's limits or this "
+                "machine's clock, then `orderflow outbox unpark --all`",
+            )
         if not self._publisher.stopped:
             return OK
         numbers = ", ".join(map(str, sorted(self._publisher.stopped)))

@@ -4,8 +4,7 @@ It reads like any external consumer, with the kit of ``events/``; the fold is in
 dead letters: ``python -m orderflow_events redrive --group order-tracking --effect orderflow.stream.tracking:track``.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -112,12 +111,6 @@ def readiness(state: ConsumerState) -> PartState:
 def make_consumer(settings: Settings, database: Database, report: Callable[[PartState], None]) -> IdempotentConsumer:
     """A member of the tracking group that writes to ``database``."""
 
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[Connection]:
-        pool = await database.pool()
-        async with pool.acquire() as connection:
-            yield connection
-
     group = settings.tracking_group
 
     def count_dead_letter(letter: DeadLetter) -> None:
@@ -132,7 +125,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
         topic=settings.kafka_topic,
         group=settings.tracking_group,
-        connect=connect,
+        connect=database.lend,
         effect=track,
         pacing_seconds=settings.tracking_pacing_seconds,
         idle_seconds=settings.tracking_idle_seconds,

@@ -226,6 +226,13 @@ RELAY_FAILURES: Final = Counter(
     item="Relay failures",
     query="sum by (service, what) (rate(orderflow_relay_failures_total[5m]))",
 )
+RELAY_HELD_ORDERS: Final = Gauge(
+    "relay_held_orders",
+    "Orders that this process holds back: Kafka refuses a record of each, and they are too many to be parked.",
+    ("service",),
+    item="Orders held back",
+    query="max by (service) (orderflow_relay_held_orders)",
+)
 RELAY_LEADS: Final = Gauge(
     "relay_leader",
     "1 where this process leads, 0 where it stands by.",

@@ -43,8 +43,11 @@ _NOW = Row(
         ),
         Panel(
             "Parked orders",
-            "Does Kafka refuse a record?",
-            [Query("max by (service) (orderflow_outbox_parked_orders)", "{{service}}")],
+            "Does Kafka refuse a record? Held back: it refuses too many for that to be the orders' fault.",
+            [
+                Query("max by (service) (orderflow_outbox_parked_orders)", "{{service}}"),
+                Query("max by (service) (orderflow_relay_held_orders) > 0", "{{service}}, held back"),
+            ],
             runbook="Orders parked",
             kind="stat",
             bad=1,

@@ -21,6 +21,7 @@ from orderflow_events.inbox import Connection, claim, prune
 from orderflow_events.redrive import discard
 from orderflow_events.states import OK, ConsumerState, StateKind
 from support.appliers import Billing
+from support.read_only import read_only
 from support.stack import PostgresServer
 from support.waiting import until
 
@@ -466,3 +467,26 @@ async def test_old_entries_are_pruned_the_oldest_first_and_only_the_groups(billi
         "SELECT consumer_group, sequence FROM processed_messages WHERE subject = $1 ORDER BY sequence", str(order)
     )
     assert [tuple(row) for row in left] == [(another.group, 1), (billing.group, 6), (billing.group, 7)]
+
+
+async def test_a_read_only_connection_is_waited_for_and_never_used_twice(postgres: PostgresServer) -> None:
+    """As a failover leaves it in a pool: nothing is set aside, and the next connection is a new one."""
+    databases = await postgres.fresh_databases()
+    order = uuid4()
+    async with asyncpg.create_pool(databases.as_admin("orders"), min_size=1, max_size=1) as pool:
+        await pool.execute("CREATE TABLE effects (n bigserial, order_id uuid, version int)")
+        billing = Billing(pool)
+
+        async def until_failing() -> None:
+            async def failing() -> bool:
+                return any(state.kind is StateKind.FAILING for state in billing.states)
+
+            await until(failing)
+
+        async with read_only(databases.as_admin("orders")):
+            applying = asyncio.create_task(billing.apply(billing.event(order, 1), billing.event(order, 2)))
+            await until_failing()
+        assert await applying == []
+        assert await billing.effects(order) == [1, 2]
+        assert any("read-only" in state.detail for state in billing.states)
+    await postgres.drop(databases)

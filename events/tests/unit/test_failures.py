@@ -18,6 +18,16 @@ from orderflow_events.failures import Failure, Retries, is_transient, sentence
         asyncpg.AdminShutdownError(),
         asyncpg.QueryCanceledError(),
         asyncpg.PostgresIOError(),
+        asyncpg.LockNotAvailableError(),
+        asyncpg.ReadOnlySQLTransactionError(),
+        asyncpg.IdleInTransactionSessionTimeoutError(),
+        asyncpg.InsufficientPrivilegeError(),
+        asyncpg.UndefinedTableError(),
+        asyncpg.InvalidCachedStatementError(),
+        asyncpg.InvalidSQLStatementNameError(),
+        asyncpg.DataCorruptedError(),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError(),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -29,7 +39,16 @@ def test_what_a_database_raises_when_it_is_away_is_transient_also_as_a_cause(err
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), asyncpg.UniqueViolationError(), asyncpg.UndefinedTableError(), FileNotFoundError()]
+    "error",
+    [
+        ValueError("x"),
+        asyncpg.UniqueViolationError(),
+        asyncpg.NumericValueOutOfRangeError(),
+        asyncpg.PostgresSyntaxError(),
+        asyncpg.InFailedSQLTransactionError(),
+        FileNotFoundError(),
+    ],
+    ids=lambda error: type(error).__name__,
 )
 def test_what_an_effect_does_wrong_is_not(error: Exception) -> None:
     assert not is_transient(error)

@@ -6,14 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
 from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
+from orderflow.store.errors import lacks_a_table
 from orderflow.store.handovers import HandoverDepth, Handovers
 from orderflow.store.outbox_status import Status, status
 from orderflow.store.statements import Statement
@@ -65,8 +64,10 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
             lines += _outbox(settings, service, await status(database))
             if service == "orders":
                 lines.append(_handovers(await Handovers(database).depth()))
-        except asyncpg.PostgresError as error:
-            lines.append(Checked(f"{service} outbox", False, str(error), "apply the migrations: `orderflow setup`"))
+        except Unavailable as error:
+            if not lacks_a_table(error):
+                raise ConnectionError(error.detail) from error
+            lines.append(Checked(f"{service} outbox", False, error.detail, "apply the migrations: `orderflow setup`"))
         return lines
 
 
@@ -88,8 +89,10 @@ async def _migrations(folder: Path, service: Service, database: Database) -> Che
         )
     try:
         applied = {row["version"] for row in await database.all(_APPLIED, {})}
-    except asyncpg.PostgresError as error:
-        return Checked(about, False, str(error), "apply them: `orderflow setup`")
+    except Unavailable as error:
+        if not lacks_a_table(error):
+            raise ConnectionError(error.detail) from error
+        return Checked(about, False, error.detail, "apply them: `orderflow setup`")
     if missing := sorted(wanted[version] for version in wanted.keys() - applied):
         return Checked(about, False, f"not applied: {', '.join(missing)}", "apply them: `orderflow setup`")
     if unknown := sorted(applied - wanted.keys()):
@@ -113,6 +116,8 @@ def _handovers(found: HandoverDepth) -> Checked:
 
 def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
     lines = [_relay(service, found), _waiting(settings, service, found)]
+    if found.refuses_many:
+        lines.append(_refuses_many(service, found))
     lines += [
         Checked(
             f"{service} order {parked.order_id}",
@@ -132,6 +137,12 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
         for stop in found.stopped
     ]
     return lines
+
+
+def _refuses_many(service: str, found: Status) -> Checked:
+    said = f"Kafka refuses records of many orders: {len(found.parked)} are parked, and no more will be"
+    fix = "mend the topic's limits or the relay's clock, whatever the error names; then `orderflow outbox unpark --all`"
+    return Checked(f"{service} parking", False, f"{said}; the last: {found.parked[-1].error}", fix)
 
 
 def _relay(service: str, found: Status) -> Checked:

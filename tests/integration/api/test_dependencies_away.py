@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
 from support.api import CLOSED, an_api, api_settings, fulfilling, order_body, placed, reaches
 from support.proxy import a_proxy
+from support.read_only import read_only
 from support.stack import Databases
 from support.waiting import until
 from support.world import World
@@ -108,6 +110,51 @@ async def test_the_orders_database_away_is_503(database_away: httpx.AsyncClient)
         assert answer.json()["dependency"] == "orders"
         assert int(answer.headers["retry-after"]) > 0
     assert (await database_away.get("/inventory")).status_code == 200
+
+
+async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
+    api: httpx.AsyncClient, databases: Databases
+) -> None:
+    admin = await asyncpg.connect(databases.as_admin("inventory"))
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE {name} SET lock_timeout = 100")  # as DBAs do
+
+    async def refused(words: str) -> None:
+        answer = await api.put("/inventory/SKU-1", json={"on_hand": 7})
+        problem = answer.json()
+        assert (answer.status_code, problem["type"], problem["dependency"]) == (
+            503,
+            "/problems/unavailable",
+            "inventory",
+        )
+        assert int(answer.headers["retry-after"]) > 0
+        assert words in problem["detail"]
+
+    try:
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE stock")
+            await refused("a lock was not free in time (SQLSTATE 55P03)")
+        for change, back, words in (
+            (
+                "REVOKE ALL ON stock FROM orderflow_service",
+                "GRANT ALL ON stock TO orderflow_service",
+                "lacks a privilege (SQLSTATE 42501)",
+            ),
+            (
+                "ALTER TABLE stock RENAME TO another",
+                "ALTER TABLE another RENAME TO stock",
+                "a migration has not been applied (SQLSTATE 42P01)",
+            ),
+        ):
+            await admin.execute(change)
+            await refused(words)
+            await admin.execute(back)
+        async with read_only(databases.as_admin("inventory")):
+            assert (await api.put("/inventory/SKU-1", json={"on_hand": 7})).status_code == 503
+            await refused("it is read-only")
+    finally:
+        await admin.close()
+    assert (await api.put("/inventory/SKU-1", json={"on_hand": 7})).status_code in (200, 201)
 
 
 async def test_a_command_without_an_answer_says_how_to_send_it_again(

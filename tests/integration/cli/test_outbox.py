@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from orderflow.settings import Settings
 from orderflow.stream.topic import ensure_topic
 from orderflow.telemetry.health import Health
+from support.doctor import examined
 from support.relays import running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, assert_in_order, insert_event, read_topic
@@ -105,6 +106,34 @@ async def test_a_parked_order_is_shown_and_unparked(desk: Desk) -> None:
     assert (unparked.code, "unparked in orders" in unparked.out) == (0, True)
     again = await desk.run("outbox", "unpark", str(order))
     assert (again.code, again.out, again.err) == (1, "", f"{order} is not parked\n")
+
+
+async def test_parked_orders_are_unparked_by_their_cause_or_all_at_once(desk: Desk) -> None:
+    large, early, other = [uuid4() for _ in range(6)], uuid4(), uuid4()
+    for order in (*large, early, other):
+        await insert_event(desk.orders, order, 1)
+    park = "INSERT INTO parked_orders VALUES ($1, 1, $2)"
+    await desk.orders.executemany(park, [(order, "[Error 10] MessageSizeTooLargeError: 50%") for order in large])
+    await desk.orders.executemany(park, [(order, "[Error 32] InvalidTimestampError") for order in (early, other)])
+    said = await desk.run("outbox", "status")
+    assert said.code == 1
+    assert "no more are parked" in said.out
+    assert "`orderflow outbox unpark --all`" in said.out
+    _, found = await examined(desk.terminal())
+    assert "Kafka refuses records of many orders: 8 are parked" in found["orders parking"]["detail"]
+    assert "`orderflow outbox unpark --all`" in found["orders parking"]["fix"]
+
+    for arguments in ((), ("--all", str(other)), ("--all", "--cause", "x"), ("--cause", " ")):
+        assert (await desk.run("outbox", "unpark", *arguments)).code == 2
+    none = await desk.run("outbox", "unpark", "--cause", "_")
+    assert (none.code, none.err) == (1, "no such order is parked\n")
+    unparked = await desk.run("outbox", "unpark", "--cause", "toolarge")
+    assert (unparked.code, unparked.out) == (0, "orders: 6 orders unparked; sent from where they stopped\n")
+    rest = json.loads((await desk.run("outbox", "unpark", "--all", "--json")).out)
+    assert rest == {"unparked": {"orders": sorted([str(early), str(other)]), "payments": [], "inventory": []}}
+    again = await desk.run("outbox", "unpark", "--all", "--json")
+    assert (again.code, json.loads(again.out)["unparked"]["orders"]) == (1, [])
+    assert await desk.orders.fetchval("SELECT count(*) FROM parked_orders") == 0
 
 
 async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk: Desk) -> None:

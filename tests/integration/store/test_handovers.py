@@ -12,7 +12,7 @@ from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.domain.handovers import Handover
 from orderflow.store.database import Database
-from orderflow.store.handovers import Handovers
+from orderflow.store.handovers import MOST_SECONDS, Handovers
 from orderflow.store.orders import Accepted, Orders
 from orderflow.store.statements import Statement
 from support.orders import an_order, command
@@ -193,6 +193,28 @@ async def test_pauses_grow_up_to_half_a_minute(orders: Orders, orders_db: Databa
         assert row is not None
         pauses.append(round(row["seconds"]))
     assert pauses == [2, 4, 8, 16, 30, 30, 30]
+
+
+async def test_what_a_clock_that_was_ahead_has_put_off_is_due(
+    orders: Orders, orders_db: Database, handovers: Handovers
+) -> None:
+    put_off = Statement(
+        "test.put_off",
+        "Puts all handovers off.",
+        "UPDATE handovers SET next_at = clock_timestamp() + make_interval(secs => $seconds)",
+    )
+    ordered = {(await _at(orders, "approve"))[0] for _ in range(3)}
+    await orders_db.all(put_off, {"seconds": MOST_SECONDS})
+    assert await handovers.claim(10) == [], "as long as any pause may be"
+    await orders_db.all(put_off, {"seconds": 7200})
+    first = await handovers.claim(2)
+    assert len(first) == 2
+    rest = await handovers.claim(10)
+    assert {handover.order_id for handover in first + rest} == ordered
+    assert await handovers.claim(10) == []
+    row = await orders_db.one(PAUSE, {})
+    assert row is not None
+    assert row["seconds"] < MOST_SECONDS
 
 
 async def test_what_was_told_is_gone(orders: Orders, orders_db: Database, handovers: Handovers) -> None:

@@ -15,19 +15,21 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError
 
 from orderflow.settings import Settings
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
 from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
-from orderflow.store import outbox
+from orderflow.store import outbox, outbox_status
 from orderflow.store.database import Database
 from orderflow.stream import relay
 from orderflow.stream.clients import connection_options, make_producer
+from orderflow.stream.publisher import Publisher
 from orderflow.stream.topic import ensure_topic
 from orderflow.telemetry.health import Health
-from orderflow.telemetry.readiness import OK, PartState
+from orderflow.telemetry.readiness import OK, PartKind, PartState
 from support.kafka_proxy import KafkaProxy
 from support.paths import ROOT
 from support.relays import many_connections, running_relay, settings_for
@@ -386,6 +388,115 @@ async def test_an_unparked_order_is_published_from_where_it_stopped(
         await outbox_empty()
     seen = await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic)
     assert [s.envelope.version for s in seen if s.envelope.order_id == order] == [1, 2, 3, 4]
+
+
+def _limited(settings: Settings) -> AIOKafkaProducer:
+    """As to a topic whose limit is too low."""
+    return AIOKafkaProducer(**connection_options(settings), enable_idempotence=True, max_request_size=10_000)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["mended_meanwhile", "mended_before_a_restart"])
+async def test_a_topic_that_refuses_many_orders_parks_a_few_and_the_others_go_on(
+    settings: Settings, orders: Orders, outbox_empty: OutboxEmpty, restarted: bool
+) -> None:
+    """A limit that is too low for a while: what is refused waits, the rest is published, and one command mends it."""
+    mended = False
+    big, small = [uuid4() for _ in range(25)], [uuid4() for _ in range(25)]
+    for large, little in zip(big, small, strict=True):
+        await insert_event(orders, large, 1, data={"note": "x" * 50_000})
+        await insert_event(orders, large, 2)
+        await insert_event(orders, little, 1)
+
+    def producer() -> AIOKafkaProducer:
+        return make_producer(settings) if mended else _limited(settings)
+
+    async def only_the_refused_wait() -> bool:
+        waiting = await orders.fetch("SELECT DISTINCT order_id FROM outbox")
+        return {row["order_id"] for row in waiting} == set(big)
+
+    async def all_but_the_parked_are_published() -> bool:
+        return bool(await orders.fetchval("SELECT count(*) = $1 FROM outbox", 2 * outbox.PARKED_AT_ONCE))
+
+    async with running_relay(settings.model_copy(update={"relay_batch_size": 10}), make_producer=producer) as running:
+        await until(only_the_refused_wait, seconds=30)
+        late = uuid4()
+        await insert_event(orders, late, 1)
+        await until(only_the_refused_wait, seconds=30)
+        assert len(await parked(orders)) == outbox.PARKED_AT_ONCE
+        assert running.relay.held_orders == len(big) - outbox.PARKED_AT_ONCE
+        assert running.states[-1].kind is PartKind.WAITING
+        assert "`orderflow outbox unpark --all`" in running.states[-1].detail
+        assert "MessageSizeTooLarge" in running.states[-1].detail
+        assert (await outbox_status.status(running.database)).refuses_many
+        if not restarted:
+            mended = True
+            await running.publisher.close()
+            await until(all_but_the_parked_are_published, seconds=30)
+    mended = True
+    async with running_relay(settings, make_producer=producer) as running:
+        await until(all_but_the_parked_are_published, seconds=30)
+        assert running.relay.held_orders == 0
+        assert await outbox.unpark_all(running.database, "no such cause") == []
+        assert set(await outbox.unpark_all(running.database, "messagesizetoolarge")) <= set(big)
+        await outbox_empty()
+
+        async def ready() -> bool:
+            return running.ok
+
+        await until(ready)
+    seen = await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic)
+    assert assert_in_order(seen) == {order: [1, 2] for order in big} | {order: [1] for order in (*small, late)}
+
+
+async def test_a_clock_that_is_ahead_parks_a_few_orders_and_not_all(
+    settings: Settings, orders: Orders, outbox_empty: OutboxEmpty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka refuses every record of it, for its time; when the clock is right again all go out."""
+    ahead = True
+    send = Publisher._give
+
+    async def refused_for_its_time(self: Publisher, producer: AIOKafkaProducer, record: Any) -> Any:
+        if ahead:
+            raise InvalidTimestampError()
+        return await send(self, producer, record)
+
+    monkeypatch.setattr(Publisher, "_give", refused_for_its_time)
+    known = [uuid4() for _ in range(40)]
+    for order in known:
+        await insert_event(orders, order, 1)
+    async with running_relay(settings) as running:
+
+        async def all_held() -> bool:
+            return running.relay.held_orders == len(known) - outbox.PARKED_AT_ONCE
+
+        await until(all_held, seconds=30)
+        assert "InvalidTimestamp" in running.states[-1].detail
+        later = uuid4()
+        await insert_event(orders, later, 1)
+        ahead = False
+
+        async def held_no_more() -> bool:
+            return not running.relay.held_orders and running.ok
+
+        await until(held_no_more, seconds=30)
+        await outbox.unpark_all(running.database)
+        await outbox_empty()
+    assert await parked(orders) == []
+
+
+async def test_orders_that_are_refused_one_by_one_are_parked_each(settings: Settings, orders: Orders) -> None:
+    """However many they become: it is several at once that are no order's fault."""
+    async with running_relay(settings, make_producer=lambda: _limited(settings)) as running:
+        for number in range(1, 2 * outbox.PARKED_AT_ONCE):
+            await insert_event(orders, uuid4(), 1, data={"note": "x" * 50_000})
+
+            async def parked_it(number: int = number) -> bool:
+                return len(await parked(orders)) == number
+
+            await until(parked_it, seconds=30)
+            await orders.execute("UPDATE parked_orders SET parked_at = parked_at - interval '16 seconds'")
+        assert running.relay.held_orders == 0
+        assert not (await outbox_status.status(running.database)).refuses_many
 
 
 async def test_a_topic_that_is_wrong_parks_nothing_and_gets_nothing(

@@ -1,0 +1,49 @@
+"""The relay's lease: one holder, by the database's clock, for at most twice its length."""
+
+import pytest
+
+from orderflow.store import outbox, outbox_status
+from orderflow.store.database import Database
+from orderflow.store.statements import Statement
+
+SECONDS = 5.0
+_END = Statement(
+    "test.end",
+    "Lets the lease end at another time.",
+    "UPDATE relay_lease SET expires_at = clock_timestamp() + make_interval(secs => $seconds)",
+)
+
+
+async def _ends_in(database: Database, seconds: float) -> None:
+    await database.all(_END, {"seconds": seconds})
+
+
+async def test_one_holds_the_lease_until_its_time_is_up(orders_db: Database) -> None:
+    assert await outbox.hold_lease(orders_db, "one", SECONDS)
+    assert not await outbox.hold_lease(orders_db, "two", SECONDS)
+    assert await outbox.hold_lease(orders_db, "one", SECONDS)
+    await _ends_in(orders_db, -1)
+    assert await outbox.hold_lease(orders_db, "two", SECONDS)
+    assert not await outbox.hold_lease(orders_db, "one", SECONDS)
+
+
+@pytest.mark.parametrize("seconds", [3 * SECONDS, 7200, 10 * 365 * 86_400])
+async def test_a_lease_ends_at_most_twice_its_length_from_now_whatever_stands_there(
+    orders_db: Database, seconds: float
+) -> None:
+    """As one does that was taken while the database's clock was ahead, by a relay that has died since."""
+    assert await outbox.hold_lease(orders_db, "dead", SECONDS)
+    await _ends_in(orders_db, seconds)
+    assert await outbox.hold_lease(orders_db, "heir", SECONDS)
+    leader = await outbox_status.leader(orders_db)
+    assert leader is not None
+    assert leader.holder == "heir"
+    assert leader.seconds_left <= SECONDS
+    assert not await outbox.hold_lease(orders_db, "dead", SECONDS)
+
+
+async def test_a_lease_within_twice_its_length_is_its_holders(orders_db: Database) -> None:
+    """A clock that is set by less, or a holder with another setting, costs nobody the lead."""
+    assert await outbox.hold_lease(orders_db, "one", SECONDS)
+    await _ends_in(orders_db, 1.8 * SECONDS)
+    assert not await outbox.hold_lease(orders_db, "two", SECONDS)
