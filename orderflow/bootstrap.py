@@ -27,6 +27,7 @@ from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
+from orderflow.urls import without_password
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
@@ -190,7 +191,7 @@ async def _migrate(service: Service, url: str, migrations_dir: Path) -> str:
         await child.wait()
         raise SetupError(f"the migrations of {service} took longer than {MIGRATION_SECONDS} s") from None
     if child.returncode != 0:
-        raise SetupError(f"the migrations of {service} failed: {output}")
+        raise SetupError(f"the migrations of {service} failed: {without_password(output, url)}")
     applied = sum(line.startswith("Applied:") for line in output.splitlines())
     return f"{applied} applied" if applied else "nothing to apply"
 

@@ -6,6 +6,7 @@ document, and a request with a key may be sent again (``patience_seconds``): it 
 
 import asyncio
 import ipaddress
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 
+from orderflow import urls
 from orderflow.pauses import Backoff
 
 #: Beyond what the API itself is asked to wait.
@@ -23,6 +25,10 @@ ANSWER_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+#: What holds no password, and can be shown whatever it is.
+_WORD: Final = re.compile(r"[\w.-]*(:\d+)?")
 
 
 class Refused(Exception):
@@ -110,12 +116,13 @@ class ApiClient:
         self.url = url.rstrip("/")
         self._patience_seconds = patience_seconds
         self._answered = False
+        self._shown = urls.shown(self.url)
         try:
-            parsed = httpx.URL(self.url)
-        except (httpx.InvalidURL, ValueError):
-            raise NoUrl(f"{url!r} is not a URL") from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080")
+            parsed = httpx.URL(urls.check(self.url, urls.HTTP))
+        except (httpx.InvalidURL, ValueError) as error:
+            if _WORD.fullmatch(url):
+                raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080") from None
+            raise NoUrl(f"that is not the URL of an API, such as http://localhost:8080: {error}") from None
         self._client = httpx.AsyncClient(
             base_url=self.url,
             transport=transport,
@@ -178,11 +185,11 @@ class ApiClient:
         try:
             response = await self._client.request(method, path, headers=dict(headers), timeout=timeout, **rest)
         except httpx.ConnectError:
-            raise Unreachable(f"nothing answers at {self.url}: is OrderFlow up (`orderflow up`)?") from None
+            raise Unreachable(f"nothing answers at {self._shown}: is OrderFlow up (`orderflow up`)?") from None
         except httpx.TimeoutException:
-            raise Unreachable(f"{self.url} does not answer") from None
+            raise Unreachable(f"{self._shown} does not answer") from None
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+            raise Unreachable(f"{self._shown}: {error or type(error).__name__}") from None
         reply = self._read(response)
         self._answered = True
         return reply
@@ -196,7 +203,7 @@ class ApiClient:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise Unreachable(f"what answers at {self.url} is not OrderFlow's API (HTTP {response.status_code})")
+            raise Unreachable(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")
         if not response.is_success:
             raise Refused(response.status_code, data)
         return Reply(response.status_code, data, response.headers.get("idempotent-replayed") == "true")

@@ -61,7 +61,7 @@ def spans_of_order(files: Iterable[Path], order_id: UUID) -> list[Span]:
 
 def _spans(files: Iterable[Path], is_of_interest: Callable[[str], bool]) -> Iterator[Span]:
     for file in files:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.endswith("\n"):
                     break  # being written

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from operations.doctor.check import Check, Checked, clock, now
+from orderflow import urls
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.
@@ -32,7 +33,7 @@ async def _api(settings: Settings) -> Sequence[Checked]:
             if state["state"] != "ok"
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        detail = f"what answers at {settings.api_url} is not OrderFlow's API (HTTP {response.status_code})"
+        detail = f"what answers at {urls.shown(settings.api_url)} is not OrderFlow's API (HTTP {response.status_code})"
         return [Checked("API", False, detail, "set ORDERFLOW_API_URL")]
     ready = response.status_code == httpx.codes.OK
     said = "ready" if ready else f"not ready: {', '.join(away)}"
@@ -41,7 +42,7 @@ async def _api(settings: Settings) -> Sequence[Checked]:
 
 async def _gateway(settings: Settings) -> Sequence[Checked]:
     response, line = await _get(settings.gateway_url, "/health", "the payment gateway")
-    detail = f"answers at {settings.gateway_url} (HTTP {response.status_code})"
+    detail = f"answers at {urls.shown(settings.gateway_url)} (HTTP {response.status_code})"
     # Another gateway than the simulator need not have this path; it answers, though.
     return [Checked("payment gateway", response.status_code < 500, detail, "ask who runs it"), *line]
 
@@ -53,7 +54,7 @@ async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Ch
         try:
             response = await client.get(path)
         except httpx.HTTPError as error:
-            raise ConnectionError(f"nothing answers at {url} ({type(error).__name__})") from error
+            raise ConnectionError(f"nothing answers at {urls.shown(url)} ({type(error).__name__})") from error
         answered = now()
     try:
         theirs = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
