@@ -62,7 +62,7 @@ def read(name: str, settings: Iterable[str], prefix: str) -> Path:
 
 def hint(variable: str, known: Iterable[str]) -> str:
     """Which of ``known`` was meant, as the end of a sentence; nothing where none is like it."""
-    close = difflib.get_close_matches(variable.upper(), known, n=1)
+    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.8)
     return f"; is it {close[0]}?" if close else ""
 
 

@@ -29,9 +29,10 @@ def unread() -> list[str]:
     """
     prefix = Settings.model_config["env_prefix"]
     known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
-    file: Mapping[str, str | None] = {}
-    if f"{prefix}PROFILE" not in os.environ:
-        file = profiles.variables_in(Path(ENV_FILE), "the settings")
+    # Also with a profile, which is read instead: pydantic opens the file all the same.
+    file: Mapping[str, str | None] = profiles.variables_in(Path(ENV_FILE), "the settings")
+    if f"{prefix}PROFILE" in os.environ:
+        file = {}
     complaints = []
     for where, variables in (("the environment", os.environ), (ENV_FILE, file)):
         for variable in sorted(variables):
