@@ -70,7 +70,7 @@ def _document(service: str, one: "Status | Unavailable") -> dict[str, Any]:
 
 
 def _away(error: "Unavailable") -> str:
-    return f"its database does not answer: {error.detail}"
+    return f"its database {error.complaint}: {error.detail}"
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

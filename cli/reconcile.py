@@ -39,7 +39,7 @@ def reconcile(
     try:
         report = asyncio.run(_reconcile(running_settings(), repair, older_than))
     except Unavailable as error:
-        fail(f"{error.dependency} does not answer: {error.detail}", UNREACHABLE)
+        fail(f"{error.dependency} {error.complaint}: {error.detail}", UNREACHABLE)
     if as_json:
         print_json_line(report.model_dump(mode="json"))
     else:

@@ -37,7 +37,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except Unavailable as error:
         who = _NAMES.get(error.dependency, f"the database {error.dependency}")
-        fail(f"{who} does not answer: {error.detail}", UNREACHABLE)
+        fail(f"{who} {error.complaint}: {error.detail}", UNREACHABLE)
     except Rejection as error:
         fail(str(error), USAGE)
     except OSError as error:

@@ -100,6 +100,10 @@ async def setup_database(
     password = unquote(wanted.password) if wanted.password else None
     try:
         admin = await asyncpg.connect(admin_url, timeout=10)
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        wrong = "wrong user or password" if isinstance(error, asyncpg.InvalidPasswordError) else "it may not connect"
+        variable = f"ORDERFLOW_{service.upper()}_ADMIN_URL (default: ORDERFLOW_ORDERS_ADMIN_URL)"
+        raise SetupError(f"the Postgres of {service} refuses the admin of {variable}: {wrong}: {error}") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SetupError(
             f"the admin cannot connect to the Postgres of {service}: {error}",

@@ -5,7 +5,6 @@ document, and a request with a key may be sent again (``patience_seconds``): it 
 """
 
 import asyncio
-import ipaddress
 import re
 import time
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 import httpx
 
-from orderflow import urls
+from orderflow import proxies, urls
 from orderflow.pauses import Backoff
 
 #: Beyond what the API itself is asked to wait.
@@ -50,7 +49,7 @@ class Unreachable(Exception):
 
 
 class NoUrl(Exception):
-    """What was given as the API's address is none."""
+    """What was given as the API's address is none, or the environment's proxy for it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +122,12 @@ class ApiClient:
             if _WORD.fullmatch(url):
                 raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080") from None
             raise NoUrl(f"that is not the URL of an API, such as http://localhost:8080: {error}") from None
-        self._client = httpx.AsyncClient(
-            base_url=self.url,
-            transport=transport,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # A proxy from the environment cannot reach our own loopback.
-            trust_env=not _is_loopback(parsed.host),
-        )
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        try:
+            transport = transport or proxies.transport(parsed, limits)
+        except proxies.ProxyError as error:
+            raise NoUrl(str(error)) from None
+        self._client = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -207,10 +205,3 @@ class ApiClient:
         if not response.is_success:
             raise Refused(response.status_code, data)
         return Reply(response.status_code, data, response.headers.get("idempotent-replayed") == "true")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,9 +6,9 @@ from typing import Final
 
 import asyncpg
 
-from orderflow.domain.errors import Problem, Rejection, Unavailable
+from orderflow.domain.errors import AccessDenied, Problem, Rejection, Unavailable
 
-# Nothing is known, try again: 08 (connection), 25006 (a standby, after a failover), 28 (authorization),
+# Nothing is known, try again: 08 (connection), 25006 (a standby, after a failover), 28 (authorization, see below),
 # 3D (no such database), 53 (resources), 55000 (a database that takes no connections), 57 (operator intervention),
 # 58 (system).
 _TRY_AGAIN = ("08", "25006", "28", "3D", "53", "55000", "57", "58")
@@ -54,6 +54,8 @@ def database_errors(database: str) -> Iterator[None]:
         sqlstate = str(error.sqlstate or "")
         if sqlstate.startswith(_LOST_RACE):
             raise LostRace(database, str(error)) from error
+        if sqlstate.startswith("28"):
+            raise AccessDenied(database, access_denied(error)) from error
         if sqlstate.startswith(_TRY_AGAIN):
             raise Unavailable(database, str(error)) from error
         if sqlstate.startswith(_BAD_DATA):
@@ -64,6 +66,12 @@ def database_errors(database: str) -> Iterator[None]:
             raise _refused(error) from error
         # Otherwise a connection that was lost under a query.
         raise Unavailable(database, str(error) or type(error).__name__) from error
+
+
+def access_denied(error: asyncpg.PostgresError) -> str:
+    """What class 28 says, for people: a password that is wrong is called that."""
+    what = "wrong user or password" if isinstance(error, asyncpg.InvalidPasswordError) else "not allowed to connect"
+    return f"{what}: {error} (SQLSTATE {error.sqlstate})"
 
 
 def _refused(error: Exception) -> Rejection:

@@ -1,15 +1,13 @@
 """What is reached by HTTP: the API and the payment gateway, and their clocks."""
 
-import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import httpx
 
 from operations.doctor.check import Check, Checked, clock, now
-from orderflow import urls
+from orderflow import proxies, urls
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.
@@ -48,8 +46,7 @@ async def _gateway(settings: Settings) -> Sequence[Checked]:
 
 
 async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Checked]]:
-    # A proxy from the environment cannot reach our own loopback.
-    async with httpx.AsyncClient(base_url=url, timeout=5.0, trust_env=not _is_loopback(url)) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=5.0, transport=proxies.transport(httpx.URL(url))) as client:
         asked = now()
         try:
             response = await client.get(path)
@@ -61,11 +58,3 @@ async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Ch
     except (KeyError, ValueError):
         return response, []
     return response, [clock(whose, theirs, asked - ROUNDING, answered)]
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
