@@ -5,7 +5,6 @@ document, and a request with a key may be sent again (``patience_seconds``): it 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +23,6 @@ ANSWER_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 2.0
-
-
-#: What holds no password, and can be shown whatever it is.
-_WORD: Final = re.compile(r"[\w.-]*(:\d+)?")
 
 
 class Refused(Exception):
@@ -119,7 +114,7 @@ class ApiClient:
         try:
             parsed = httpx.URL(urls.check(self.url, urls.HTTP))
         except (httpx.InvalidURL, ValueError) as error:
-            if _WORD.fullmatch(url):
+            if urls.is_word(url):
                 raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080") from None
             raise NoUrl(f"that is not the URL of an API, such as http://localhost:8080: {error}") from None
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)

@@ -60,6 +60,10 @@ def _http_url(url: str) -> str:
     return urls.check(url, urls.HTTP)
 
 
+def _api_url(url: str) -> str:
+    return url if urls.is_word(url) else _http_url(url)  # a word is refused, and named, by who calls the API
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
@@ -167,7 +171,9 @@ class Settings(BaseSettings):
     # --- HTTP API ---
     api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
     api_port: Port = Field(8080, description="Where the API listens.")
-    api_url: HttpUrl = Field("http://localhost:8080", description="Where the CLI finds the API.")
+    api_url: Annotated[str, AfterValidator(_api_url)] = Field(
+        "http://localhost:8080", description="Where the CLI finds the API."
+    )
     api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
         2.0, description="How long a ship waits for its capture before it is answered 202, unless `Prefer` says."
     )

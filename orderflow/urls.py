@@ -78,6 +78,11 @@ def check(url: str, schemes: tuple[str, ...]) -> str:
     return url
 
 
+def is_word(text: str) -> bool:
+    """Whether it is no URL, and nothing that could hold a password: a name, perhaps with a port."""
+    return re.fullmatch(r"[\w.-]*(:\d+)?", text) is not None
+
+
 def shown(url: str) -> str:
     """``url`` without its passwords and tokens; where it is not clear which part is one, nothing of it."""
     found = _READABLE.fullmatch(url)

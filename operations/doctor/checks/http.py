@@ -51,7 +51,9 @@ async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Ch
         try:
             response = await client.get(path)
         except httpx.HTTPError as error:
-            raise ConnectionError(f"nothing answers at {urls.shown(url)} ({type(error).__name__})") from error
+            raise ConnectionError(
+                f"nothing answers at {url if urls.is_word(url) else urls.shown(url)} ({type(error).__name__})"
+            ) from error
         answered = now()
     try:
         theirs = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
