@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from operations.words import short
 from orderflow.domain.money import minor_units
 from orderflow.files import UnreadableFile, lines_of
 
 MAX_QUANTITY_DIGITS: Final = 12
+#: Characters of what is said of a line, which quotes it.
+MOST_SAID: Final = 300
 _KEY: Final = re.compile(r"[A-Za-z0-9._~-]{1,190}")
 
 
@@ -110,7 +113,7 @@ class _Line:
         return int(text)
 
     def wrong(self, why: str) -> NoReturn:
-        raise BadFile(f"{self.file} line {self.number_in_file}: {why}")
+        raise BadFile(f"{self.file} line {self.number_in_file}: {short(why, MOST_SAID)}")
 
 
 def _lines(file: Path, required: Iterable[str]) -> Iterator[_Line]:
