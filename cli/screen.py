@@ -1,8 +1,8 @@
 """The one way of human output to a terminal, a file or a pipe: nothing that came from elsewhere is obeyed there.
 
 What is printed may hold text of customers, records, servers and files. On its way out a control character becomes a
-visible one (``printable``), a bracket stays a bracket (no markup, no ``:emoji:``), a link without a picture is no
-link, and what the output's encoding lacks is replaced: never a traceback. JSON goes out by ``json_text``.
+visible one (``printable``), a bracket stays a bracket (no markup, no ``:emoji:``), a link with such a character is
+left out, and what the output's encoding lacks is replaced: never a traceback. JSON goes out by ``json_text``.
 """
 
 import codecs

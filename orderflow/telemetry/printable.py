@@ -1,14 +1,14 @@
 """Text from elsewhere, made fit for a terminal: what logs and the command line print goes through here.
 
 A terminal obeys what it is shown: ESC and the C1 controls (U+009B is another way to write ``ESC [``) move the cursor,
-colour, retitle or erase, and bidirectional overrides show a text in another order than it has. They are shown as what
-they are not obeyed for: one visible character each, so that nothing moves in a table.
+colour, retitle or erase, and bidirectional overrides show a text in another order than it has. Each is shown as one
+visible character, so that nothing moves in a table.
 """
 
 import re
 from typing import Final
 
-#: In the place of what has no picture of its own.
+#: In the place of a character for which Unicode has no picture.
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 #: C0 but for tab and line feed, DEL, C1; marks and overrides of direction; line and paragraph separators; surrogates,
 #: which no encoding can write; the byte order mark; tags, which nobody sees.
