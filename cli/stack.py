@@ -98,8 +98,8 @@ async def _say_what_is_not_ready(stack: "EmbeddedStack") -> None:
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             parts = (await client.get(stack.links["relay"])).json()["parts"]
         for part, state in parts.items():
-            if state != "ok":
-                out.print(f"{part}: {state}", style="yellow", markup=False, soft_wrap=True)
+            if state["state"] != "ok":
+                out.print(f"{part}: {state['detail'] or state['state']}", style="yellow", markup=False, soft_wrap=True)
 
 
 def say(event: "Event") -> None:

@@ -167,3 +167,11 @@ def test_a_file_of_a_spreadsheet_is_read(tmp_path: Path, end: str) -> None:
     text = f"{HEADER}b1,h1,t,br\u00f6tchen,1,1\nb2,h1,t,milk,1,1\n".replace("\n", end)
     file.write_bytes(text.encode("utf-8-sig"))
     assert [basket.lines for basket in read_baskets(file, "USD")] == [[("br\u00f6tchen", 1, 100)], [("milk", 1, 100)]]
+
+
+def test_a_wrong_line_is_quoted_in_part(tmp_path: Path) -> None:
+    file = tmp_path / "baskets.csv"
+    file.write_text(f"{HEADER}b1,h1,t,bread,{'9' * 60_000}x,1\n")
+    with pytest.raises(BadFile, match="line 2: quantity '999") as raised:
+        read_baskets(file, "USD")
+    assert len(str(raised.value)) < 400 + len(str(file))
