@@ -40,6 +40,7 @@ from orderflow.telemetry import spans
 from orderflow.telemetry.scrape import MetricsPage
 from orderflow.temporal.client import connect
 from orderflow.temporal.runs import OrderRuns
+from orderflow.urls import shown
 
 DESCRIPTION: Final = """
 Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
@@ -72,7 +73,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         views=views,
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
         waiter=waiter,
-        documents=OrderDocuments(f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows"),
+        documents=OrderDocuments(
+            f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
+        ),
         wait_seconds=settings.api_wait_seconds,
     )
     health_routes = HealthRoutes(

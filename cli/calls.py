@@ -6,13 +6,13 @@ Never a traceback.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from cli.screen import json_text
 from cli.terminal import err, fail, running_settings
 
 if TYPE_CHECKING:
@@ -96,4 +96,9 @@ def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> No
 
 def print_json(data: object) -> None:
     """``data`` on stdout, as one JSON document."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    typer.echo(json_text(data, indent=2))
+
+
+def print_json_line(data: object) -> None:
+    """The same on one line, for documents that come one after the other."""
+    typer.echo(json_text(data))

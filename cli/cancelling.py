@@ -51,7 +51,7 @@ def cancel(
     except NotPossible as error:
         fail(f"{order_id}: {error}", REFUSED)
     except Unavailable as error:
-        fail(f"{error.dependency} does not answer, so nothing was sent: {error.detail}", UNREACHABLE)
+        fail(f"{error.dependency} {error.complaint}, so nothing was sent: {error.detail}", UNREACHABLE)
     show_outcome(reply, "cancelled", as_json)
     if said is not None and not as_json:
         err.print(f"recorded as {reply.data['recorded_as']}", markup=False)

@@ -17,9 +17,23 @@ from cli.terminal import err, fail, out, running_settings
 
 app = typer.Typer(help="Dead letters: events that a consumer could not apply.", no_args_is_help=True)
 
+
+def _readable(url: str | None) -> str | None:
+    """``--database``: refused by its rule, without being shown."""
+    from orderflow import urls
+
+    try:
+        return None if url is None else urls.check(url, urls.POSTGRES)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Group = Annotated[str | None, typer.Option("--group", help="The consumer group. Default: our own tracking.")]
 Where = Annotated[
-    str | None, typer.Option("--database", metavar="URL", help="The group's database. Default: the orders database.")
+    str | None,
+    typer.Option(
+        "--database", metavar="URL", callback=_readable, help="The group's database. Default: the orders database."
+    ),
 ]
 Letter = Annotated[int, typer.Argument(metavar="DEAD_LETTER", help="Its id, as `list` shows it.")]
 Order = Annotated[UUID | None, typer.Option("--order", metavar="ID", help="Of one order.")]

@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check every dependency, version, migration, setting, poller and clock, and say what to do about each."""
+    from rich.text import Text
+
     from operations.doctor.checks import examine
 
     silence()
@@ -33,7 +35,8 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({"ok": not bad, "checks": said})
     else:
         _print(lines)
-        out.print(f"{len(lines)} checks: " + (f"[red]{bad} need you[/]" if bad else "[green]all fine[/]"))
+        verdict = (f"{bad} need you", "red") if bad else ("all fine", "green")
+        out.print(Text.assemble(f"{len(lines)} checks: ", verdict))
     if bad:
         raise typer.Exit(REFUSED)
 

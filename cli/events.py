@@ -1,13 +1,12 @@
 """``orderflow events tail``: the stream as other teams see it, read from Kafka directly, without a group."""
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from cli.calls import UNREACHABLE
+from cli.calls import UNREACHABLE, print_json_line
 from cli.interrupts import until_interrupted
 from cli.terminal import err, fail, out, running_settings
 
@@ -66,7 +65,7 @@ async def _tail(
                 if (order and event.order_id != order) or (event_type and event.type != event_type.upper()):
                     continue
                 if as_json:
-                    typer.echo(json.dumps(pages.document(seen, event), ensure_ascii=False))
+                    print_json_line(pages.document(seen, event))
                 else:
                     out.print(pages.line(event), soft_wrap=True)
                 printed += 1

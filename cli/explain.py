@@ -6,14 +6,13 @@ was found and not everything could be read; 4 there is no such order.
 """
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
-from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
+from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json, print_json_line
 from cli.interrupts import until_interrupted
 from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
@@ -140,7 +139,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
                     continue
                 seen.add(key)
                 if as_json:
-                    typer.echo(json.dumps(pages.line_document(line, before), ensure_ascii=False))
+                    print_json_line(pages.line_document(line, before))
                 else:
                     out.print(pages.line_text(line, before), soft_wrap=True)
                 before = line.at
@@ -171,7 +170,7 @@ def _say_verdict(verdict: Any, said: str, found: "Found", as_json: bool) -> str:
     if verdict.group + verdict.cause == said:
         return said
     if as_json:
-        typer.echo(json.dumps({"verdict": pages.verdict_document(verdict, found.facts.now)}, ensure_ascii=False))
+        print_json_line({"verdict": pages.verdict_document(verdict, found.facts.now)})
     else:
         for text in pages.verdict_lines([verdict]):
             out.print(text, soft_wrap=True)

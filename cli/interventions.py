@@ -122,4 +122,4 @@ def _end(work: Coroutine[Any, Any, T], order_id: UUID) -> T:
     except NotPossible as error:
         fail(f"{order_id}: {error}", NOT_FOUND if error.missing else REFUSED)
     except Unavailable as error:
-        fail(f"{error.dependency} does not answer: {error.detail}", UNREACHABLE)
+        fail(f"{error.dependency} {error.complaint}: {error.detail}", UNREACHABLE)

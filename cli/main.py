@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
+from unicodedata import category
 
 import typer
 
@@ -27,6 +29,9 @@ from cli import (
     stock,
     traces,
 )
+from cli.calls import USAGE
+from cli.screen import never_fail_to_write
+from cli.terminal import say_error
 
 app = typer.Typer(
     name="orderflow",
@@ -56,6 +61,8 @@ app.add_typer(profiles.app, name="profile")
 
 def main() -> None:
     """The entry point of the console script. Does not return."""
+    never_fail_to_write()
+    refuse_unreadable(sys.argv[1:])
     try:
         # Also as `python -m cli.main`: the name that the shell completes.
         app(prog_name="orderflow")
@@ -67,6 +74,19 @@ def main() -> None:
     else:
         code = 0
     leave(code)
+
+
+def refuse_unreadable(arguments: Sequence[str]) -> None:
+    """End the process where an argument is no text: a clear error here, not one in whatever meets it first."""
+    for number, argument in enumerate(arguments, start=1):
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            why = f"it is not text in {sys.getfilesystemencoding()}, the encoding here: use UTF-8 (LC_ALL=C.UTF-8)"
+        elif any(category(character) == "Cc" and character not in "\t\n" for character in argument):
+            why = "it has a control character"
+        else:
+            continue
+        say_error(f"argument {number} ({argument}): {why}")
+        leave(USAGE)
 
 
 def leave(code: int) -> NoReturn:

@@ -130,8 +130,8 @@ async def _look(prometheus: "Prometheus", stack: Path, record: "Record") -> None
 
 def _tell(before: "dict[str, Alert]", now: "dict[str, Alert]") -> None:
     """Say what has changed."""
-    for word, some, others in (("[red]fires[/]", now, before), ("[green]over[/] ", before, now)):
+    for word, style, some, others in (("fires", "red", now, before), ("over ", "green", before, now)):
         for key in sorted(some.keys() - others.keys()):
             alert = some[key]
-            out.print(word, end=" ")
+            out.print(word, style=style, end=" ")
             out.print(f"{alert.name}: {alert.summary} → {alert.runbook_url}", markup=False, soft_wrap=True)

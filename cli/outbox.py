@@ -70,7 +70,7 @@ def _document(service: str, one: "Status | Unavailable") -> dict[str, Any]:
 
 
 def _away(error: "Unavailable") -> str:
-    return f"its database does not answer: {error.detail}"
+    return f"its database {error.complaint}: {error.detail}"
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +83,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 def _print(found: "dict[Service, Status | Unavailable]") -> None:
     from rich import box
     from rich.table import Column, Table
+    from rich.text import Text
 
     table = Table(
         "service", Column("waiting", justify="right"), "oldest", "leader", "parked", "stopped", box=box.SIMPLE
@@ -92,7 +93,9 @@ def _print(found: "dict[Service, Status | Unavailable]") -> None:
             table.add_row(service, "?", "?", "?", "?", "?")
             continue
         age = duration(one.depth.oldest_age) if one.depth.entries else "-"
-        leads = f"{one.leader.holder[:8]}, {one.leader.seconds_left:.0f} s left" if one.leader else "[red]nobody[/]"
+        leads = Text("nobody", "red")
+        if one.leader:
+            leads = Text(f"{one.leader.holder[:8]}, {one.leader.seconds_left:.0f} s left")
         parked, stopped = len(one.parked), ", ".join(str(stop.partition) for stop in one.stopped)
         table.add_row(service, f"{one.depth.entries}", age, leads, f"{parked or '-'}", stopped or "-")
     out.print(table)

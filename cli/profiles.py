@@ -5,8 +5,7 @@ is no such profile.
 """
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from orderflow.settings import Settings
 
 app = typer.Typer(help="Named settings of other stacks: .env.NAME here, or ~/.config/orderflow/NAME.env.")
-
-HIDDEN: Final = "***"
 
 
 def names(incomplete: str) -> list[str]:
@@ -105,28 +102,17 @@ def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:
             source = "environment" if variable in exported else file
         else:
             source = "default" if getattr(given, setting) == getattr(used, setting) else "the stack that runs here"
-        rows.append({"setting": variable, "value": _plain(getattr(used, setting)), "from": source})
+        rows.append({"setting": variable, "value": _plain(setting, getattr(used, setting)), "from": source})
     return [row for row in rows if row["setting"] != PROFILE_VARIABLE]
 
 
-def _plain(value: object) -> str | int | float | bool | None:
+def _plain(setting: str, value: object) -> str | int | float | bool | None:
     from pydantic import SecretStr
 
+    from orderflow import urls
+
     if isinstance(value, SecretStr):
-        return masked(value.get_secret_value())
+        return urls.shown(value.get_secret_value()) if setting.endswith("_url") else urls.HIDDEN
+    if isinstance(value, str) and "://" in value:
+        return urls.shown(value)
     return value if value is None or isinstance(value, bool | int | float) else str(value)
-
-
-def masked(secret: str) -> str:
-    """A URL without its passwords; of anything else nothing."""
-    try:
-        url = urlsplit(secret)
-        if not url.scheme or not url.hostname:
-            return HIDDEN
-        user, at, host = url.netloc.rpartition("@")
-        if ":" in user:
-            user = f"{user.partition(':')[0]}:{HIDDEN}"
-        query = [(key, HIDDEN if "pass" in key.lower() else value) for key, value in parse_qsl(url.query)]
-        return url._replace(netloc=f"{user}{at}{host}", query=urlencode(query, quote_via=quote, safe="*/")).geturl()
-    except ValueError:
-        return HIDDEN

@@ -5,12 +5,11 @@ are findings that were not repaired, 2 wrong usage, 3 a store does not answer.
 """
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.calls import REFUSED, UNREACHABLE
+from cli.calls import REFUSED, UNREACHABLE, print_json_line
 from cli.stores import silence
 from cli.terminal import err, fail, out, running_settings
 
@@ -40,9 +39,9 @@ def reconcile(
     try:
         report = asyncio.run(_reconcile(running_settings(), repair, older_than))
     except Unavailable as error:
-        fail(f"{error.dependency} does not answer: {error.detail}", UNREACHABLE)
+        fail(f"{error.dependency} {error.complaint}: {error.detail}", UNREACHABLE)
     if as_json:
-        typer.echo(json.dumps(report.model_dump(mode="json"), ensure_ascii=False))
+        print_json_line(report.model_dump(mode="json"))
     else:
         _print(report)
     if report.left:
@@ -58,6 +57,8 @@ async def _reconcile(settings: "Settings", repair: bool, older_than: float | Non
 
 
 def _print(report: "Report") -> None:
+    from rich.text import Text
+
     from cli.pages import reconcile as pages
     from operations.reconciliation.findings import ABOUT
 
@@ -68,7 +69,7 @@ def _print(report: "Report") -> None:
     found, left = len(report.findings), report.left
     said = f"{report.live_orders} open orders at {report.looked_at:%Y-%m-%d %H:%M:%SZ}: "
     if not found:
-        out.print(f"{said}[green]everything fits together[/]")
+        out.print(Text.assemble(said, ("everything fits together", "green")))
         return
     repairable = sum(
         handled.finding.repair is not None and handled.outcome != "repaired" for handled in report.findings

@@ -144,6 +144,8 @@ def _span(text: str) -> timedelta:
 
 
 def _print(done: "Replayed") -> None:
+    from rich.text import Text
+
     for failed in done.failures:
         _print_failure(failed)
     if done.failed > len(done.failures):
@@ -153,10 +155,8 @@ def _print(done: "Replayed") -> None:
         return
     number = "1 history" if done.count == 1 else f"{done.count} histories"
     said = f"{number}, {done.events} events in {done.seconds:.1f} s ({done.rate:.0f} a second): "
-    if done.failed:
-        out.print(f"{said}[red]{done.failed} did not replay[/]")
-    else:
-        out.print(f"{said}[green]all replayed[/]")
+    verdict = (f"{done.failed} did not replay", "red") if done.failed else ("all replayed", "green")
+    out.print(Text.assemble(said, verdict))
 
 
 def _print_failure(failed: "Failed") -> None:

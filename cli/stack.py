@@ -98,17 +98,16 @@ async def _say_what_is_not_ready(stack: "EmbeddedStack") -> None:
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             parts = (await client.get(stack.links["relay"])).json()["parts"]
         for part, state in parts.items():
-            if state != "ok":
-                out.print(f"{part}: {state}", style="yellow", markup=False, soft_wrap=True)
+            if state["state"] != "ok":
+                out.print(f"{part}: {state['detail'] or state['state']}", style="yellow", markup=False, soft_wrap=True)
 
 
 def say(event: "Event") -> None:
     """One line for what a person wants to know about a process of the stack."""
     colours = {"crashed": "red", "still_down": "red", "killed": "yellow", "ready": "green", "restarted": "green"}
     kind = event.kind.replace("_", " ")
-    colour = colours.get(event.kind)
-    said = f"[{colour}]{kind}[/]" if colour else kind
-    out.print(f"{event.process:<10} {said}", end="")
+    out.print(f"{event.process:<10} ", end="")
+    out.print(kind, style=colours.get(event.kind), end="")
     out.print(f" ({event.detail})" if event.detail else "", markup=False)
 
 
@@ -148,7 +147,8 @@ def _print_status(found: "Status", data_dir: Path) -> None:
         out.print(f"not running (data dir {data_dir.resolve()})")
         return
     if found.phase == "killed":
-        out.print("[red]its supervisor was killed; these still run[/]: `orderflow down` stops them")
+        out.print("its supervisor was killed; these still run", style="red", end="")
+        out.print(": `orderflow down` stops them")
     else:
         out.print(f"{found.phase}, supervisor pid {found.supervisor_pid}")
     out.print(pages.running(found.processes))

@@ -39,7 +39,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         if lacks_a_table(error):
             fail(f"{error.detail}: apply the migrations (`orderflow setup`)")
         who = _NAMES.get(error.dependency, f"the database {error.dependency}")
-        fail(f"{who} does not answer: {error.detail}", UNREACHABLE)
+        fail(f"{who} {error.complaint}: {error.detail}", UNREACHABLE)
     except Rejection as error:
         fail(str(error), USAGE)
     except OSError as error:

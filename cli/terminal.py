@@ -1,12 +1,15 @@
 """What all commands share: the two consoles, reading the settings, and how a failure looks (never a traceback)."""
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from rich.console import Console
+from rich.text import Text
+
+from cli.screen import Screen
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -18,8 +21,8 @@ PIPED_COLUMNS = 160
 PROFILE_VARIABLE = "ORDERFLOW_PROFILE"
 
 
-def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+def _console(*, stderr: bool) -> Screen:
+    console = Screen(stderr=stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_COLUMNS
     return console
@@ -31,8 +34,18 @@ err = _console(stderr=True)
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say why it cannot go on, and leave with ``code``."""
-    err.print(f"[bold red]error:[/] {_plain(message)}", soft_wrap=True)
+    say_error(message)
     raise typer.Exit(code)
+
+
+def say_error(message: str) -> None:
+    """The same, where something goes on."""
+    err.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """What may be wrong, on stderr; it goes on."""
+    err.print(Text.assemble(("warning:", "yellow"), f" {message}"), soft_wrap=True)
 
 
 def short_path(path: Path) -> str:
@@ -50,6 +63,7 @@ def load_settings() -> "Settings":
     from orderflow.settings import Settings
 
     try:
+        _warn_of_unread()
         return Settings()
     except ProfileError as error:
         fail(str(error), 2)
@@ -57,6 +71,15 @@ def load_settings() -> "Settings":
         profile = os.environ.get(PROFILE_VARIABLE)
         of_profile = f" (profile {profile})" if profile else ""
         fail(f"settings are wrong{of_profile}: " + "; ".join(_wrong(e) for e in error.errors()), 2)
+
+
+@functools.cache
+def _warn_of_unread() -> None:
+    """Once a process. Raises ProfileError."""
+    from orderflow.settings import unread
+
+    for complaint in unread():
+        warn(complaint)
 
 
 def _wrong(error: "ErrorDetails") -> str:
@@ -67,12 +90,13 @@ def _wrong(error: "ErrorDetails") -> str:
 
 def running_settings() -> "Settings":
     """The settings, with the addresses of the embedded stack if one runs from the data dir."""
+    from pydantic import ValidationError
+
+    from orderflow.stack.environment import FILE
     from orderflow.stack.environment import running_settings as lead_to_stack
 
-    return lead_to_stack(load_settings())
-
-
-def _plain(message: str) -> str:
-    from rich.markup import escape
-
-    return escape(message)
+    settings = load_settings()
+    try:
+        return lead_to_stack(settings)
+    except (ValidationError, UnicodeDecodeError):
+        fail(f"{settings.data_dir / FILE} is not what `orderflow up` wrote: start the stack again", 2)

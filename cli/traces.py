@@ -64,5 +64,7 @@ def _why(settings: "Settings", files: list[Path] | None) -> str:
     if settings.traces == "off":
         return "nothing traces. Start with ORDERFLOW_TRACES=file"
     if settings.traces != "file":
-        return f"traces go to {settings.traces}. Ask there, or give the collector's --file"
+        from orderflow.urls import shown
+
+        return f"traces go to {shown(settings.traces)}. Ask there, or give the collector's --file"
     return "its requests were not sampled, or were before tracing began"

@@ -27,6 +27,7 @@ from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
+from orderflow.urls import without_password
 
 #: What every service's role belongs to; the migrations grant to it.
 GROUP_ROLE: Final = "orderflow_service"
@@ -99,6 +100,10 @@ async def setup_database(
     password = unquote(wanted.password) if wanted.password else None
     try:
         admin = await asyncpg.connect(admin_url, timeout=10)
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        wrong = "wrong user or password" if isinstance(error, asyncpg.InvalidPasswordError) else "it may not connect"
+        variable = f"ORDERFLOW_{service.upper()}_ADMIN_URL (default: ORDERFLOW_ORDERS_ADMIN_URL)"
+        raise SetupError(f"the Postgres of {service} refuses the admin of {variable}: {wrong}: {error}") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise SetupError(
             f"the admin cannot connect to the Postgres of {service}: {error}",
@@ -190,7 +195,7 @@ async def _migrate(service: Service, url: str, migrations_dir: Path) -> str:
         await child.wait()
         raise SetupError(f"the migrations of {service} took longer than {MIGRATION_SECONDS} s") from None
     if child.returncode != 0:
-        raise SetupError(f"the migrations of {service} failed: {output}")
+        raise SetupError(f"the migrations of {service} failed: {without_password(output, url)}")
     applied = sum(line.startswith("Applied:") for line in output.splitlines())
     return f"{applied} applied" if applied else "nothing to apply"
 

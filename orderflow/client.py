@@ -5,7 +5,6 @@ document, and a request with a key may be sent again (``patience_seconds``): it 
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 import httpx
 
+from orderflow import proxies, urls
 from orderflow.pauses import Backoff
 
 #: Beyond what the API itself is asked to wait.
@@ -45,7 +45,7 @@ class Unreachable(Exception):
 
 
 class NoUrl(Exception):
-    """What was given as the API's address is none."""
+    """What was given as the API's address is none, or the environment's proxy for it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +116,19 @@ class ApiClient:
         self.url = url.rstrip("/")
         self._patience_seconds = patience_seconds
         self._answered = False
+        self._shown = urls.shown(self.url)
         try:
-            parsed = httpx.URL(self.url)
-        except (httpx.InvalidURL, ValueError):
-            raise NoUrl(f"{url!r} is not a URL") from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080")
-        self._client = httpx.AsyncClient(
-            base_url=self.url,
-            transport=transport,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # A proxy from the environment cannot reach our own loopback.
-            trust_env=not _is_loopback(parsed.host),
-        )
+            parsed = httpx.URL(urls.check(self.url, urls.HTTP))
+        except (httpx.InvalidURL, ValueError) as error:
+            if urls.is_word(url):
+                raise NoUrl(f"{url!r} is not the URL of an API, such as http://localhost:8080") from None
+            raise NoUrl(f"that is not the URL of an API, such as http://localhost:8080: {error}") from None
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        try:
+            transport = transport or proxies.transport(parsed, limits)
+        except proxies.ProxyError as error:
+            raise NoUrl(str(error)) from None
+        self._client = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,11 +184,11 @@ class ApiClient:
         try:
             response = await self._client.request(method, path, headers=dict(headers), timeout=timeout, **rest)
         except httpx.ConnectError:
-            raise Unreachable(f"nothing answers at {self.url}: is OrderFlow up (`orderflow up`)?") from None
+            raise Unreachable(f"nothing answers at {self._shown}: is OrderFlow up (`orderflow up`)?") from None
         except httpx.TimeoutException:
-            raise Unreachable(f"{self.url} does not answer") from None
+            raise Unreachable(f"{self._shown} does not answer") from None
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+            raise Unreachable(f"{self._shown}: {error or type(error).__name__}") from None
         reply = self._read(response)
         self._answered = True
         return reply
@@ -202,14 +202,7 @@ class ApiClient:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise Unreachable(f"what answers at {self.url} is not OrderFlow's API (HTTP {response.status_code})")
+            raise Unreachable(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")
         if not response.is_success:
             raise Refused(response.status_code, data)
         return Reply(response.status_code, data, response.headers.get("idempotent-replayed") == "true")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

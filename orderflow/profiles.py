@@ -6,6 +6,7 @@ obeyed), with lines ``ORDERFLOW_KAFKA_TOPIC=order.events``. The chosen one (`ord
 """
 
 import difflib
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
+
+from orderflow.files import UnreadableFile, read_text
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _HERE: Final = ".env."
@@ -50,16 +53,27 @@ def read(name: str, settings: Iterable[str], prefix: str) -> Path:
     """
     path = file_of(name)
     known = sorted(f"{prefix}{setting}".upper() for setting in settings)
-    try:
-        given = dotenv_values(path)
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"profile {name} cannot be read: {error}") from None
-    for variable in given:
+    for variable in variables_in(path, f"profile {name}"):
         if variable.upper() not in known:
-            close = difflib.get_close_matches(variable.upper(), known, n=1)
-            hint = f"; is it {close[0]}?" if close else ""
-            raise ProfileError(f"profile {name} ({path}): {variable} is no setting of a profile{hint}")
+            like = hint(variable, known)
+            raise ProfileError(f"profile {name} ({path}): {variable} is no setting of a profile{like}")
     return path
+
+
+def hint(variable: str, known: Iterable[str]) -> str:
+    """Which of ``known`` was meant, as the end of a sentence; nothing where none is like it."""
+    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.8)
+    return f"; is it {close[0]}?" if close else ""
+
+
+def variables_in(path: Path, named: str) -> dict[str, str | None]:
+    """What a file of settings sets; nothing where it is not there. Raises ProfileError, which calls it ``named``."""
+    if not path.exists():
+        return {}
+    try:
+        return dotenv_values(stream=io.StringIO(read_text(path)))
+    except UnreadableFile as error:
+        raise ProfileError(f"{named}: {error}") from None
 
 
 def _files(folder: Path, pattern: str) -> Iterable[Path]:

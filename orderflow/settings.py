@@ -4,26 +4,68 @@
 Durations carry their unit in the name.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orderflow import profiles
+from orderflow import profiles, urls
 from orderflow.tls import client_context
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 #: The three services, each with a database of its own.
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
-_ENV_FILE: Final = ".env"
+ENV_FILE: Final = ".env"
 
 
-def _without_signal(traces: str) -> str:
+def unread() -> list[str]:
+    """What the environment or ``.env`` sets in our name, and nothing reads: a sentence for each, with what is like it.
+
+    A chosen profile refuses such a variable. Raises ProfileError where ``.env`` cannot be read.
+    """
+    prefix = Settings.model_config["env_prefix"]
+    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    # Also with a profile, which is read instead: pydantic opens the file all the same.
+    file: Mapping[str, str | None] = profiles.variables_in(Path(ENV_FILE), "the settings")
+    if f"{prefix}PROFILE" in os.environ:
+        file = {}
+    complaints = []
+    for where, variables in (("the environment", os.environ), (ENV_FILE, file)):
+        for variable in sorted(variables):
+            if variable.upper().startswith(prefix) and variable.upper() not in known:
+                complaints.append(f"{variable} in {where} is no setting{profiles.hint(variable, known)}")
+    return complaints
+
+
+def _destination(traces: str) -> str:
+    if traces in ("off", "file"):
+        return traces
+    if not traces.startswith(("http://", "https://")):
+        raise ValueError("it is neither off nor file nor the URL of a collector, http:// or https://")
     if traces.rstrip("/").endswith("/v1/traces"):
         raise ValueError("the collector's URL goes without /v1/traces, which is added")
-    return traces
+    return urls.check(traces, urls.HTTP)
+
+
+def _database_url(url: SecretStr) -> SecretStr:
+    urls.check(url.get_secret_value(), urls.POSTGRES)
+    return url
+
+
+def _http_url(url: str) -> str:
+    return urls.check(url, urls.HTTP)
+
+
+def _api_url(url: str) -> str:
+    return url if urls.is_word(url) else _http_url(url)  # a word is refused, and named, by who calls the API
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class Settings(BaseSettings):
@@ -32,7 +74,14 @@ class Settings(BaseSettings):
     Raises ValidationError, and ProfileError where the chosen profile is not there or sets what is no setting.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ORDERFLOW_", env_file=_ENV_FILE, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ORDERFLOW_",
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # a value may be a password
+    )
 
     # --- Profile ---
     profile: str | None = Field(
@@ -42,30 +91,30 @@ class Settings(BaseSettings):
     )
 
     # --- Postgres: three services, three databases; one server by default, anywhere by three URLs ---
-    orders_database_url: SecretStr = Field(
+    orders_database_url: DatabaseUrl = Field(
         SecretStr("postgresql://orders@localhost:5432/orders"), description="The orders database, as its service role."
     )
-    payments_database_url: SecretStr = Field(
+    payments_database_url: DatabaseUrl = Field(
         SecretStr("postgresql://payments@localhost:5432/payments"), description="The payments database."
     )
-    inventory_database_url: SecretStr = Field(
+    inventory_database_url: DatabaseUrl = Field(
         SecretStr("postgresql://inventory@localhost:5432/inventory"), description="The inventory database."
     )
-    orders_database_direct_url: SecretStr | None = Field(
+    orders_database_direct_url: DatabaseUrl | None = Field(
         None,
         description="Where the orders database is behind a pooler in transaction mode (PgBouncer): the server's own "
         "address, for LISTEN. No statement is kept prepared then. `orderflow setup` needs the server's own, too.",
     )
-    payments_database_direct_url: SecretStr | None = Field(None, description="The same for the payments database.")
-    inventory_database_direct_url: SecretStr | None = Field(None, description="The same for the inventory database.")
-    orders_admin_url: SecretStr | None = Field(
+    payments_database_direct_url: DatabaseUrl | None = Field(None, description="The same for the payments database.")
+    inventory_database_direct_url: DatabaseUrl | None = Field(None, description="The same for the inventory database.")
+    orders_admin_url: DatabaseUrl | None = Field(
         None,
         description="For `orderflow setup` only: a role on the orders server that may create roles and databases.",
     )
-    payments_admin_url: SecretStr | None = Field(
+    payments_admin_url: DatabaseUrl | None = Field(
         None, description="The same for the payments server. Default: the orders one."
     )
-    inventory_admin_url: SecretStr | None = Field(
+    inventory_admin_url: DatabaseUrl | None = Field(
         None, description="The same for the inventory server. Default: the orders one."
     )
     database_pool_size: PositiveInt = Field(8, description="Connections of one process to one database, at most.")
@@ -91,7 +140,7 @@ class Settings(BaseSettings):
         None, description="The name in the server's certificate, where it is not the one in the address."
     )
     temporal_api_key: SecretStr | None = Field(None, description="API key, for Temporal Cloud.")
-    temporal_ui_url: str = Field("http://localhost:8233", description="The Web UI, for links.")
+    temporal_ui_url: HttpUrl = Field("http://localhost:8233", description="The Web UI, for links.")
     temporal_compression: bool = Field(
         False, description="gzip on gRPC. Costs 5-10 % CPU to a near server; worth it to a far one."
     )
@@ -123,13 +172,15 @@ class Settings(BaseSettings):
     kafka_retention_hours: PositiveInt = Field(168, description="How long the topic keeps a record.")
 
     # --- Payment gateway ---
-    gateway_url: str = Field("http://localhost:8090", description="The payment gateway (here: the simulator).")
+    gateway_url: HttpUrl = Field("http://localhost:8090", description="The payment gateway (here: the simulator).")
     gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
 
     # --- HTTP API ---
     api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
     api_port: Port = Field(8080, description="Where the API listens.")
-    api_url: str = Field("http://localhost:8080", description="Where the CLI finds the API.")
+    api_url: Annotated[str, AfterValidator(_api_url)] = Field(
+        "http://localhost:8080", description="Where the CLI finds the API."
+    )
     api_root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = Field(
         "",
         description="The path prefix under which a proxy shows the API, such as `/shop`, and which it takes off before "
@@ -229,7 +280,7 @@ class Settings(BaseSettings):
     )
 
     # --- Traces ---
-    traces: Annotated[str, AfterValidator(_without_signal), Field(pattern=r"^(off|file|https?://[^\s/]\S*)$")] = Field(
+    traces: Annotated[str, AfterValidator(_destination)] = Field(
         "off",
         description="Where OpenTelemetry traces go: `off`; `file`: OTLP as JSON lines, `traces/*.jsonl` in the data "
         "folder; or the URL of an OTLP/HTTP collector, such as `http://localhost:4318`, without `/v1/traces`.",
@@ -256,6 +307,15 @@ class Settings(BaseSettings):
     stack_decline_rate: float = Field(
         0.0, ge=0, le=1, description="Share of authorizations that the gateway simulator declines."
     )
+
+    @model_validator(mode="after")
+    def _texts_are_text(self) -> Self:
+        """Bytes of the environment that are no text come as surrogates, which nobody could send or print."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if any("\ud800" <= character <= "\udfff" for character in str(value or "")):
+                raise ValueError(f"ORDERFLOW_{name.upper()}: it is not text in UTF-8")
+        return self
 
     @model_validator(mode="after")
     def _tls_files_work(self) -> Self:
@@ -296,13 +356,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """A chosen profile instead of ``.env``; a caller that names another file, or none, gets that."""
-        usual = isinstance(dotenv_settings, DotEnvSettingsSource) and dotenv_settings.env_file == _ENV_FILE
+        usual = isinstance(dotenv_settings, DotEnvSettingsSource) and dotenv_settings.env_file == ENV_FILE
         if usual and (name := init_settings().get("profile") or env_settings().get("profile")):
             allowed = cls.model_fields.keys() - {"profile"}
             chosen = profiles.read(str(name), allowed, cls.model_config["env_prefix"])
             dotenv_settings = DotEnvSettingsSource(settings_cls, env_file=chosen)
         elif usual and dotenv_settings().get("profile"):
-            raise profiles.ProfileError(f"{_ENV_FILE} cannot choose a profile: export ORDERFLOW_PROFILE, or --profile")
+            raise profiles.ProfileError(f"{ENV_FILE} cannot choose a profile: export ORDERFLOW_PROFILE, or --profile")
         return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @property

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from orderflow.domain.money import money
+from orderflow.urls import shown
 
 COLOURS: Final = {
     "DRAFT": "dim",
@@ -43,7 +44,7 @@ def order_page(order: Mapping[str, Any], api_url: str, events: Sequence[Mapping[
     facts.add_row("updated", when(order["updated_at"]))
     facts.add_row("allowed", ", ".join(order["allowed_actions"]) or "nothing")
     facts.add_row("Web UI", _link(order["links"]["temporal_ui"]))
-    facts.add_row("API", _link(api_url + order["links"]["self"]))
+    facts.add_row("API", _link(shown(api_url) + order["links"]["self"]))
     parts: list[RenderableType] = [facts, _lines(order)]
     if events is not None:
         parts.append(timeline(events))

@@ -7,6 +7,7 @@ from typing import Final
 from rich import box
 from rich.console import RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
 from operations.words import duration
 from orderflow.stack.control import Running
@@ -37,9 +38,9 @@ def running(processes: Iterable[Running]) -> RenderableType:
     """Each process with its pid, state, age and memory."""
     table = Table("", "pid", "state", "for", "memory", Column("where", overflow="fold"), box=box.SIMPLE)
     for process in processes:
-        state = "[green]runs[/]" if process.alive else "[red]gone[/]"
+        state = Text("runs", "green") if process.alive else Text("gone", "red")
         if process.frozen:
-            state = "[red]frozen[/]"
+            state = Text("frozen", "red")
         memory = f"{process.memory_bytes / 2**20:.0f} MiB"
         table.add_row(
             process.name,
@@ -52,5 +53,5 @@ def running(processes: Iterable[Running]) -> RenderableType:
     return table
 
 
-def _link(where: str) -> str:
-    return f"[link={where}]{where}[/link]" if where.startswith("http") else where
+def _link(where: str) -> Text:
+    return Text(where, f"link {where}" if where.startswith("http") else "")

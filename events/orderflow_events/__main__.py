@@ -13,8 +13,11 @@ import argparse
 import asyncio
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Final
+from unicodedata import category
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +28,9 @@ from orderflow_events.failures import Interruption
 from orderflow_events.inbox import TABLES_SQL
 from orderflow_events.redrive import dead_letters, discard, redrive
 
+#: Controls, formats such as bidirectional overrides, and surrogates.
+_UNSEEN: Final = ("Cc", "Cf", "Cs")
+
 
 def main() -> int:
     """Carry out one command; its exit code."""
@@ -34,6 +40,14 @@ def main() -> int:
         return 0
     if not arguments.database:
         _say("no database: give --database, or set DATABASE_URL", error=True)
+        return 2
+    if not _is_clear(arguments.database):
+        # Not shown: what is wrong with it may be its password.
+        _say(
+            "the database URL can be read in more than one way: percent-encode what is special in its user and "
+            "password (/ is %2F, # %23, ? %3F, @ %40, : %3A, % %25, a space %20)",
+            error=True,
+        )
         return 2
     try:
         return asyncio.run(_run(arguments))
@@ -109,8 +123,19 @@ def _effect(text: str) -> Effect:
     return effect
 
 
+def _is_clear(url: str) -> bool:
+    """Whether nobody can take a part of the password for a host, a port or a path, and name it in an error."""
+    allowed = r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})"
+    hosts = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]+)?(?:,[A-Za-z0-9._~%-]*(?::[0-9]+)?)*"
+    return bool(re.fullmatch(rf"postgres(?:ql)?://(?:{allowed}+@)?{hosts}(?:/{allowed}*)?(?:\?(?:{allowed}|/)*)?", url))
+
+
 def _say(text: str, *, error: bool = False) -> None:
-    (sys.stderr if error else sys.stdout).write(f"{text}\n")
+    # What a record says is not obeyed by the terminal, and what the terminal cannot show is replaced.
+    seen = "".join("\N{REPLACEMENT CHARACTER}" if category(c) in _UNSEEN and c not in "\t\n" else c for c in text)
+    stream = sys.stderr if error else sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(seen.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from operations.words import short
 from orderflow.domain.money import minor_units
+from orderflow.files import UnreadableFile, lines_of
 
 MAX_QUANTITY_DIGITS: Final = 12
+#: Characters of what is said of a line, which quotes it.
+MOST_SAID: Final = 300
 _KEY: Final = re.compile(r"[A-Za-z0-9._~-]{1,190}")
 
 
@@ -78,6 +83,8 @@ def read_stock(file: Path, on_hand: int | None) -> dict[str, int]:
     stock: dict[str, int] = {}
     for line in _lines(file, ()):
         name = "sku" if "sku" in line.values else "product_id"
+        if "sku" in line.values and "product_id" in line.values:
+            line.wrong("there are both a column sku and product_id: which one counts?")
         if name not in line.values:
             line.wrong("there is neither a column sku nor product_id")
         if on_hand is None and "on_hand" not in line.values:
@@ -106,25 +113,30 @@ class _Line:
         return int(text)
 
     def wrong(self, why: str) -> NoReturn:
-        raise BadFile(f"{self.file} line {self.number_in_file}: {why}")
+        raise BadFile(f"{self.file} line {self.number_in_file}: {short(why, MOST_SAID)}")
 
 
 def _lines(file: Path, required: Iterable[str]) -> Iterator[_Line]:
+    rows = csv.DictReader(lines_of(file), strict=True)
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            rows = csv.DictReader(text, strict=True)
-            missing = [name for name in required if name not in (rows.fieldnames or ())]
-            if missing or not rows.fieldnames:
-                raise BadFile(
-                    f"{file}: the first line does not name the columns {', '.join(missing) or 'sku, on_hand'}"
-                )
-            for row in rows:
-                if None in row or None in row.values():
-                    raise BadFile(f"{file} line {rows.line_num}: it has another number of fields than the first line")
-                yield _Line(file, rows.line_num, row)
-    except OSError as error:
-        raise BadFile(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadFile(f"{file} is not UTF-8 text") from None
+        rows.fieldnames = _columns(file, rows.fieldnames or (), required)
+        for row in rows:
+            if None in row or None in row.values():
+                raise BadFile(f"{file} line {rows.line_num}: it has another number of fields than the first line")
+            yield _Line(file, rows.line_num, row)
+    except UnreadableFile as error:
+        raise BadFile(str(error)) from None
     except csv.Error as error:
-        raise BadFile(f"{file} is not CSV: {error}") from None
+        raise BadFile(f"{file} line {rows.reader.line_num}: it is not CSV: {error}") from None
+
+
+def _columns(file: Path, first_line: Iterable[str], required: Iterable[str]) -> list[str]:
+    """The columns that the first line names. Raises BadFile where one is missing, or is there twice."""
+    names = [name.strip() for name in first_line]
+    missing = [name for name in required if name not in names]
+    if missing or not any(names):
+        raise BadFile(f"{file}: the first line does not name the columns {', '.join(missing) or 'sku, on_hand'}")
+    counted = Counter(name.lower() for name in names if name)
+    if twice := [name for name in dict.fromkeys(names) if counted[name.lower()] > 1]:
+        raise BadFile(f"{file} line 1: the column {', '.join(twice)} is there more than once: which one counts?")
+    return names

@@ -23,6 +23,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from operations.explain.runs import RPC_TIMEOUT
 from operations.reconciliation.workflow import ReconcileWorkflow
 from operations.replaying.difference import Difference, difference
+from orderflow.files import UnreadableFile, read_text
 from orderflow.settings import Settings
 from orderflow.temporal.answering import answering
 from orderflow.temporal.client import connect
@@ -33,6 +34,8 @@ from workflows.order_workflow import OrderWorkflow
 
 #: Histories that are fetched at once.
 FETCH: Final = 16
+#: Of a history in a file: Temporal ends one at 50 MiB, and JSON is longer.
+MOST_BYTES: Final = 256 * 1024 * 1024
 #: Failures that are told in full.
 MOST_FAILURES: Final = 100
 
@@ -171,10 +174,10 @@ async def of_files(paths: Sequence[Path]) -> AsyncIterator[WorkflowHistory]:
 def read_file(path: Path) -> WorkflowHistory:
     """One file's history. Raises BadHistory."""
     try:
-        history = Parse(path.read_text(encoding="utf-8"), History(), ignore_unknown_fields=True)
-    except OSError as error:
-        raise BadHistory(f"{path}: {error.strerror}") from None
-    except (ParseError, UnicodeDecodeError) as error:
+        history = Parse(read_text(path, MOST_BYTES), History(), ignore_unknown_fields=True)
+    except UnreadableFile as error:
+        raise BadHistory(f"{error}; it holds no history") from None
+    except ParseError as error:
         raise BadHistory(f"{path} holds no history: {str(error)[:200]}") from None
     if not history.events or history.events[0].event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
         raise BadHistory(f"{path} holds no history from its first event on")

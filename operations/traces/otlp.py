@@ -17,6 +17,8 @@ from orderflow.temporal.names import workflow_id
 WORKFLOW_ID: Final = "temporalWorkflowID"
 #: What relay and tracking call the order of a record. A DRAFT is known by its events only.
 RECORD_KEY: Final = "messaging.kafka.message.key"
+#: Of a line, which is one export of a process.
+MOST_A_LINE: Final = 64 * 1024 * 1024
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 
 
@@ -61,8 +63,10 @@ def spans_of_order(files: Iterable[Path], order_id: UUID) -> list[Span]:
 
 def _spans(files: Iterable[Path], is_of_interest: Callable[[str], bool]) -> Iterator[Span]:
     for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(MOST_A_LINE), ""), start=1):
+                if len(line) == MOST_A_LINE:
+                    raise OtlpError(f"{file.name}, line {number}: longer than {MOST_A_LINE} characters")
                 if not line.endswith("\n"):
                     break  # being written
                 if is_of_interest(line):

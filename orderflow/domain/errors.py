@@ -1,12 +1,12 @@
 """The whole error tree.
 
 ``Rejection``: a command that changed nothing. Recorded, never retried.
-``Unavailable``: a dependency that says nothing. Always retried.
+``Unavailable``: a dependency that says nothing, or (``AccessDenied``) lets nobody in. Always retried.
 Declined and out of stock are neither: they are results, with an event.
 Anything else is a bug.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from orderflow.domain.model import Model
 
@@ -49,11 +49,21 @@ class Rejection(Exception):
 class Unavailable(Exception):
     """A dependency that gave no answer. Try again.
 
-    ``detail`` is for logs and operators; ``cause`` says in words that clients may read what the matter is, if known.
+
+    ``detail`` is for logs and operators; ``cause`` says in words that clients may read what the matter is, if known;
+    ``complaint``: what the dependency does, for people.
     """
+
+    complaint: ClassVar[str] = "does not answer"
 
     def __init__(self, dependency: str, detail: str, cause: str | None = None) -> None:
         super().__init__(f"{dependency}: {detail}")
         self.dependency = dependency
         self.detail = detail
         self.cause = cause
+
+
+class AccessDenied(Unavailable):
+    """It answers, and refuses our user or password. Tried again all the same: somebody may put that right."""
+
+    complaint = "refuses access"

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from orderflow.domain.errors import Problem, Rejection, Unavailable
+from orderflow.domain.errors import AccessDenied, Problem, Rejection, Unavailable
 from orderflow_events.database_errors import Verdict, fault_of
 
 
@@ -67,11 +67,20 @@ def _translated(database: str, error: Exception) -> Exception | None:
         case Verdict.BAD_DATA:
             return _refused(error)
         case Verdict.OUTAGE:
-            sqlstate = getattr(error, "sqlstate", None)
+            sqlstate = str(getattr(error, "sqlstate", None) or "")
+            cause = f"{fault.words} (SQLSTATE {sqlstate})" if sqlstate else fault.words
+            if isinstance(error, asyncpg.PostgresError) and sqlstate.startswith("28"):
+                return AccessDenied(database, access_denied(error), cause)
             if sqlstate in _OF_A_POOLER:
                 said += " (a pooler in transaction mode? Then give the server's own address: ORDERFLOW_…_DIRECT_URL)"
-            return Unavailable(database, said, f"{fault.words} (SQLSTATE {sqlstate})" if sqlstate else fault.words)
+            return Unavailable(database, said, cause)
     return Unavailable(database, said) if isinstance(error, OSError) else None
+
+
+def access_denied(error: asyncpg.PostgresError) -> str:
+    """What class 28 says, for people: a password that is wrong is called that."""
+    what = "wrong user or password" if isinstance(error, asyncpg.InvalidPasswordError) else "not allowed to connect"
+    return f"{what}: {error} (SQLSTATE {error.sqlstate})"
 
 
 def _refused(error: Exception) -> Rejection:

@@ -6,18 +6,20 @@ said while a request is served or a step is taken names its order, workflow, cor
 show local variables: a payment token could be among them.
 """
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TextIO, TypeAlias
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from temporalio import activity, workflow
 
 from orderflow.telemetry import spans
 from orderflow.telemetry.origin import Origin, identify
+from orderflow.telemetry.printable import printable
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Format: TypeAlias = Literal["auto", "console", "json"]
@@ -57,7 +59,7 @@ def configure_logging(level_name: Level, line_format: Format) -> None:
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [_printable, structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -84,6 +86,25 @@ def bound(**values: str) -> Iterator[None]:
     """Add ``values`` to every line that is logged inside, in this task and those it starts."""
     with structlog.contextvars.bound_contextvars(**values):
         yield
+
+
+def _printable(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """For a terminal, which would obey a control character. JSON writes it as ``\\u001b``."""
+    return {name: value if name == "exc_info" else _seen(value) for name, value in line.items()}
+
+
+def _seen(value: object) -> object:
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return printable(repr(value))
+
+
+def _plain_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    out.write(printable(written.getvalue()))
 
 
 def _from_temporal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

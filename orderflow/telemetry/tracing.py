@@ -7,6 +7,7 @@ and gateway calls, to the records in Kafka and what the tracking makes of them. 
 the command's trace, however long the order waited before it.
 """
 
+import ipaddress
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import requests
 from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -115,7 +117,17 @@ def _processor(destination: str, data_dir: Path, service: str, instance: str) ->
         return BatchSpanProcessor(
             FileSpanExporter(_file(folder, service, instance)), schedule_delay_millis=_FILE_DELAY_MILLISECONDS
         )
-    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{destination.rstrip('/')}/v1/traces"))
+    session = requests.Session()
+    # No proxy of the environment reaches this machine; one that requests cannot use would fail every export.
+    session.trust_env = not _is_loopback(httpx.URL(destination).host)
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{destination.rstrip('/')}/v1/traces", session=session))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _file(folder: Path, service: str, instance: str) -> Path:

@@ -83,7 +83,9 @@ def configuration_page() -> str:
         "# Configuration",
         "Every process reads the same settings from environment variables, or from a file `.env` in the folder it is "
         "started in; a variable wins over the file. A value that does not fit its type stops the "
-        "process at its start. Source: `orderflow/settings.py`.",
+        "process at its start. A variable `ORDERFLOW_…` that is no setting is named in a warning. "
+        "Source: `orderflow/settings.py`.",
+        _URLS,
         _PROFILES,
         _TLS,
     ]
@@ -92,6 +94,16 @@ def configuration_page() -> str:
         parts += [f"## {section}", _table(("variable", "type", "default", "meaning"), rows)]
     return "\n\n".join(parts) + "\n"
 
+
+_URLS: Final = """## URLs and passwords
+
+Percent-encode what is special in the user and password of a URL: `S3cr3t/Pa#rt` is written `S3cr3t%2FPa%23rt`.
+`python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], safe=""))' 'S3cr3t/Pa#rt'` does it. A URL
+that could be read in two ways stops the process at its start, with the name of its setting. No command, log or error
+shows a password or a token of a URL: `***` stands there (`orderflow/urls.py`).
+
+Files of settings are UTF-8, of at most 1 MiB. The command line asks loopback directly, and other hosts by the proxy of
+`HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` unless `NO_PROXY` names them; a proxy is `http://` or `https://`."""
 
 _PROFILES: Final = """## Profiles
 

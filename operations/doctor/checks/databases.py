@@ -9,7 +9,7 @@ from typing import Final
 from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many
 from orderflow.databases import open_database
-from orderflow.domain.errors import Unavailable
+from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
 from orderflow.store.errors import lacks_a_table
@@ -50,6 +50,10 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
         asked = now()
         try:
             row = await database.one(_SERVER, {})
+        except AccessDenied as error:
+            variable = f"ORDERFLOW_{service.upper()}_DATABASE_URL"
+            fix = f"set the user and password in {variable} right; `orderflow setup` gives the role that password"
+            return [Checked(f"{service} database", False, error.detail, fix)]
         except Unavailable as error:
             raise ConnectionError(error.detail) from error
         if row is None:

@@ -1,14 +1,13 @@
 """What is reached by HTTP: the API and the payment gateway, and their clocks."""
 
-import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import httpx
 
 from operations.doctor.check import Check, Checked, clock, now
+from orderflow import proxies, urls
 from orderflow.settings import Settings
 
 #: A Date header has whole seconds.
@@ -32,7 +31,7 @@ async def _api(settings: Settings) -> Sequence[Checked]:
             if state["state"] != "ok"
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        detail = f"what answers at {settings.api_url} is not OrderFlow's API (HTTP {response.status_code})"
+        detail = f"what answers at {urls.shown(settings.api_url)} is not OrderFlow's API (HTTP {response.status_code})"
         return [Checked("API", False, detail, "set ORDERFLOW_API_URL")]
     ready = response.status_code == httpx.codes.OK
     said = "ready" if ready else f"not ready: {', '.join(away)}"
@@ -41,30 +40,23 @@ async def _api(settings: Settings) -> Sequence[Checked]:
 
 async def _gateway(settings: Settings) -> Sequence[Checked]:
     response, line = await _get(settings.gateway_url, "/health", "the payment gateway")
-    detail = f"answers at {settings.gateway_url} (HTTP {response.status_code})"
+    detail = f"answers at {urls.shown(settings.gateway_url)} (HTTP {response.status_code})"
     # Another gateway than the simulator need not have this path; it answers, though.
     return [Checked("payment gateway", response.status_code < 500, detail, "ask who runs it"), *line]
 
 
 async def _get(url: str, path: str, whose: str) -> tuple[httpx.Response, list[Checked]]:
-    # A proxy from the environment cannot reach our own loopback.
-    async with httpx.AsyncClient(base_url=url, timeout=5.0, trust_env=not _is_loopback(url)) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=5.0, transport=proxies.transport(httpx.URL(url))) as client:
         asked = now()
         try:
             response = await client.get(path)
         except httpx.HTTPError as error:
-            raise ConnectionError(f"nothing answers at {url} ({type(error).__name__})") from error
+            raise ConnectionError(
+                f"nothing answers at {url if urls.is_word(url) else urls.shown(url)} ({type(error).__name__})"
+            ) from error
         answered = now()
     try:
         theirs = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
     except (KeyError, ValueError):
         return response, []
     return response, [clock(whose, theirs, asked - ROUNDING, answered)]
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

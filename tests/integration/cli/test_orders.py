@@ -289,3 +289,24 @@ async def test_503_ends_with_3_and_shows_the_problem(shop: Shop) -> None:
     assert "error: Dependency unavailable (503)" in said.err
     assert "correlation id: " in said.err
     assert (sent.code, "the same Idempotency-Key (a-1)" in sent.err) == (3, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+async def test_what_a_customer_wrote_is_shown_and_not_obeyed_in_every_encoding(shop: Shop, encoding: str) -> None:
+    body = {
+        "customer_id": "[red]c\x9b31mEVIL\u202e \u6771\u4eac \u2192",
+        "reference": "[/]\x9d8;;http://evil\x9c",
+        "currency": "USD",
+        "payment_token": "tok_ok",
+        "lines": [{"sku": "bread", "quantity": 1, "unit_price": 99}],
+    }
+    async with httpx.AsyncClient(base_url=shop.url) as client:
+        order = (await client.post("/orders", json=body)).json()["id"]
+    terminal = Terminal(shop.terminal.home)
+    terminal.env = {**shop.terminal.env, "PYTHONIOENCODING": encoding}
+    for arguments in (("order", "show", order, "--events"), ("order", "list"), ("order", "show", order, "--json")):
+        said = await terminal.run(*arguments)
+        assert said.code == 0, said.err
+        assert "[red]c" in said.out
+        assert not any(raw in said.out for raw in ("\x9b", "\x9c", "\x9d", "\u202e"))
+    assert json.loads(said.out)["customer_id"] == body["customer_id"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.profiles import masked
 from orderflow.profiles import ProfileError
 from orderflow.settings import Settings
 from orderflow.stack.environment import running_settings, write_environment
 from orderflow.stack.records import Identity, Record
+from orderflow.urls import shown as url_shown
 from support.paths import ROOT
 from support.terminal import Terminal
 
@@ -144,7 +144,7 @@ async def test_profiles_are_listed_and_shown_without_their_secrets(at_home: Term
     ],
 )
 def test_a_secret_is_masked(secret: str, shown: str) -> None:
-    assert masked(secret) == shown
+    assert url_shown(secret) == shown
 
 
 async def test_the_shell_completes_commands_and_profiles(at_home: Terminal) -> None:

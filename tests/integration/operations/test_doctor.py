@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -50,6 +51,20 @@ async def test_with_everything_down_each_line_says_what_to_do(tmp_path: Path) ->
     assert all(found[about]["fix"] and found[about]["detail"] for about in wrong)
     people = await Terminal(tmp_path, **NOWHERE).run("doctor")
     assert (people.code, people.out.count("fix: "), "8 need you" in people.out) == (1, 8, True)
+
+
+async def test_a_wrong_password_is_called_that(databases: Databases, tmp_path: Path) -> None:
+    parts = urlsplit(databases.orders)
+    wrong = parts._replace(netloc=f"{parts.username}:wrong-S3cr3t@{parts.hostname}:{parts.port}").geturl()
+    line = (await examined(tmp_path, orders_database_url=wrong))["orders database"]
+    assert "wrong user or password: password authentication failed" in line["detail"]
+    assert "set the user and password in ORDERFLOW_ORDERS_DATABASE_URL right" in line["fix"]
+    terminal = Terminal(tmp_path, **{**NOWHERE, "orders_database_url": wrong, "orders_admin_url": wrong})
+    listed = await terminal.run("dlq", "list")
+    assert (listed.code, "refuses access: wrong user or password" in listed.err) == (3, True)
+    prepared = await terminal.run("setup")
+    assert (prepared.code, "wrong user or password: password authentication failed" in prepared.err) == (1, True)
+    assert not any(word in listed.err + prepared.err for word in ("does not answer", "S3cr3t"))
 
 
 async def test_a_migration_that_is_not_applied_is_named(databases: Databases, tmp_path: Path) -> None:

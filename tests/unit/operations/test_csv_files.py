@@ -91,7 +91,19 @@ def test_the_lines_of_a_basket_need_not_stand_together(tmp_path: Path) -> None:
         (f"{HEADER}b1,h1,t,,1,1\n", "line 2: product_id is empty"),
         (f"{HEADER}b 1,h1,t,bread,1,1\n", "line 2: basket_id 'b 1' is not"),
         (f"{HEADER}b1,h1,t,bread,1,1\nb1,h2,t,milk,1,1\n", "line 3: basket b1 belongs to household h1"),
-        (f'{HEADER}b1,h1,t,"bread,1,1\n', "is not CSV"),
+        (f'{HEADER}b1,h1,t,"bread,1,1\n', "line 2: it is not CSV"),
+        ("b1,h1,t,bread,1,1.50\n", "the first line does not name the columns basket_id"),
+        (
+            f"{HEADER.strip()},unit_price\nb1,h1,t,bread,1,1,1\n",
+            "line 1: the column unit_price is there more than once",
+        ),
+        (f"{HEADER.strip()}, unit_price\nb1,h1,t,bread,1,1,1\n", "line 1: the column unit_price is there more than"),
+        (f"{HEADER.strip()},Quantity\nb1,h1,t,bread,1,1,1\n", "the column quantity, Quantity is there more than once"),
+        (f"{HEADER.strip()},note,note\nb1,h1,t,bread,1,1,x,y\n", "line 1: the column note is there more than once"),
+        (f"{HEADER}b1,h1,t,bread,1,1\nb2,h1,t,br\x00ead,1,1\n", "line 3: it has a NUL byte"),
+        (f"{HEADER}b1,h1,t,{'x' * 70_000},1,1\n", "line 2: it is longer than 65536 characters"),
+        ("x" * 70_000, "line 1: it is longer than 65536 characters"),
+        (f'{HEADER}b1,h1,t,"' + "bread,1,1\n" * 20_000, "it is not CSV: field larger than field limit"),
     ],
 )
 def test_a_wrong_basket_file_says_where(tmp_path: Path, text: str, why: str) -> None:
@@ -119,6 +131,8 @@ def test_stock_is_read_from_both_kinds_of_files(tmp_path: Path) -> None:
     [
         ("sku,on_hand\nbread,1\nbread,2\n", "line 3: sku 'bread' stands twice"),
         ("sku,on_hand\nbread,-1\n", "line 2: on_hand '-1'"),
+        ("sku,on_hand,on_hand\nbread,1,2\n", "line 1: the column on_hand is there more than once"),
+        ("sku,product_id,on_hand\nbread,milk,2\n", "line 2: there are both a column sku and product_id"),
         ("name,on_hand\nbread,1\n", "neither a column sku nor product_id"),
     ],
 )
@@ -136,3 +150,28 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadFile, match="not UTF-8"):
         read_baskets(binary, "USD")
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin-1", 3), ("utf-16", 1), ("utf-16-le", 1), ("cp1252", 3)])
+def test_a_file_in_another_encoding_names_the_line(tmp_path: Path, encoding: str, line: int) -> None:
+    file = tmp_path / "baskets.csv"
+    file.write_text(f"{HEADER}b1,h1,t,bread,1,1\nb2,h1,t,br\u00f6tchen,1,1\n", encoding=encoding)
+    with pytest.raises(BadFile, match=rf"baskets\.csv line {line}: it (is not UTF-8 text|has a NUL byte)"):
+        read_baskets(file, "USD")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_of_a_spreadsheet_is_read(tmp_path: Path, end: str) -> None:
+    """With a byte order mark, and the ends of lines of any system."""
+    file = tmp_path / "baskets.csv"
+    text = f"{HEADER}b1,h1,t,br\u00f6tchen,1,1\nb2,h1,t,milk,1,1\n".replace("\n", end)
+    file.write_bytes(text.encode("utf-8-sig"))
+    assert [basket.lines for basket in read_baskets(file, "USD")] == [[("br\u00f6tchen", 1, 100)], [("milk", 1, 100)]]
+
+
+def test_a_wrong_line_is_quoted_in_part(tmp_path: Path) -> None:
+    file = tmp_path / "baskets.csv"
+    file.write_text(f"{HEADER}b1,h1,t,bread,{'9' * 60_000}x,1\n")
+    with pytest.raises(BadFile, match="line 2: quantity '999") as raised:
+        read_baskets(file, "USD")
+    assert len(str(raised.value)) < 400 + len(str(file))
