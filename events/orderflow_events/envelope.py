@@ -22,7 +22,7 @@ needs without headers (a stream processor, a lake); ``data`` is nested so that i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -31,9 +31,13 @@ from uuid import UUID
 from pydantic import ConfigDict, ValidationError
 
 from orderflow_events.models import EVENTS, Event
+from orderflow_events.printable import printable
 
 #: The version of every data schema so far.
 SCHEMA_VERSION = 1
+#: The only header of a record that stands for a batch that cannot be read (``kafka_reader``): why.
+UNREADABLE = "orderflow_unreadable"
+_HIGHEST_VERSION = 2**63 - 1
 
 
 class EnvelopeError(ValueError):
@@ -135,17 +139,19 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
     Raises EnvelopeError, and nothing else.
     """
     try:
-        attributes = {name: raw.decode() for name, raw in headers}
+        attributes = _attributes(headers)
         if attributes["ce_specversion"] != "1.0":
             raise EnvelopeError(f"CloudEvents {attributes['ce_specversion']} is not 1.0")
         subject = attributes["ce_subject"]
         if key is not None and key.decode() != subject:
             raise EnvelopeError(f"the key {key!r} is not the subject {subject!r}")
-        body = json.loads(value or b"")
+        text = (value or b"").decode()
+        body = json.loads(text)
+        _refuse_what_no_database_holds(text, body)
         event_type = attributes["ce_type"]
         known = EVENTS.get(event_type) if attributes.get("ce_dataschema") == dataschema(event_type) else None
         version = int(attributes["ce_sequence"])
-        if version < 1:
+        if not 1 <= version <= _HIGHEST_VERSION:
             raise EnvelopeError(f"ce_sequence {version} is not a version")
         return Envelope(
             id=attributes["ce_id"],
@@ -164,12 +170,54 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
         raise
     except KeyError as error:
         raise EnvelopeError(f"{error} is missing") from error
-    except (AttributeError, TypeError, ValueError, ValidationError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, ValidationError, RecursionError) as error:
         raise EnvelopeError(f"not an event of OrderFlow: {error}") from error
+
+
+def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    attributes = {}
+    for name, raw in headers:
+        if not _is_text(name):
+            raise EnvelopeError(f"the name of the header {printable(name)} is not UTF-8")
+        if name == UNREADABLE:
+            raise EnvelopeError(raw.decode(errors="replace"))
+        attributes[name] = text = raw.decode()
+        if "\x00" in text:
+            raise EnvelopeError(f"{printable(name)} has a NUL in it")
+    return attributes
+
+
+def _refuse_what_no_database_holds(value: str, body: Any) -> None:
+    """NUL and half of a surrogate pair: JSON can write them, and no event of OrderFlow has them."""
+    if "\\u0000" in value or "\\ud" in value or "\\uD" in value:
+        for text in _texts(body):
+            if "\x00" in text or not _is_text(text):
+                raise EnvelopeError(f"the value has a NUL or half of a surrogate pair in it: {printable(text)}")
+
+
+def _texts(body: Any) -> Iterator[str]:
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for name, inner in body.items():
+            yield name
+            yield from _texts(inner)
+    elif isinstance(body, list):
+        for inner in body:
+            yield from _texts(inner)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise EnvelopeError(f"ce_time {text!r} has no offset")
+    time.astimezone(UTC)  # OverflowError: in UTC it is before the year 1, or after 9999
     return time

@@ -17,11 +17,11 @@ from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.stream.clients import connection_options
 from orderflow.telemetry import spans
-from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
+from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS, DEAD_LETTERS_PASSED
 from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.spans import OpenSpan
-from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Pruning, StateKind
+from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Passed, Pruning, StateKind
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 
@@ -96,6 +96,19 @@ def log_dead_letter(letter: DeadLetter) -> None:
     )
 
 
+def log_passed(passed: Passed) -> None:
+    """A record could not be set aside, not even shortened; the tracking went on behind it."""
+    log.error(
+        "dead_letter_passed",
+        **(about_order(passed.subject) if passed.subject else {}),
+        missing=passed.missing,
+        reason=passed.reason,
+        topic=passed.topic,
+        partition=passed.partition,
+        offset=passed.offset,
+    )
+
+
 _KINDS: Final = {
     StateKind.OK: PartKind.OK,
     StateKind.STARTING: PartKind.STARTING,
@@ -124,6 +137,10 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         DEAD_LETTERS.add(group, letter.kind)
         log_dead_letter(letter)
 
+    def count_passed(passed: Passed) -> None:
+        DEAD_LETTERS_PASSED.add(group, passed.missing)
+        log_passed(passed)
+
     def count_batch(records: int, seconds: float) -> None:
         CONSUMED.add(group, amount=records)
         CONSUMER_BATCH_SECONDS.observe(seconds, group)
@@ -139,6 +156,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
         on_gap=log_gap,
         on_dead_letter=count_dead_letter,
+        on_passed=count_passed,
         on_state=lambda state: report(readiness(state)),
         on_batch=count_batch,
     )
