@@ -6,7 +6,6 @@ Never a traceback.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from cli.terminal import err, fail, running_settings
+from orderflow_events.printable import printable_json
 
 if TYPE_CHECKING:
     from orderflow.client import ApiClient
@@ -96,4 +96,4 @@ def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> No
 
 def print_json(data: object) -> None:
     """``data`` on stdout, as one JSON document."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(data, indent=2))

@@ -1,7 +1,6 @@
 """``orderflow events tail``: the stream as other teams see it, read from Kafka directly, without a group."""
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -50,6 +49,7 @@ async def _tail(
 ) -> None:
     from cli.pages import events as pages
     from orderflow.stream.reading import follow
+    from orderflow_events.printable import printable, printable_json
 
     printed = 0
     batches = follow(settings, from_beginning=from_beginning)
@@ -61,12 +61,12 @@ async def _tail(
             for seen in batch:
                 event = seen.envelope
                 if event is None:
-                    err.print(f"{seen.partition}/{seen.offset}: {seen.error}", markup=False)
+                    err.print(f"{seen.partition}/{seen.offset}: {printable(seen.error)}", markup=False)
                     continue
                 if (order and event.order_id != order) or (event_type and event.type != event_type.upper()):
                     continue
                 if as_json:
-                    typer.echo(json.dumps(pages.document(seen, event), ensure_ascii=False))
+                    typer.echo(printable_json(pages.document(seen, event)))
                 else:
                     out.print(pages.line(event), soft_wrap=True)
                 printed += 1

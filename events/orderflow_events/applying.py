@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, Passed, causes_since, held, set_aside
-from orderflow_events.envelope import Envelope
+from orderflow_events.envelope import Envelope, EnvelopeError
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
 from orderflow_events.inbox import Connection, Gap, applied, claim
 from orderflow_events.states import OK, ConsumerState, StateKind
@@ -103,7 +103,8 @@ class Applier:
                 if await pause(backoff.next(), stopping):
                     return None
             except Exception as error:
-                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=error)
+                trace = None if isinstance(error, EnvelopeError) else error
+                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=trace)
                 break
             else:
                 self._on_state(OK)
@@ -172,7 +173,8 @@ class Applier:
                 self._say(error)
             except Exception as error:
                 failure.add(error)
-                self._say(error)
+                if arrival.error is None:
+                    self._say(error)
                 if arrival.error or failure.attempts >= retries.attempts:
                     # The window's beginning stays: a stopped consumer does not go on because time has passed.
                     since = since or datetime.now(UTC) - retries.window

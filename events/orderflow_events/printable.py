@@ -1,6 +1,7 @@
 """Text of others as people may see it: on a terminal, in a log, in a reason."""
 
-from typing import Final
+import json
+from typing import Any, Final
 
 #: Long enough for what somebody wrote on purpose.
 LONGEST: Final = 1_000
@@ -15,6 +16,19 @@ def printable(text: str, longest: int = LONGEST) -> str:
     if not text.isprintable():
         text = "".join(one if one.isprintable() else _escaped(one) for one in text[:longest])
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def printable_json(document: Any, *, indent: int | None = None) -> str:
+    """``document`` as JSON in which everything that is not printable is escaped: the same values for who reads it."""
+    lines = json.dumps(document, ensure_ascii=False, indent=indent).split("\n")
+    return "\n".join(
+        line if line.isprintable() else "".join(one if one.isprintable() else _json_escaped(one) for one in line)
+        for line in lines
+    )
+
+
+def _json_escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"
 
 
 def _escaped(character: str) -> str:

@@ -30,15 +30,21 @@ log = structlog.get_logger(__name__)
 
 def tracked(envelope: Envelope) -> tracking.Tracked:
     """What the tracking keeps of an event."""
+    reason = getattr(envelope.event, "reason", None)
     return tracking.Tracked(
         order_id=envelope.order_id,
         source=envelope.source,
         version=envelope.version,
-        type=envelope.type,
-        status=envelope.status,
-        reason=getattr(envelope.event, "reason", None),
+        type=_storable(envelope.type),
+        status=_storable(envelope.status),
+        reason=None if reason is None else _storable(str(reason)),
         recorded_at=envelope.recorded_at,
     )
+
+
+def _storable(text: str) -> str:
+    """Postgres has no NUL, and JSON has: no event of ours, but anybody's record may."""
+    return text.replace("\x00", "\ufffd")
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
@@ -148,7 +154,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
     return IdempotentConsumer(
         kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
         topic=settings.kafka_topic,
-        group=settings.tracking_group,
+        group=group,
         connect=connect,
         effect=track,
         pacing_seconds=settings.tracking_pacing_seconds,
