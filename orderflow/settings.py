@@ -166,7 +166,11 @@ class Settings(BaseSettings):
     )
     relay_lease_seconds: PositiveFloat = Field(5.0, description="A relay that is silent this long loses the lead.")
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
-    tracking_group: str = Field("order-tracking", description="Kafka consumer group of the tracking.")
+    tracking_group: str = Field(
+        "order-tracking",
+        description="Kafka consumer group of the tracking. Of A-Z a-z 0-9 . _ -, as the topic of its dead letters is named "
+        "after it.",
+    )
     tracking_instance: str | None = Field(
         None,
         description="A name for this member of the group, unlike any other's: a restart, also after kill -9, gets its "
