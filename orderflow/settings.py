@@ -168,8 +168,8 @@ class Settings(BaseSettings):
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
         "order-tracking",
-        description="Kafka consumer group of the tracking. Of A-Z a-z 0-9 . _ -, as the topic of its dead letters is named "
-        "after it.",
+        description="Kafka consumer group of the tracking. Of A-Z a-z 0-9 . _ -, as the topic of its dead letters is "
+        "named after it.",
     )
     tracking_instance: str | None = Field(
         None,

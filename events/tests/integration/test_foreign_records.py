@@ -107,15 +107,18 @@ async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab
 
 
 async def test_any_number_of_foreign_records_is_below_the_limit(lab: Lab) -> None:
-    order = uuid4()
+    order, poisoned = uuid4(), uuid4()
     await lab.send(order, 1)
     await foreign(lab, order, batch(*[(b"k", b"hello", [])] * 30, codec="snappy"))
     keyed = str(uuid4()).encode()
     await foreign(lab, order, batch(*[(keyed, b"hello", [])] * 3))
     await lab.send(order, 2)
-    async with running(lab.consumer(retries=Retries(attempts=1, limit=2))):
+    effect = Poison((poisoned, 1))
+    async with running(lab.consumer(retries=Retries(attempts=1, limit=2), effect=effect)):
         await applied(lab, order, [1, 2])
-    assert {letter.kind for letter in await letters(lab, 33)} == {"undecodable"}
+        await lab.send(poisoned, 1)
+        kinds = [letter.kind for letter in await letters(lab, 34)]
+    assert kinds == ["undecodable"] * 33 + ["failed"]
 
 
 @pytest.mark.parametrize(
