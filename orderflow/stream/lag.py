@@ -112,14 +112,14 @@ class Unread:
     since: datetime
 
 
-async def oldest_unread(settings: Settings, lag: GroupLag) -> Unread | None:
-    """Of the records that the group reads next, the one that waits longest; None: it has read all, or none is left.
+async def unread(settings: Settings, lag: GroupLag) -> list[Unread]:
+    """The records that the group reads next, at most one a partition, the one that waits longest first.
 
     Raises Unavailable when the brokers do not answer.
     """
     behind = {TopicPartition(settings.kafka_topic, one.partition): one for one in lag.partitions if one.lag}
     if not behind:
-        return None
+        return []
     async with answering():
         reader = make_reader(settings)
         try:
@@ -139,7 +139,7 @@ async def oldest_unread(settings: Settings, lag: GroupLag) -> Unread | None:
                     found.append(Unread(first.partition, first.offset, since))
         finally:
             await reader.stop()
-    return min(found, key=lambda one: one.since, default=None)
+    return sorted(found, key=lambda one: one.since)
 
 
 async def _states(admin: AIOKafkaAdminClient, groups: Sequence[str]) -> dict[str, tuple[str, int]]:

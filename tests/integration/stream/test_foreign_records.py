@@ -14,7 +14,7 @@ from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.stream import topic as topics
 from orderflow.stream.clients import make_producer, make_reader
-from orderflow.stream.lag import group_lags, oldest_unread
+from orderflow.stream.lag import group_lags, unread
 from orderflow.stream.reading import read_all
 from orderflow.stream.republishing import missing
 from orderflow.stream.topic import check_topic, ensure_topic
@@ -124,14 +124,14 @@ async def test_a_record_that_the_tracking_does_not_pass_is_named_by_the_doctor(
     await ensure_topic(settings)
     partition, offset = await foreign(settings, uuid4(), batch(ODD))
     [lag] = await group_lags(settings, [settings.tracking_group])
-    unread = await oldest_unread(settings, lag)
-    assert unread is not None
-    assert (unread.partition, unread.offset) == (partition, offset)
-
+    assert [(one.partition, one.offset) for one in await unread(settings, lag)] == [(partition, offset)]
+    assert await stream._not_passed(settings, lag) is None, "it came just now"
     monkeypatch.setattr(stream, "UNREAD", timedelta(0))
-    line = stream._tracking(replace(lag, state="Stable", members=1), unread)
+    line = stream._tracking(replace(lag, state="Stable", members=1), await stream._not_passed(settings, lag))
     assert not line.ok
-    assert f"it has not passed partition {partition}, offset {offset}, which has been there for" in line.detail
+    assert f"it does not pass partition {partition}, offset {offset}, which has been there for" in line.detail
+    moved = replace(lag, partitions=tuple(replace(one, committed=7) for one in lag.partitions))
+    assert await stream._not_passed(settings, moved) is None, "a backlog is no standstill"
     assert [one.about for one in await stream._look(settings)][-1] == f"consumer group {lag.group}"
 
 
