@@ -39,7 +39,7 @@ from orderflow_events.dead_letter_topic import DeadLetterTopic
 from orderflow_events.dead_letters import DeadLetter, Passed
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
-from orderflow_events.kafka_reader import KafkaReader
+from orderflow_events.kafka_reader import KafkaReader, unreadable_codecs
 from orderflow_events.positions import Positions
 from orderflow_events.states import OK, STARTING, ConsumerState, StateKind
 
@@ -166,6 +166,8 @@ class IdempotentConsumer:
 
         If the database is away at that moment the batch is given up: it comes again.
         """
+        if codecs := unreadable_codecs():
+            log.warning("batches compressed with %s become dead letters: install cramjam", ", ".join(codecs))
         backoff = Backoff()
         async with self._pruned(stopping), contextlib.aclosing(self._dead_letters):
             while not stopping.is_set():

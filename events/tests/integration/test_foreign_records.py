@@ -6,7 +6,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from orderflow.stream.topic import check_topic, topic_config
 from orderflow_events.consumer import Passed, Retries, StateKind
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.redrive import dead_letters, redrive
@@ -257,3 +260,23 @@ async def test_a_group_whose_dead_letters_could_have_no_topic_is_refused_before_
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
         lab.consumer(group=group)
+
+
+async def test_on_apache_kafka_a_topic_that_compresses_and_foreign_records_stop_nobody(apache_lab: Lab) -> None:
+    lab, order = apache_lab, uuid4()
+    await lab.send(order, 1)
+    where = await foreign(lab, order, batch(ODD))  # it would mend the name itself where it compresses
+    admin = AIOKafkaAdminClient(bootstrap_servers=lab.settings.kafka_bootstrap_servers)
+    await admin.start()
+    topic = lab.settings.kafka_topic
+    configs = topic_config(lab.settings) | {"compression.type": "lz4"}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+    await admin.close()
+    assert await check_topic(lab.settings) == []
+    for codec in ("snappy", "zstd"):
+        await foreign(lab, order, batch((b"k", b"hello", []), codec=codec))
+    await lab.send(order, 2)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1, 2], seconds=60)
+        found = await letters(lab, 3)
+    assert (found[0].partition, found[0].offset, found[0].headers) == (*where, (("stra\\xdfe", b"1"),))
