@@ -4,9 +4,8 @@ The table ``dead_letters`` in the group's database is the truth (the kit's, ``ev
 tracking. Another group's is reached with ``--group`` and ``--database``, and its redrive needs its ``--effect``.
 """
 
-import json
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
@@ -16,6 +15,9 @@ from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
 
 app = typer.Typer(help="Dead letters: events that a consumer could not apply.", no_args_is_help=True)
+
+#: What is shown of a record's key or of a value that is no JSON.
+LONGEST_VALUE: Final = 10_000
 
 
 def _readable(url: str | None) -> str | None:
@@ -68,6 +70,7 @@ def show(
     """Show one dead letter whole: why, and the record as it came."""
     from cli.pages import dead_letters as pages
     from operations.dead_letters import read
+    from orderflow_events.printable import printable, printable_json
 
     found = [
         one for one in run(read(running_settings(), group, database, after=letter - 1, limit=1)) if one.id == letter
@@ -80,11 +83,13 @@ def show(
         return
     for name, value in document.items():
         if name not in ("headers", "value"):
-            out.print(f"{name:<17} {'-' if value is None else value}", markup=False, soft_wrap=True)
+            shown = "-" if value is None else printable(str(value), LONGEST_VALUE)
+            out.print(f"{name:<17} {shown}", markup=False, soft_wrap=True)
     for name, value in document["headers"].items():
-        out.print(f"  {name}: {value}", markup=False, soft_wrap=True)
+        out.print(f"  {printable(name)}: {printable(value)}", markup=False, soft_wrap=True)
     value = document["value"]
-    out.print(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+    text = printable(value, LONGEST_VALUE) if isinstance(value, str) else printable_json(value, indent=2)
+    out.print(text, markup=False)
 
 
 @app.command()
@@ -100,6 +105,7 @@ def redrive(
     """Apply the dead letters after all, in order. Exit code 1: some fail again, and still hold their orders."""
     from cli.pages import dead_letters as pages
     from operations import dead_letters
+    from orderflow_events.printable import printable
 
     settings = running_settings()
     try:
@@ -112,7 +118,7 @@ def redrive(
         print_json({"applied": result.applied, "skipped": result.skipped, "failed": failed})
     else:
         for letter, reason in result.failed:
-            err.print(f"{letter}: fails again: {reason}", markup=False, soft_wrap=True)
+            err.print(f"{letter}: fails again: {printable(reason)}", markup=False, soft_wrap=True)
         applied = f"{result.applied} applied, {result.skipped} had been applied before"
         out.print(f"{applied}, {len(result.failed)} fail again")
     if result.failed:

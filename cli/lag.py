@@ -44,13 +44,15 @@ def lag(
 
 def _print(one: "GroupLag") -> None:
     from cli.pages import lag as pages
+    from orderflow_events.printable import printable
 
-    out.print(f"{one.group}: {one.state}, {one.members} members, {one.lag} records behind", markup=False)
+    group = printable(one.group)
+    out.print(f"{group}: {one.state}, {one.members} members, {one.lag} records behind", markup=False)
     out.print(pages.table(one))
     for p in one.partitions:
         if p.lost:
             err.print(
-                f"{one.group} has read partition {p.partition} up to {p.committed}, and it ends at {p.end}: Kafka lost "
+                f"{group} has read partition {p.partition} up to {p.committed}, and it ends at {p.end}: Kafka lost "
                 "records; `orderflow outbox status` names the repair, and the group reads the partition again",
                 markup=False,
             )

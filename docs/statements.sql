@@ -530,6 +530,17 @@ SELECT p.order_id, p.version, p.error, p.parked_at,
        (SELECT count(*) FROM outbox o WHERE o.order_id = p.order_id) AS entries
 FROM parked_orders p ORDER BY p.parked_at;
 
+-- outbox_status.unpublished_for --
+-- Says how long the oldest entry waits of an order that is not parked and whose partition does not stand still.
+SELECT coalesce((
+    SELECT greatest(clock_timestamp() - e.recorded_at, interval '0')
+    FROM (SELECT order_id, version FROM outbox
+          WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
+            AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
+          ORDER BY position LIMIT 1) o
+    JOIN events e USING (order_id, version)
+), interval '0') AS unpublished_for;
+
 
 -- orderflow/store/payments.py
 -- Payments: what the gateway said, one row an order.

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSe
 
 from orderflow import profiles, urls
 from orderflow.tls import client_context
+from orderflow_events.names import dead_letter_topic
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 #: The three services, each with a database of its own.
@@ -228,7 +229,11 @@ class Settings(BaseSettings):
     )
     relay_lease_seconds: PositiveFloat = Field(5.0, description="A relay that is silent this long loses the lead.")
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
-    tracking_group: str = Field("order-tracking", description="Kafka consumer group of the tracking.")
+    tracking_group: str = Field(
+        "order-tracking",
+        description="Kafka consumer group of the tracking. Of A-Z a-z 0-9 . _ -, as the topic of its dead letters is "
+        "named after it.",
+    )
     tracking_instance: str | None = Field(
         None,
         description="A name for this member of the group, unlike any other's: a restart, also after kill -9, gets its "
@@ -344,6 +349,17 @@ class Settings(BaseSettings):
                 client_context(prefix, ca, cert, key, opens)
         if (self.kafka_ssl_ca_file or self.kafka_ssl_cert_file) and "SSL" not in self.kafka_security_protocol:
             raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _tracking_can_set_aside(self) -> Self:
+        """The tracking's dead letters go to a topic that is named after these two."""
+        dead_letter_topic(
+            self.kafka_topic,
+            self.tracking_group,
+            topic_is="ORDERFLOW_KAFKA_TOPIC",
+            group_is="ORDERFLOW_TRACKING_GROUP",
+        )
         return self
 
     @classmethod

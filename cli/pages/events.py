@@ -8,16 +8,18 @@ from rich.text import Text
 from cli.pages.orders import COLOURS
 from orderflow.stream.reading import Seen
 from orderflow_events.envelope import Envelope
+from orderflow_events.printable import printable
 
 
 def line(event: Envelope) -> Text:
     """When, which order, whose, which version, what."""
     reason = getattr(event.event, "reason", None)
+    source, kind, status = (printable(text, 60) for text in (event.source.rpartition("/")[2], event.type, event.status))
     return Text.assemble(
         f"{event.recorded_at:%H:%M:%S.%f}"[:-3],
-        f"  {event.order_id}  {event.source.rpartition('/')[2]:<9} {event.version}  {event.type:<22} ",
-        (event.status, COLOURS.get(event.status, "")),
-        f"  {reason}" if reason else "",
+        f"  {event.order_id}  {source:<9} {event.version}  {kind:<22} ",
+        (status, COLOURS.get(status, "")),
+        f"  {printable(str(reason), 200)}" if reason else "",
     )
 
 

@@ -26,6 +26,7 @@ from orderflow_events.applying import Connect, Effect
 from orderflow_events.dead_letters import DeadLetter
 from orderflow_events.failures import Interruption
 from orderflow_events.inbox import TABLES_SQL
+from orderflow_events.printable import printable
 from orderflow_events.redrive import dead_letters, discard, redrive
 
 #: Controls, formats such as bidirectional overrides, and surrogates.
@@ -69,7 +70,7 @@ async def _list(connect: Connect, arguments: argparse.Namespace) -> int:
     after = 0
     while page := await dead_letters(connect, arguments.group, order, after=after):
         for letter in page:
-            _say(_described(letter))
+            _say(printable(_described(letter), 2_000))
         after = page[-1].id
     return 1 if after else 0
 
@@ -78,7 +79,7 @@ async def _redrive(connect: Connect, arguments: argparse.Namespace) -> int:
     order = str(arguments.order) if arguments.order else None
     result = await redrive(connect=connect, group=arguments.group, effect=arguments.effect, order_id=order)
     for letter, reason in result.failed:
-        _say(f"{letter}: fails again: {reason}")
+        _say(f"{letter}: fails again: {printable(reason)}")
     _say(f"{result.applied} applied, {result.skipped} had been applied before, {len(result.failed)} fail again")
     return 1 if result.failed else 0
 

@@ -16,8 +16,8 @@ from asyncpg import InterfaceError
 
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.database_errors import fault_of
-from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, causes_since, held, set_aside
-from orderflow_events.envelope import Envelope
+from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, Passed, causes_since, held, set_aside
+from orderflow_events.envelope import Envelope, EnvelopeError
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
 from orderflow_events.inbox import Connection, Gap, applied, claim
 from orderflow_events.states import OK, ConsumerState, StateKind
@@ -88,6 +88,7 @@ class Applier:
         transient: Transient,
         on_gap: Callable[[Gap], None],
         on_dead_letter: Callable[[DeadLetter], None],
+        on_passed: Callable[[Passed], None],
         on_state: Callable[[ConsumerState], None],
     ) -> None:
         self._group = group
@@ -98,6 +99,7 @@ class Applier:
         self._transient = transient
         self._on_gap = on_gap
         self._on_dead_letter = on_dead_letter
+        self._on_passed = on_passed
         self._on_state = on_state
 
     async def apply(self, records: Sequence[ConsumerRecord], stopping: asyncio.Event) -> Sequence[DeadLetter] | None:
@@ -116,7 +118,8 @@ class Applier:
                 if await pause(backoff.next(), stopping):
                     return None
             except Exception as error:
-                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=error)
+                trace = None if isinstance(error, EnvelopeError) else error
+                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=trace)
                 break
             else:
                 self._on_state(OK)
@@ -144,16 +147,23 @@ class Applier:
                 raise Stopped(f"stopped at a gap: {gap.envelope.id} came, and of its order only up to {gap.last_seen}")
             if fresh:
                 await self._effect(connection, fresh)
-            letters = await self._follow(connection, [a for a in arrivals if a.subject in on_hold])
+            followers = await self._follow(connection, [a for a in arrivals if a.subject in on_hold])
         for gap in gaps:
             self._on_gap(gap)
-        return letters
+        return self._without_passed(followers)
 
-    async def _follow(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[DeadLetter]:
+    def _without_passed(self, found: Sequence[DeadLetter | Passed]) -> list[DeadLetter]:
+        """The dead letters in ``found``; those that could not be written are told, after the commit."""
+        for one in found:
+            if isinstance(one, Passed):
+                self._on_passed(one)
+        return [one for one in found if isinstance(one, DeadLetter)]
+
+    async def _follow(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[DeadLetter | Passed]:
         if not arrivals:
             return []
         done = await applied(connection, self._group, [a.envelope for a in arrivals if a.envelope])
-        letters = []
+        letters: list[DeadLetter | Passed] = []
         for arrival in arrivals:
             event = arrival.envelope
             if event and (event.source, str(event.order_id), event.version) in done:
@@ -178,23 +188,27 @@ class Applier:
                 self._say(error)
             except Exception as error:
                 failure.add(error)
-                self._say(error)
+                if arrival.error is None:
+                    self._say(error)
                 if arrival.error or failure.attempts >= retries.attempts:
                     # The window's beginning stays: a stopped consumer does not go on because time has passed.
                     since = since or datetime.now(UTC) - retries.window
-                    letter = await self._give_up(arrival, failure, since)
-                    if letter:
-                        return [letter]
+                    letters = await self._give_up(arrival, failure, since)
+                    if letters is not None:
+                        return letters
             if await pause(pauses.next(), stopping):
                 return None
 
-    async def _give_up(self, arrival: Arrival, failure: Failure, since: datetime) -> DeadLetter | None:
-        """Set a record aside, unless the limit forbids it or the database is away (None)."""
+    async def _give_up(self, arrival: Arrival, failure: Failure, since: datetime) -> list[DeadLetter] | None:
+        """Set a record aside, unless the limit forbids it or the database is away (None).
+
+        The limit is for effects that fail. What can't be read says nothing about them, and anybody can send it.
+        """
         kind: Kind = "failed" if arrival.envelope else "undecodable"
         try:
             async with transaction(self._connect, self._transient) as connection:
                 letter = await set_aside(connection, self._group, arrival, kind, failure)
-                if await causes_since(connection, self._group, since) > self._retries.limit:
+                if kind == "failed" and await causes_since(connection, self._group, since) > self._retries.limit:
                     name = arrival.envelope.id if arrival.envelope else f"offset {arrival.record.offset}"
                     raise Stopped(  # and what was set aside here is rolled back
                         f"stopped: {self._retries.limit} dead letters since {since:%Y-%m-%d %H:%M:%S} UTC are the "
@@ -203,9 +217,11 @@ class Applier:
         except Exception as error:  # nothing is lost: the event is tried again
             self._say(error)
             return None
+        if isinstance(letter, Passed):
+            return self._without_passed([letter])
         log.error("set aside after %d attempts: %s: %s", letter.attempts, letter, letter.reason)
         self._on_dead_letter(letter)
-        return letter
+        return [letter]
 
     def _say(self, error: Exception) -> None:
         if isinstance(error, Stopped):

@@ -10,11 +10,14 @@ The contract:
   stops there.
 - An unreachable database is waited for, without bound. An event whose effect fails by itself is tried a bounded number
   of times (``Retries``); then it becomes a dead letter: a row in ``dead_letters``, then a record in the topic
-  ``<topic>.dlq.<group>``, then the offset commit. So does a record that cannot be decoded.
+  ``<topic>.dlq.<group>``, then the offset commit. So does, at once, what cannot be decoded: a foreign record, or a
+  batch that is damaged or compressed as this installation cannot read (``kafka_reader``).
+- A dead letter that the database or Kafka will not take is shortened, and says so. What is refused even then is passed:
+  counted, logged, said beside the state, and told to ``on_passed``. It holds up nobody.
 - Once an event of an order is a dead letter, the order's later events follow it, until ``redrive`` has applied them
   all: nothing of an order is overtaken.
-- Dead letters have a limit. At the limit the consumer stops at the failing event, says why, and goes on when the event
-  succeeds, or when dead letters were redriven or discarded.
+- Events whose effect fails have a limit. At the limit the consumer stops at the failing event, says why, and goes on
+  when the event succeeds, or when dead letters were redriven or discarded.
 - Before its partitions go to another member, a batch under way is finished; if that member starts earlier all the
   same, the inbox makes one of the two wait and then skip.
 - Nothing that Kafka or Postgres do ends ``run``; only ``stopping`` does.
@@ -33,9 +36,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.applying import Applier, Connect, Effect, borrowed, each
 from orderflow_events.dead_letter_topic import DeadLetterTopic
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import DeadLetter, Passed
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
+from orderflow_events.kafka_reader import KafkaReader, unreadable_codecs
 from orderflow_events.positions import Positions
 from orderflow_events.states import OK, STARTING, ConsumerState, StateKind
 
@@ -47,6 +51,7 @@ __all__ = [
     "Effect",
     "Gap",
     "IdempotentConsumer",
+    "Passed",
     "Pruning",
     "Retries",
     "StateKind",
@@ -72,6 +77,10 @@ def ignore_dead_letter(letter: DeadLetter) -> None:
     """The default ``on_dead_letter``: the kit has logged it."""
 
 
+def ignore_passed(passed: Passed) -> None:
+    """The default ``on_passed``: the kit has logged it."""
+
+
 def ignore_state(state: ConsumerState) -> None:
     """The default ``on_state``."""
 
@@ -91,7 +100,10 @@ class IdempotentConsumer:
     ``transient`` tells errors of the effect that say nothing about the event. ``pruning`` says how long the inbox
     remembers; None: for ever.
 
+    Raises ValueError when ``topic`` or ``group`` allow no dead-letter topic: it is named after both.
+
     ``on_state`` is told a ``ConsumerState``: OK once the group has given this member partitions, else what is wrong.
+    ``on_passed`` is told of each record that could not be set aside whole or shortened (``Passed``).
     The hooks ``on_gap`` and ``on_dead_letter`` (not called for those that only follow) run after the commit, at most
     once each.
     ``on_batch`` is told of each batch that is done with how many records it had and how many seconds they took:
@@ -115,6 +127,7 @@ class IdempotentConsumer:
         pruning: Pruning | None = None,
         on_gap: Callable[[Gap], None] = log_gap,
         on_dead_letter: Callable[[DeadLetter], None] = ignore_dead_letter,
+        on_passed: Callable[[Passed], None] = ignore_passed,
         on_state: Callable[[ConsumerState], None] = ignore_state,
         on_batch: Callable[[int, float], None] = ignore_batch,
     ) -> None:
@@ -127,11 +140,14 @@ class IdempotentConsumer:
         self._empty_looks = 0
         self._max_records = max_records
         self._pruning = pruning
-        self._on_state = on_state
+        self._tell_state = on_state
+        self._tell_passed = on_passed
+        self._passed = 0
+        self._last_passed = ""
         self._on_batch = on_batch
         self._positions = Positions()
         self._applying = asyncio.Lock()
-        self._dead_letters = DeadLetterTopic(kafka, topic, group, on_state)
+        self._dead_letters = DeadLetterTopic(kafka, topic, group, on_state=self._on_state, on_passed=self._on_passed)
         self._applier = Applier(
             group=group,
             connect=connect,
@@ -141,7 +157,8 @@ class IdempotentConsumer:
             transient=transient,
             on_gap=on_gap,
             on_dead_letter=on_dead_letter,
-            on_state=on_state,
+            on_passed=self._on_passed,
+            on_state=self._on_state,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -149,6 +166,8 @@ class IdempotentConsumer:
 
         If the database is away at that moment the batch is given up: it comes again.
         """
+        if codecs := unreadable_codecs():
+            log.warning("batches compressed with %s become dead letters: install cramjam", ", ".join(codecs))
         backoff = Backoff()
         async with self._pruned(stopping), contextlib.aclosing(self._dead_letters):
             while not stopping.is_set():
@@ -174,9 +193,23 @@ class IdempotentConsumer:
         """
         return await self._positions.lag()
 
+    def _on_state(self, state: ConsumerState) -> None:
+        """Tell how it stands. Beside OK what was passed since the start is said, as nobody else may know of it."""
+        if state.kind is StateKind.OK and self._passed:
+            state = ConsumerState(
+                StateKind.OK, f"passed since the start: {self._passed}, the last: {self._last_passed}"
+            )
+        self._tell_state(state)
+
+    def _on_passed(self, passed: Passed) -> None:
+        self._passed += 1
+        self._last_passed = str(passed)
+        log.error("passed: %s", passed)
+        self._tell_passed(passed)
+
     def _make(self) -> AIOKafkaConsumer:
         self._on_state(STARTING)
-        return AIOKafkaConsumer(
+        return KafkaReader(
             **self._kafka,
             group_id=self._group,
             enable_auto_commit=False,  # the offsets follow the database's commit

@@ -9,6 +9,8 @@ A record is the original's key, value and headers, and these headers:
 ``dlq_topic`` ...       the original's ``dlq_partition``, ``dlq_offset`` and ``dlq_timestamp`` (ms since 1970)
 ``dlq_first_failed_at``  the first and the last failure (RFC 3339, UTC); both absent for ``follows``
 ``dlq_last_failed_at``
+``dlq_left_out``         what Kafka would not take (the record's size, mostly): its headers, then also its value, then
+                         also its key; absent where it is whole. The row in ``dead_letters`` has all of it
 ======================  ==================================================================================
 
 At least once, and first occurrences in order. The row in ``dead_letters`` is written first, the record after it, the
@@ -17,31 +19,50 @@ offset commit last: whatever crashes between them makes the original come again,
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from orderflow_events._pauses import Backoff, pause
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import DeadLetter, Passed
 from orderflow_events.failures import sentence
+from orderflow_events.names import dead_letter_topic
 from orderflow_events.states import OK, ConsumerState, StateKind
 
+#: What says no to a record and not to the topic: the broker's errors, and what the producer refuses to build or send.
+_REFUSALS: Final = (
+    *(RecordListTooLargeError, CorruptRecordException, InvalidTimestampError),
+    *(MessageSizeTooLargeError, ValueError, TypeError, AssertionError),
+)
+#: Whether key and value are sent, and what of all is left out; the next where one is refused.
+_FORMS: Final = (
+    (True, True, ""),
+    (True, True, "headers"),
+    (True, False, "headers, value"),
+    (False, False, "headers, value, key"),
+)
+
 _CONNECTION = ("bootstrap_servers", "client_id", "security_protocol", "ssl_context")
+
+__all__ = ["DeadLetterTopic", "dead_letter_headers", "dead_letter_topic"]
 
 log = logging.getLogger(__name__)
 
 
-def dead_letter_topic(topic: str, group: str) -> str:
-    """The dead-letter topic of a group that consumes ``topic``."""
-    return f"{topic}.dlq.{group}"
-
-
-def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
-    """The headers of a dead letter's record: the original's, and ours."""
+def dead_letter_headers(letter: DeadLetter, left_out: str = "") -> list[tuple[str, bytes]]:
+    """The headers of a dead letter's record: the original's unless something is ``left_out``, and ours."""
     ours: dict[str, str] = {
         "dlq_kind": letter.kind,
         "dlq_reason": letter.reason,
@@ -54,39 +75,52 @@ def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
     if letter.first_failed_at and letter.last_failed_at:
         ours["dlq_first_failed_at"] = _time(letter.first_failed_at)
         ours["dlq_last_failed_at"] = _time(letter.last_failed_at)
-    return [*letter.headers, *((name, text.encode()) for name, text in ours.items())]
+    if left_out:
+        ours["dlq_left_out"] = left_out
+    return [*(() if left_out else letter.headers), *((name, text.encode()) for name, text in ours.items())]
 
 
 class DeadLetterTopic:
     """Where one member sends its dead letters. Connects when there is a first one."""
 
     def __init__(
-        self, kafka: Mapping[str, Any], topic: str, group: str, on_state: Callable[[ConsumerState], None]
+        self,
+        kafka: Mapping[str, Any],
+        topic: str,
+        group: str,
+        *,
+        on_state: Callable[[ConsumerState], None],
+        on_passed: Callable[[Passed], None],
     ) -> None:
         self._kafka = {n: v for n, v in kafka.items() if n in _CONNECTION or n.startswith("sasl_")}
         self._source = topic
         self._topic = dead_letter_topic(topic, group)
         self._on_state = on_state
+        self._on_passed = on_passed
         self._producer: AIOKafkaProducer | None = None
 
     async def send(self, letters: Sequence[DeadLetter], stopping: asyncio.Event) -> bool:
-        """Send ``letters`` in their order, as often as it takes. False: ``stopping`` was set before they were there."""
+        """Send ``letters`` in their order, as often as it takes. False: ``stopping`` was set before they were there.
+
+        One that Kafka refuses is shortened, and passed if nothing helps.
+        """
         backoff = Backoff()
         failed = False
-        while letters:
+        left = deque(letters)
+        while left:
             try:
                 async with asyncio.timeout(30):
-                    await self._send(letters)
+                    await self._send(left[0])
             except Exception as error:
                 failed = True
                 problem = f"cannot send to {self._topic}: {sentence(error)}"
                 self._on_state(ConsumerState(StateKind.FAILING, problem))
-                log.warning("%d dead letters are sent to %s again", len(letters), self._topic, exc_info=error)
+                log.warning("%d dead letters are sent to %s again", len(left), self._topic, exc_info=error)
                 await self.aclose()  # after an error an idempotent producer may have burnt a sequence number
                 if await pause(backoff.next(), stopping):
                     return False
             else:
-                break
+                left.popleft()  # one after the other: an order's records keep their order whatever fails
         if failed:
             self._on_state(OK)
         return True
@@ -101,15 +135,34 @@ class DeadLetterTopic:
             except Exception as error:  # it is thrown away
                 log.info("producer not closed cleanly: %s", sentence(error))
 
-    async def _send(self, letters: Sequence[DeadLetter]) -> None:
+    async def _send(self, letter: DeadLetter) -> None:
+        refusal = ""
+        for with_key, with_value, left_out in _FORMS:
+            producer = await self._open()
+            key = letter.key if with_key else None
+            value = letter.value if with_value else None
+            try:
+                await producer.send_and_wait(
+                    self._topic,
+                    b"" if key is None and value is None else value,  # the producer refuses a record with neither
+                    key=key,
+                    headers=dead_letter_headers(letter, left_out),
+                )
+            except _REFUSALS as error:
+                refusal = sentence(error)
+                log.warning("%s does not fit into %s: %s", letter, self._topic, refusal)
+                await self.aclose()  # as above
+            else:
+                return
+        self._on_passed(Passed(letter.topic, letter.partition, letter.offset, letter.subject, "copy", refusal))
+
+    async def _open(self) -> AIOKafkaProducer:
         if self._producer is None:
             await self._ensure_topic()
-            self._producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True)
-            await self._producer.start()
-        for letter in letters:  # one after the other: an order's records keep their order whatever fails
-            await self._producer.send_and_wait(
-                self._topic, letter.value, key=letter.key, headers=dead_letter_headers(letter)
-            )
+            producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True)
+            self._producer = producer
+            await producer.start()
+        return self._producer
 
     async def _ensure_topic(self) -> None:
         """Create the topic if it is not there, as wide as the original, so that an order keeps its partition."""

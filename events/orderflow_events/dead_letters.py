@@ -9,17 +9,22 @@ deletes it. So a consumer sees the order held and its event joins the others, or
 the last of them.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
+from asyncpg import exceptions as postgres
 
 from orderflow_events.envelope import Envelope, EnvelopeError, decode
-from orderflow_events.failures import Failure
+from orderflow_events.failures import Failure, sentence
 from orderflow_events.inbox import Connection
+from orderflow_events.printable import printable
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["failed", "undecodable", "follows"]
 
@@ -28,8 +33,20 @@ SELECT subject FROM dead_letters WHERE consumer_group = $1 AND subject = ANY ($2
 """
 
 _CAUSES = """
-SELECT count(*) FROM dead_letters WHERE consumer_group = $1 AND kind <> 'follows' AND dead_lettered_at > $2
+SELECT count(*) FROM dead_letters WHERE consumer_group = $1 AND kind = 'failed' AND dead_lettered_at > $2
 """
+
+#: How Postgres, or asyncpg before it, refuses what a row says. Everything else says no to the table, or is an outage.
+_REFUSALS: Final = (
+    postgres.DataError,  # class 22, and what asyncpg cannot send
+    postgres.IntegrityConstraintViolationError,  # class 23
+    postgres.ProgramLimitExceededError,  # class 54
+    ValueError,
+    OverflowError,
+)
+
+#: How a record is written, the next where one is refused: whole, without its headers, without its key and value too.
+_FORMS: Final = ((True, True, ""), (True, False, "its headers"), (False, False, "its key, value and headers"))
 
 # A record that comes again (the consumer died before its offset commit) finds its row as it is.
 _SET_ASIDE = """
@@ -95,6 +112,27 @@ class DeadLetter:
         return f"dead letter {self.id} ({self.topic}[{self.partition}]@{self.offset}, {order}, {self.kind})"
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A record that could not be set aside whatever was left out, and was passed. ``partition`` and ``offset``: where.
+
+    ``missing`` is what there is none of: its ``row`` in the table, so its order is not held, or its ``copy`` in the
+    dead-letter topic, which its row does not need. ``reason``: what refused it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    subject: str | None
+    missing: Literal["row", "copy"]
+    reason: str
+
+    def __str__(self) -> str:
+        order = f"order {self.subject}" if self.subject else "no order"
+        where = "the table of dead letters" if self.missing == "row" else "the dead-letter topic"
+        return f"{self.topic}[{self.partition}]@{self.offset} ({order}) is not in {where}: {self.reason}"
+
+
 async def held(connection: Connection, group: str, subjects: Iterable[str]) -> set[str]:
     """Those of ``subjects`` that have a dead letter. They stay held until the caller's transaction ends."""
     rows = await connection.fetch(_HELD, group, sorted(set(subjects)))
@@ -102,20 +140,47 @@ async def held(connection: Connection, group: str, subjects: Iterable[str]) -> s
 
 
 async def causes_since(connection: Connection, group: str, since: datetime) -> int:
-    """How many records were set aside for a reason of their own after ``since``, and stand there still."""
+    """How many events were set aside after ``since`` because their effect failed, and stand there still."""
     return int(await connection.fetchval(_CAUSES, group, since))
 
 
-async def set_aside(connection: Connection, group: str, arrival: Arrival, kind: Kind, failure: Failure) -> DeadLetter:
-    """Enter a record; the row that is there already, if it is."""
+async def set_aside(
+    connection: Connection, group: str, arrival: Arrival, kind: Kind, failure: Failure
+) -> DeadLetter | Passed:
+    """Enter a record; the row that is there already, if it is.
+
+    Where its content is refused it is entered without its headers, then with its coordinates alone, and the reason says
+    so. ``Passed``: even that is refused.
+    """
+    refusals: list[Exception] = []
+    for content, headers, left_out in _FORMS:
+        try:
+            async with connection.transaction():  # a savepoint: the next form can still be tried behind a refusal
+                row = await connection.fetchrow(
+                    _SET_ASIDE, *_row(group, arrival, kind, failure, content, headers, left_out)
+                )
+            return letter_of(row)
+        except _REFUSALS as error:
+            refusals.append(error)
+            log.warning("dead letter %s is refused, it is shortened", _where(arrival.record), exc_info=error)
     record = arrival.record
-    row = await connection.fetchrow(
-        _SET_ASIDE,
-        *(group, arrival.subject, kind, failure.reason, failure.attempts, failure.first_at, failure.last_at),
-        *(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value),
-        *([name for name, _ in record.headers], [value for _, value in record.headers]),
+    return Passed(record.topic, record.partition, record.offset, arrival.subject, "row", sentence(refusals[-1]))
+
+
+def _row(
+    group: str, arrival: Arrival, kind: Kind, failure: Failure, content: bool, headers: bool, left_out: str
+) -> tuple[Any, ...]:
+    record = arrival.record
+    reason = failure.reason
+    if left_out:  # ASCII: not every database has all characters
+        reason = f"{reason.encode('ascii', 'backslashreplace').decode()} ({left_out} could not be kept)"
+    kept = [(printable(name), value) for name, value in record.headers] if headers else []
+    return (
+        *(group, arrival.subject, kind, reason, failure.attempts, failure.first_at, failure.last_at),
+        *(record.topic, record.partition, record.offset, -1 if record.timestamp is None else record.timestamp),
+        *((record.key, record.value) if content else (None, None)),
+        *([name for name, _ in kept], [value for _, value in kept]),
     )
-    return letter_of(row)
 
 
 def letter_of(row: Any) -> DeadLetter:
@@ -138,6 +203,10 @@ def letter_of(row: Any) -> DeadLetter:
         value=row["record_value"],
         headers=tuple(zip(row["header_names"], row["header_values"], strict=True)),
     )
+
+
+def _where(record: ConsumerRecord) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def _order_of(key: bytes | None) -> str | None:

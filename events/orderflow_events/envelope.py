@@ -22,7 +22,7 @@ needs without headers (a stream processor, a lake); ``data`` is nested so that i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -31,12 +31,15 @@ from uuid import UUID
 from pydantic import ConfigDict, ValidationError
 
 from orderflow_events.models import EVENTS, Event
+from orderflow_events.printable import printable
 
 #: What a database's integer holds.
 _MOST_VERSIONS: Final = 2**31 - 1
 
 #: The version of every data schema so far.
 SCHEMA_VERSION = 1
+#: The only header of a record that stands for a batch that cannot be read (``kafka_reader``): why.
+UNREADABLE = "orderflow_unreadable"
 
 
 class EnvelopeError(ValueError):
@@ -138,13 +141,15 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
     Raises EnvelopeError, and nothing else.
     """
     try:
-        attributes = {name: raw.decode() for name, raw in headers}
+        attributes = _attributes(headers)
         if attributes["ce_specversion"] != "1.0":
             raise EnvelopeError(f"CloudEvents {attributes['ce_specversion']} is not 1.0")
         subject = attributes["ce_subject"]
         if key is not None and key.decode() != subject:
             raise EnvelopeError(f"the key {key!r} is not the subject {subject!r}")
-        body = json.loads(value or b"")
+        text = (value or b"").decode()
+        body = json.loads(text)
+        _refuse_halves(text, body)
         event_type = attributes["ce_type"]
         known = EVENTS.get(event_type) if attributes.get("ce_dataschema") == dataschema(event_type) else None
         version = int(attributes["ce_sequence"])
@@ -167,12 +172,54 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
         raise
     except KeyError as error:
         raise EnvelopeError(f"{error} is missing") from error
-    except (AttributeError, TypeError, ValueError, ValidationError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, ValidationError, RecursionError) as error:
         raise EnvelopeError(f"not an event of OrderFlow: {error}") from error
+
+
+def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    attributes = {}
+    for name, raw in headers:
+        if not _is_text(name):
+            raise EnvelopeError(f"the name of the header {printable(name)} is not UTF-8")
+        if name == UNREADABLE:
+            raise EnvelopeError(raw.decode(errors="replace"))
+        attributes[name] = raw.decode()
+    if "\x00" in attributes.get("ce_source", ""):
+        raise EnvelopeError("ce_source has a NUL in it")  # no inbox in Postgres can hold it
+    return attributes
+
+
+def _refuse_halves(value: str, body: Any) -> None:
+    """Half of a surrogate pair: JSON can write it, and nobody can encode it again."""
+    if "\\ud" in value or "\\uD" in value:
+        for text in _texts(body):
+            if not _is_text(text):
+                raise EnvelopeError(f"the value has half of a surrogate pair in it: {printable(text)}")
+
+
+def _texts(body: Any) -> Iterator[str]:
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for name, inner in body.items():
+            yield name
+            yield from _texts(inner)
+    elif isinstance(body, list):
+        for inner in body:
+            yield from _texts(inner)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise EnvelopeError(f"ce_time {text!r} has no offset")
+    time.astimezone(UTC)  # OverflowError: in UTC it is before the year 1, or after 9999
     return time

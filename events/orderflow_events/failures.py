@@ -52,8 +52,9 @@ class Retries:
     """How a failing event is tried, and how many a group may give up.
 
     An event is tried ``attempts`` times, with pauses that double from the first to the longest; then it is a dead
-    letter. When ``limit`` dead letters (those that follow one of their order not counted) have been set aside within
-    ``window`` and stand there still, the consumer stops at the next one: something is broken, not an event.
+    letter. When ``limit`` events whose effect failed have been set aside within ``window`` and stand there still, the
+    consumer stops at the next one: something is broken, not an event. Records that cannot be decoded, and those that
+    only follow one of their order, do not count: anybody can send them.
     """
 
     attempts: int = 5

@@ -33,9 +33,13 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One service's outbox. ``leader``: None when nobody publishes; ``parked``: the oldest first."""
+    """One service's outbox. ``leader``: None when nobody publishes; ``parked``: the oldest first.
+
+    ``unpublished_for``: how long the oldest event waits that nothing but the relay keeps back; zero: there is none.
+    """
 
     depth: Depth
+    unpublished_for: timedelta
     leader: Leader | None
     parked: list[Parked]
     stopped: list[Stop]
@@ -68,6 +72,28 @@ FROM parked_orders p ORDER BY p.parked_at""",
 )
 
 
+_UNPUBLISHED_FOR = Statement(
+    "outbox_status.unpublished_for",
+    "Says how long the oldest entry waits of an order that is not parked and whose partition does not stand still.",
+    """
+SELECT coalesce((
+    SELECT greatest(clock_timestamp() - e.recorded_at, interval '0')
+    FROM (SELECT order_id, version FROM outbox
+          WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
+            AND NOT EXISTS (SELECT FROM waiting_orders w WHERE w.order_id = outbox.order_id)
+          ORDER BY position LIMIT 1) o
+    JOIN events e USING (order_id, version)
+), interval '0') AS unpublished_for""",
+)
+
+
+async def unpublished_for(database: Database) -> timedelta:
+    """How long the oldest event waits that the relay could publish; zero: there is none."""
+    row = await database.one(_UNPUBLISHED_FOR, {})
+    waited: timedelta = row["unpublished_for"] if row else timedelta()
+    return waited
+
+
 async def leader(database: Database) -> Leader | None:
     """Who holds the relay's lease, if anybody does."""
     row = await database.one(_LEADER, {})
@@ -82,5 +108,9 @@ async def parked(database: Database) -> list[Parked]:
 async def status(database: Database) -> Status:
     """All of it, read one after the other."""
     return Status(
-        await outbox.depth(database), await leader(database), await parked(database), await truncation.stops(database)
+        await outbox.depth(database),
+        await unpublished_for(database),
+        await leader(database),
+        await parked(database),
+        await truncation.stops(database),
     )

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
 from orderflow.settings import Settings
 from orderflow.tls import client_context
+from orderflow_events.kafka_reader import KafkaReader
 
 CLIENT_ID = "orderflow"
 
@@ -47,9 +48,9 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
     )
 
 
-def make_reader(settings: Settings) -> AIOKafkaConsumer:
+def make_reader(settings: Settings) -> KafkaReader:
     """A consumer without a group, not started: for looking at single records."""
-    return AIOKafkaConsumer(
+    return KafkaReader(
         **connection_options(settings),
         enable_auto_commit=False,
         auto_offset_reset="earliest",

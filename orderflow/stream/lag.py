@@ -1,7 +1,9 @@
 """How far consumer groups are behind the topic, read from Kafka without joining any."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -13,6 +15,8 @@ from orderflow.stream.clients import connection_options, make_reader
 from orderflow.stream.topic import partitions_of
 
 REQUEST_MILLISECONDS: Final = 10_000
+#: For a look at the records that a group reads next.
+LOOK_SECONDS: Final = 2.0
 
 
 class NoTopic(Exception):
@@ -97,6 +101,45 @@ async def _group_lags(settings: Settings, groups: Sequence[str]) -> list[GroupLa
         )
         for name in wanted
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The record that a group reads next in a partition; ``since``: when Kafka got it."""
+
+    partition: int
+    offset: int
+    since: datetime
+
+
+async def unread(settings: Settings, lag: GroupLag) -> list[Unread]:
+    """The records that the group reads next, at most one a partition, the one that waits longest first.
+
+    Raises Unavailable when the brokers do not answer.
+    """
+    behind = {TopicPartition(settings.kafka_topic, one.partition): one for one in lag.partitions if one.lag}
+    if not behind:
+        return []
+    async with answering():
+        reader = make_reader(settings)
+        try:
+            await reader.start()
+            reader.assign(list(behind))
+            for partition, one in behind.items():
+                reader.seek(partition, max(one.committed or 0, one.start))
+            found: list[Unread] = []
+            missing = set(behind)
+            until = asyncio.get_running_loop().time() + LOOK_SECONDS
+            while missing and asyncio.get_running_loop().time() < until:
+                for partition, records in (await reader.getmany(*missing, timeout_ms=200)).items():
+                    missing.discard(partition)
+                    first = records[0]
+                    # A batch that cannot be read may have no time; it has been there for as long as one likes.
+                    since = datetime.fromtimestamp(max(0, first.timestamp) / 1000, UTC)
+                    found.append(Unread(first.partition, first.offset, since))
+        finally:
+            await reader.stop()
+    return sorted(found, key=lambda one: one.since)
 
 
 async def _states(admin: AIOKafkaAdminClient, groups: Sequence[str]) -> dict[str, tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Reading the topic without a group: nothing is committed, so no consumer notices.
 
 ``read_all`` gives what is there now, ``follow`` goes on for ever. A record that is no event of ours comes as well,
-with the reason why not.
+with the reason why not, and so does a batch that cannot be read.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -19,6 +19,7 @@ from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
 from orderflow.stream.topic import partitions_of
 from orderflow_events.envelope import Envelope, EnvelopeError, decode
+from orderflow_events.kafka_reader import KafkaReader
 
 POLL_MILLISECONDS: Final = 500
 LOOK_MILLISECONDS: Final = 5
@@ -83,10 +84,10 @@ async def follow(settings: Settings, *, from_beginning: bool) -> AsyncIterator[l
 
 
 @contextlib.asynccontextmanager
-async def _reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+async def _reader(settings: Settings) -> AsyncIterator[KafkaReader]:
     try:
         partitions = await _partitions(settings)
-        consumer = AIOKafkaConsumer(
+        consumer = KafkaReader(
             **connection_options(settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
+from orderflow_events.kafka_reader import unreadable_codecs
 
 
 def topic_config(settings: Settings) -> dict[str, str]:
@@ -105,6 +106,9 @@ async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[s
         for name, wanted in topic_config(settings).items()
         if actual.get(name) != wanted
     ]
+    # The topic's own, or else the brokers': they compress again what comes, ours too.
+    if (codec := actual.get("compression.type")) in unreadable_codecs():
+        differences.append(f"Its compression.type is {codec}, which cannot be read here: install the package cramjam.")
     return differences
 
 

@@ -16,11 +16,11 @@ from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.stream.clients import connection_options
 from orderflow.telemetry import spans
-from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS
+from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS, DEAD_LETTERS_PASSED
 from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.spans import OpenSpan
-from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Pruning, StateKind
+from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Passed, Pruning, StateKind
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 
@@ -29,15 +29,21 @@ log = structlog.get_logger(__name__)
 
 def tracked(envelope: Envelope) -> tracking.Tracked:
     """What the tracking keeps of an event."""
+    reason = getattr(envelope.event, "reason", None)
     return tracking.Tracked(
         order_id=envelope.order_id,
         source=envelope.source,
         version=envelope.version,
-        type=envelope.type,
-        status=envelope.status,
-        reason=getattr(envelope.event, "reason", None),
+        type=_storable(envelope.type),
+        status=_storable(envelope.status),
+        reason=None if reason is None else _storable(str(reason)),
         recorded_at=envelope.recorded_at,
     )
+
+
+def _storable(text: str) -> str:
+    """Postgres has no NUL, and JSON has: no event of ours, but anybody's record may."""
+    return text.replace("\x00", "\ufffd")
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
@@ -95,6 +101,19 @@ def log_dead_letter(letter: DeadLetter) -> None:
     )
 
 
+def log_passed(passed: Passed) -> None:
+    """A record could not be set aside, not even shortened; the tracking went on behind it."""
+    log.error(
+        "dead_letter_passed",
+        **(about_order(passed.subject) if passed.subject else {}),
+        missing=passed.missing,
+        reason=passed.reason,
+        topic=passed.topic,
+        partition=passed.partition,
+        offset=passed.offset,
+    )
+
+
 _KINDS: Final = {
     StateKind.OK: PartKind.OK,
     StateKind.STARTING: PartKind.STARTING,
@@ -117,6 +136,10 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         DEAD_LETTERS.add(group, letter.kind)
         log_dead_letter(letter)
 
+    def count_passed(passed: Passed) -> None:
+        DEAD_LETTERS_PASSED.add(group, passed.missing)
+        log_passed(passed)
+
     def count_batch(records: int, seconds: float) -> None:
         CONSUMED.add(group, amount=records)
         CONSUMER_BATCH_SECONDS.observe(seconds, group)
@@ -124,7 +147,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
     return IdempotentConsumer(
         kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
         topic=settings.kafka_topic,
-        group=settings.tracking_group,
+        group=group,
         connect=database.lend,
         effect=track,
         pacing_seconds=settings.tracking_pacing_seconds,
@@ -132,6 +155,7 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),
         on_gap=log_gap,
         on_dead_letter=count_dead_letter,
+        on_passed=count_passed,
         on_state=lambda state: report(readiness(state)),
         on_batch=count_batch,
     )

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from orderflow.store import truncation
@@ -21,17 +21,21 @@ from orderflow.store.outbox import Published
 from orderflow.store.truncation import Position
 from orderflow.stream.answering import answering
 from orderflow.telemetry.origin import about_order
+from orderflow_events.kafka_reader import KafkaReader
+from orderflow_events.printable import printable
 
 #: For the records of a look.
 READ_SECONDS: Final = 8.0
 #: Between the two looks that it takes to stop a partition: a leader that has just started may not know its end yet.
 CONFIRM_SECONDS: Final = 0.5
+#: What a foreign record says of itself may be of any length, and is kept with the stop.
+LONGEST_FOUND: Final = 300
 
 
 class Topic:
     """A topic, opened to look at single records."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+    def __init__(self, consumer: KafkaReader, topic: str) -> None:
         self._consumer = consumer
         self._topic = topic
 
@@ -66,7 +70,7 @@ class Topic:
                 source,
                 f"{source.rpartition('/')[2]}/{position.order_id}/{position.version}",
             ):
-                found[position] = " ".join(identity)
+                found[position] = printable(" ".join(identity), LONGEST_FOUND)
         return found
 
     async def _read(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
@@ -88,7 +92,7 @@ class Topic:
 
 
 @asynccontextmanager
-async def open_topic(make_reader: Callable[[], AIOKafkaConsumer], topic: str) -> AsyncIterator[Topic]:
+async def open_topic(make_reader: Callable[[], KafkaReader], topic: str) -> AsyncIterator[Topic]:
     """The topic, to look at records. Raises Unavailable when no broker answers, also while it is looked at."""
     async with answering():
         consumer = make_reader()
@@ -108,7 +112,7 @@ class TopicComparison:
         source: str,
         topic: str,
         *,
-        make_reader: Callable[[], AIOKafkaConsumer],
+        make_reader: Callable[[], KafkaReader],
         retention: timedelta,
     ) -> None:
         self._database = database

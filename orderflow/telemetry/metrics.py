@@ -158,6 +158,14 @@ DEAD_LETTERS: Final = Counter(
     item="Dead letters",
     query="sum by (group, kind) (increase(orderflow_dead_letters_total[1h]))",
 )
+DEAD_LETTERS_PASSED: Final = Counter(
+    "dead_letters_passed_total",
+    "Records that could not be set aside, not even shortened, and were passed: without a row, or without the copy in "
+    "the dead-letter topic.",
+    ("group", "missing"),
+    item="Dead letters passed",
+    query="sum by (group, missing) (increase(orderflow_dead_letters_passed_total[1h]))",
+)
 DEAD_LETTERS_WAITING: Final = Gauge(
     "dead_letters_waiting",
     "Dead letters that stand in the table, waiting for a redrive.",

@@ -11,7 +11,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from orderflow_events.applying import Applier, each
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import DeadLetter, Passed
 from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Retries, is_transient
 from orderflow_events.inbox import Connection, Gap
@@ -33,6 +33,7 @@ class Billing:
         self.tried: Counter[tuple[UUID, int]] = Counter()
         self.states: list[ConsumerState] = []
         self.gaps: list[Gap] = []
+        self.passed: list[Passed] = []
         self.told: list[DeadLetter] = []
         self.stopping = asyncio.Event()
         self._offsets = itertools.count()
@@ -55,6 +56,7 @@ class Billing:
             "strict_gaps": False,
             "transient": is_transient,
             "on_gap": self.gaps.append,
+            "on_passed": self.passed.append,
             "on_dead_letter": self.told.append,
             "on_state": self.states.append,
         }

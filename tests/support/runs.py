@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowExecutionStatus
 
@@ -44,6 +44,17 @@ async def history(handle: Handle) -> list[HistoryEvent]:
 def count(events: Iterable[HistoryEvent], name: str) -> int:
     """How many events of a type, such as ``WORKFLOW_TASK_COMPLETED``."""
     return sum(event.event_type == EventType.Value(f"EVENT_TYPE_{name}") for event in events)
+
+
+def failures_of_the_code(events: Iterable[HistoryEvent]) -> list[str]:
+    """Why workflow tasks failed; but for those that Temporal sends back, as a signal came while they ended the run."""
+    failed = (
+        event.workflow_task_failed_event_attributes
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    )
+    sent_back = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+    return [one.failure.message for one in failed if one.cause != sent_back]
 
 
 def far_steps(events: Iterable[HistoryEvent]) -> list[str]:

@@ -2,73 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+import pytest
 
-from orderflow_events.consumer import IdempotentConsumer, Pruning, Retries
-from orderflow_events.dead_letter_topic import dead_letter_topic
-from orderflow_events.envelope import Envelope, decode
-from orderflow_events.inbox import TABLES_SQL, Connection
+from orderflow_events.consumer import IdempotentConsumer, Pruning
+from orderflow_events.envelope import decode
+from orderflow_events.inbox import TABLES_SQL
 from orderflow_events.redrive import dead_letters, redrive
 from orderflow_events.states import ConsumerState
-from support.lab import Lab, applied, mortal, running, take_effect
+from support.dead_letters import QUICK, Poison, dead_records, in_the_topic
+from support.lab import Lab, applied, mortal, running
 from support.waiting import until
-
-QUICK = Retries(attempts=2, first_pause_seconds=0.01, longest_pause_seconds=0.05)
-
-
-class Poison:
-    """An effect that fails for some events."""
-
-    def __init__(self, *events: tuple[UUID, int]) -> None:
-        self.events = set(events)
-
-    async def __call__(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
-        for envelope in envelopes:
-            await take_effect(connection, envelope)
-            if (envelope.order_id, envelope.version) in self.events:
-                raise ZeroDivisionError("a bug in the effect")
-
-
-def topic_of(lab: Lab) -> str:
-    return dead_letter_topic(lab.settings.kafka_topic, lab.settings.tracking_group)
-
-
-async def dead_records(lab: Lab) -> list[Any]:
-    """What is in the dead-letter topic; nothing if there is none."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=lab.settings.kafka_bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        if topic_of(lab) not in await consumer.topics():
-            return []
-        partitions = [TopicPartition(topic_of(lab), number) for number in range(lab.settings.kafka_partitions)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        records: list[Any] = []
-        async with asyncio.timeout(30):
-            while len(records) < sum(ends.values()):
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    records += batch
-        return sorted(records, key=lambda record: (record.partition, record.offset))
-    finally:
-        await consumer.stop()
-
-
-async def in_the_topic(lab: Lab, count: int) -> list[Any]:
-    found: list[Any] = []
-
-    async def there() -> bool:
-        found[:] = await dead_records(lab)
-        return len(found) >= count
-
-    await until(there, seconds=40, every=0.2)
-    return found
 
 
 async def test_a_dead_letter_and_its_followers_are_in_the_topic_as_they_came_and_why(lab: Lab) -> None:
@@ -162,12 +109,16 @@ async def test_a_member_that_dies_between_the_topic_and_its_offset_commit_repeat
     assert len(await dead_letters(lab.pool.acquire, lab.settings.tracking_group)) == 2
 
 
-async def test_a_dead_letter_topic_that_cannot_be_made_holds_the_offsets_and_is_said(lab: Lab) -> None:
+async def test_a_dead_letter_topic_that_cannot_be_made_holds_the_offsets_and_is_said(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     states: list[ConsumerState] = []
     order = uuid4()
-    group = "g" * 250  # together with the topic's name longer than Kafka takes
+    group = lab.settings.tracking_group
     await lab.send(order, 1)
-    async with running(lab.consumer(group=group, effect=Poison((order, 1)), retries=QUICK, on_state=states.append)):
+    consumer = lab.consumer(effect=Poison((order, 1)), retries=QUICK, on_state=states.append)
+    monkeypatch.setattr(consumer._dead_letters, "_topic", "g" * 250)  # longer than Kafka takes
+    async with running(consumer):
 
         async def said() -> bool:
             return states[-1:] != [] and states[-1].detail.startswith("cannot send to ")

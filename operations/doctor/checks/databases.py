@@ -22,6 +22,8 @@ OLDEST, NEWEST = 15, 18
 COMMAND_SECONDS: Final = 5.0
 #: A dispatcher's longest pause is half of it.
 LATE: Final = timedelta(seconds=60)
+#: A relay publishes within a second, and its longest pause after a failure is 5 s.
+UNPUBLISHED: Final = timedelta(seconds=20)
 
 _SERVER = Statement(
     "databases.server",
@@ -150,10 +152,16 @@ def _refuses_many(service: str, found: Status) -> Checked:
 
 
 def _relay(service: str, found: Status) -> Checked:
+    """Judged by what it publishes: who holds the lease may do nothing else."""
     about = f"{service} relay"
     if found.leader is None:
         return Checked(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
-    return Checked(about, True, f"{found.leader.holder[:8]} leads")
+    said = f"{found.leader.holder[:8]} leads"
+    if found.unpublished_for > UNPUBLISHED:
+        said += f", and publishes nothing: an event that could go out has waited for {duration(found.unpublished_for)}"
+        fix = "see the lines of Kafka and the topic, then what the relay says: its /health/ready and its log"
+        return Checked(about, False, said, fix)
+    return Checked(about, True, said)
 
 
 def _waiting(settings: Settings, service: str, found: Status) -> Checked:

@@ -1,19 +1,31 @@
 """Kafka: brokers, the topic as the settings want it, the tracking's group and its dead letters."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from operations.doctor.check import Check, Checked
+from operations.doctor.check import Check, Checked, now
+from operations.words import duration
 from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.stream.clients import connection_options
-from orderflow.stream.lag import GroupLag, NoTopic, group_lags
+from orderflow.stream.lag import GroupLag, NoTopic, Unread, group_lags, unread
 from orderflow.stream.topic import check_topic, partitions_of
+from orderflow_events.printable import printable
+from orderflow_events.redrive import dead_letters
 
 #: More records than this take the tracking a while.
 MUCH_LAG = 10_000
+#: What works reads a record within seconds, also beside a rebalance.
+UNREAD: Final = timedelta(seconds=60)
+#: A tracking that works commits offsets more often.
+MOVES_SECONDS: Final = 1.5
+#: So many dead letters are named.
+NAMED: Final = 3
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -46,21 +58,46 @@ async def _look(settings: Settings) -> Sequence[Checked]:
         [lag] = await group_lags(settings, [settings.tracking_group])
     except NoTopic as error:
         return [*lines, Checked(about, False, str(error), "make it: `orderflow setup`")]
-    return [*lines, _tracking(lag)]
+    return [*lines, _tracking(lag, await _not_passed(settings, lag))]
 
 
-def _tracking(lag: GroupLag) -> Checked:
+async def _not_passed(settings: Settings, lag: GroupLag) -> Unread | None:
+    """The record that the group has stood at for longest; None: it moves, or has read all."""
+    old = [one for one in await unread(settings, lag) if now() - one.since > UNREAD]
+    if not old:
+        return None
+    # Behind a backlog, and behind a producer whose clock is wrong, records are old as well.
+    await asyncio.sleep(MOVES_SECONDS)
+    [later] = await group_lags(settings, [lag.group])
+    before = {one.partition: one.committed for one in lag.partitions}
+    stands = {one.partition for one in later.partitions if one.committed == before.get(one.partition)}
+    return next((one for one in old if one.partition in stands), None)
+
+
+def _tracking(lag: GroupLag, at: Unread | None) -> Checked:
     about = f"consumer group {lag.group}"
     said = f"{lag.state}, {lag.members} members, {lag.lag} records behind"
     if not lag.members:
         return Checked(about, False, said, "start it: `orderflow worker tracking`")
     if any(one.lost for one in lag.partitions):
         return Checked(about, False, f"{said}; it has read what Kafka has lost", "see `orderflow outbox status`")
+    if at is not None:
+        where = f"partition {at.partition}, offset {at.offset}"
+        said += f"; it does not pass {where}, which has been there for {duration(now() - at.since)}"
+        fix = "see what it says of it: its /health/ready and its log; `orderflow lag` says whether it moves"
+        return Checked(about, False, said, fix)
     return Checked(about, lag.lag <= MUCH_LAG, said, "see whether it gets less: `orderflow lag`")
 
 
 async def _dead_letters(settings: Settings) -> Sequence[Checked]:
+    group = settings.tracking_group
     async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
-        count = sum((await tracking.dead_letters(database, settings.tracking_group)).values())
+        count = sum((await tracking.dead_letters(database, group)).values())
+        pool = await database.pool()
+        first = await dead_letters(pool.acquire, group, limit=NAMED) if count else []
+    if not count:
+        return [Checked("dead letters", True, "none")]
+    named = "; ".join(printable(f"{one}: {one.reason}", 300) for one in first)
+    said = f"{count} of {group}: {named}{'; …' if count > len(first) else ''}"
     fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`, or `orderflow dlq discard` for what is no event"
-    return [Checked("dead letters", not count, f"{count} of {settings.tracking_group}" if count else "none", fix)]
+    return [Checked("dead letters", False, said, fix)]

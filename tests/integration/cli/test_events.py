@@ -14,7 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from orderflow.settings import Settings
 from orderflow.stream.clients import make_producer
 from orderflow.stream.topic import ensure_topic
+from support.batches import Foreign, batch, partition_of, produce, sealed
 from support.evidence import HISTORIES, sound_evidence
+from support.records import a_record
 from support.terminal import Terminal
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
@@ -107,6 +109,41 @@ async def test_a_record_that_is_no_event_is_said_and_passed_over(stream: Stream)
     said = await stream.terminal.run("events", "tail", "--from-beginning", "--limit", str(sent))
     assert (said.code, len(said.out.splitlines())) == (0, sent)
     assert "'ce_specversion' is missing" in said.err
+
+
+async def test_what_nobody_can_read_is_said_in_a_line_and_passed_over(stream: Stream) -> None:
+    settings = stream.settings
+    odd: Foreign = (b"k", b"x", [(b"stra\xdfe", b"1")])
+    garbage = sealed(batch(odd)[:22] + b"\x03" + batch(odd)[23:])
+    partition = partition_of(ONE, settings.kafka_partitions)
+    for data in (batch(odd), garbage):
+        await produce(settings.kafka_bootstrap_servers, settings.kafka_topic, partition, data)
+    sent = await stream.send((ONE,))
+    said = await stream.terminal.run("events", "tail", "--from-beginning", "--limit", str(sent))
+    assert (said.code, len(said.out.splitlines())) == (0, sent)
+    assert f"{partition}/0: the name of the header stra\\xdfe is not UTF-8" in said.err
+    assert f"{partition}/1: the batch at offset 1 cannot be read: " in said.err
+    assert "Traceback" not in said.err
+
+
+async def test_control_characters_of_a_record_are_escaped(stream: Stream) -> None:
+    settings = stream.settings
+    record = a_record(ONE, 1, type="A\x1b[31mB\x9b", status="\x07S\u202e", data={"reason": "r\x7f\n"})
+    headers = [(name.encode(), value) for name, value in record.headers]
+    await produce(settings.kafka_bootstrap_servers, settings.kafka_topic, 0, batch((record.key, record.value, headers)))
+    await produce(settings.kafka_bootstrap_servers, settings.kafka_topic, 0, batch((b"\x1b[2J\x9b", b"", headers)))
+    for wanted in ((), ("--json",)):
+        child = await stream.terminal.start("events", "tail", "--from-beginning", *wanted)
+        assert child.stdout
+        assert child.stderr
+        line = (await asyncio.wait_for(child.stdout.readline(), 30)).decode()
+        [_, error] = [(await asyncio.wait_for(child.stderr.readline(), 30)).decode() for _ in range(2)]
+        child.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(child.wait(), 30) == 0
+        assert line.rstrip("\n").isprintable()
+        assert error.rstrip("\n").isprintable()
+        assert ("\\u001b[31mB\\u009b" if wanted else "A\\x1b[31mB\\x9b") in line
+        assert not wanted or json.loads(line)["status"] == "\x07S\u202e"
 
 
 async def test_no_broker_ends_with_3(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
 from orderflow.sealing import make_keys
+from orderflow.store import outbox
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
@@ -104,6 +106,35 @@ async def test_what_temporal_was_not_told_or_refuses_is_said(databases: Database
         assert not found["handovers"]["ok"]
         assert found["handovers"]["detail"] == "Temporal has not been told of 1 order, and refuses to be told of 1"
         assert "`orderflow stuck`" in found["handovers"]["fix"]
+
+
+async def test_a_relay_is_judged_by_what_it_publishes_not_by_its_lease(databases: Databases, tmp_path: Path) -> None:
+    """The lease is held, and an event that nothing but the relay keeps back waits."""
+
+    def given(found: dict[str, dict[str, Any]]) -> tuple[bool, str]:
+        return found["orders relay"]["ok"], found["orders relay"]["detail"]
+
+    async with Database("orders", databases.orders) as database:
+        assert await outbox.hold_lease(database, "relay-of-a-test", 600.0)
+        assert given(await examined(tmp_path, orders_database_url=databases.orders)) == (True, "relay-of leads")
+        order = an_order()
+        await Orders(database).place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
+        assert given(await examined(tmp_path, orders_database_url=databases.orders))[0], "it came just now"
+        admin = await asyncpg.connect(databases.as_admin("orders"))
+        try:
+            await admin.execute("SET session_replication_role = replica")
+            await admin.execute("UPDATE events SET recorded_at = recorded_at - interval '5 minutes'")
+            ok, detail = given(await examined(tmp_path, orders_database_url=databases.orders))
+            assert not ok
+            assert detail.startswith(
+                "relay-of leads, and publishes nothing: an event that could go out has waited for "
+            )
+            await admin.execute(
+                "INSERT INTO parked_orders (order_id, version, error) SELECT order_id, 1, 'too large' FROM orders"
+            )
+        finally:
+            await admin.close()
+        assert given(await examined(tmp_path, orders_database_url=databases.orders)) == (True, "relay-of leads")
 
 
 async def test_a_payment_token_whose_key_is_gone_is_said(databases: Databases, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from orderflow.stack.temporal import MOST_SIGNALS
 from orderflow.store.handovers import Handovers
 from orderflow.temporal.dispatcher import Dispatcher
 from orderflow.temporal.names import ORDER_WORKFLOW, ORDERS_QUEUE, workflow_id
-from support.runs import PATIENCE_SECONDS, count, ended, history, latest_ends, run_state, settled
+from support.runs import PATIENCE_SECONDS, count, ended, failures_of_the_code, history, latest_ends, run_state, settled
 from support.waiting import until
 from support.world import Handle, World, order_id
 
@@ -81,7 +81,7 @@ async def test_a_signal_of_any_name_and_content_is_a_look(world: World, name: st
     await world.ask(handle, "cancel")
     assert await ended(handle) == ("CANCELLED", 4)
     assert await world.on_hand("bread") == (10, 0)
-    assert count(await history(handle), "WORKFLOW_TASK_FAILED") == 0
+    assert failures_of_the_code(await history(handle)) == []
 
 
 @pytest.mark.timeout(400)

@@ -1,0 +1,282 @@
+"""Records and batches that nobody can read, on a real broker: they become dead letters, and hold up nobody else."""
+
+import json
+import re
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from orderflow.stream.topic import check_topic, topic_config
+from orderflow_events.consumer import Passed, Retries, StateKind
+from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.redrive import dead_letters, redrive
+from orderflow_events.states import ConsumerState
+from support.batches import CODECS, Foreign, batch, partition_of, produce, sealed
+from support.dead_letters import QUICK, Poison, in_the_topic
+from support.lab import Lab, applied, running, take_effects
+from support.records import a_record
+from support.waiting import until
+
+ODD: Foreign = (b"k", b"x", [(b"stra\xdfe", b"1")])
+ATTRIBUTES_AT = 22
+#: The embedded broker's and the producer's limit of a record.
+MEBIBYTE = 1_048_576
+
+
+async def foreign(lab: Lab, order: UUID, data: bytes) -> tuple[int, int]:
+    """Append ``data`` behind what the topic has of ``order``: partition and offset."""
+    settings = lab.settings
+    partition = partition_of(order, settings.kafka_partitions)
+    return partition, await produce(settings.kafka_bootstrap_servers, settings.kafka_topic, partition, data)
+
+
+async def letters(lab: Lab, count: int) -> list[DeadLetter]:
+    found: list[DeadLetter] = []
+
+    async def there() -> bool:
+        found[:] = await dead_letters(lab.pool.acquire, lab.settings.tracking_group)
+        return len(found) >= count
+
+    await until(there, seconds=40)
+    assert len(found) == count
+    return found
+
+
+def not_compressed_as_it_says() -> bytes:
+    data = batch(ODD, ODD)
+    return sealed(data[:ATTRIBUTES_AT] + bytes([CODECS["lz4"]]) + data[ATTRIBUTES_AT + 1 :])
+
+
+async def test_a_header_name_that_is_not_utf_8_is_a_dead_letter_and_all_others_go_on(lab: Lab) -> None:
+    order, other = uuid4(), uuid4()
+    await lab.send(order, 1)
+    where = await foreign(lab, order, batch(ODD))
+    await lab.send(order, 2)
+    await lab.send(other, 1)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1, 2])
+        await applied(lab, other, [1])
+        [letter] = await letters(lab, 1)
+        [copy] = await in_the_topic(lab, 1)
+    assert ((letter.partition, letter.offset), letter.subject, letter.kind) == (where, None, "undecodable")
+    assert letter.headers == (("stra\\xdfe", b"1"),)
+    assert letter.reason == "EnvelopeError: the name of the header stra\\xdfe is not UTF-8"
+    assert (copy.key, copy.value, copy.headers[0]) == (b"k", b"x", ("stra\\xdfe", b"1"))
+
+
+async def test_an_event_with_such_a_name_holds_its_order_until_it_is_redriven(lab: Lab) -> None:
+    order, other = uuid4(), uuid4()
+    record = a_record(order, 1)
+    headers = [(name.encode(), value) for name, value in record.headers]
+    await foreign(lab, order, batch((record.key, record.value, [*headers, (b"\xffname", b"")])))
+    await lab.send(order, 2)
+    await lab.send(other, 1)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, other, [1])
+        assert [letter.kind for letter in await letters(lab, 2)] == ["undecodable", "follows"]
+    result = await redrive(connect=lab.pool.acquire, group=lab.settings.tracking_group, effect=take_effects)
+    assert (result.applied, await lab.effects(order)) == (2, [1, 2])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_a_compressed_batch_of_events_is_applied(lab: Lab, codec: str) -> None:
+    order = uuid4()
+    records = [a_record(order, version) for version in (1, 2)]
+    named = [(r.key, r.value, [(name.encode(), value) for name, value in r.headers]) for r in records]
+    await foreign(lab, order, batch(*named, codec=codec))
+    await lab.send(order, 3)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1, 2, 3])
+    assert await dead_letters(lab.pool.acquire, lab.settings.tracking_group) == []
+
+
+async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab: Lab) -> None:
+    order = uuid4()
+    await lab.send(order, 1)
+    partition, offset = await foreign(lab, order, not_compressed_as_it_says())
+    await lab.send(order, 2)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1, 2])
+        [letter] = await letters(lab, 1)
+    said = f"EnvelopeError: the batch at offsets {offset} to {offset + 1} cannot be read: "
+    assert (letter.partition, letter.offset, letter.reason.startswith(said)) == (partition, offset, True)
+    assert letter.value is not None
+    assert letter.value[8:] == not_compressed_as_it_says()[8:]
+    result = await redrive(connect=lab.pool.acquire, group=lab.settings.tracking_group, effect=take_effects)
+    assert (result.applied, [reason.startswith(said) for _, reason in result.failed]) == (0, [True])
+
+
+async def test_any_number_of_foreign_records_is_below_the_limit(lab: Lab) -> None:
+    order, poisoned = uuid4(), uuid4()
+    await lab.send(order, 1)
+    await foreign(lab, order, batch(*[(b"k", b"hello", [])] * 30, codec="snappy"))
+    keyed = str(uuid4()).encode()
+    await foreign(lab, order, batch(*[(keyed, b"hello", [])] * 3))
+    await lab.send(order, 2)
+    effect = Poison((poisoned, 1))
+    async with running(lab.consumer(retries=Retries(attempts=1, limit=2), effect=effect)):
+        await applied(lab, order, [1, 2])
+        await lab.send(poisoned, 1)
+        kinds = [letter.kind for letter in await letters(lab, 34)]
+    assert kinds == ["undecodable"] * 33 + ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ce_source": "a\x00b"}, "ce_source has a NUL in it"),
+        ({"ce_sequence": str(2**63)}, "is not a version"),
+        ({"ce_time": "0001-01-01T00:00:00+10:00"}, "date value out of range"),
+        ({"value": {"status": "\ud800", "data": {}}}, "half of a surrogate pair"),
+        ({"value": {"status": "S", "data": {"reason": ["\udc00"]}}}, "half of a surrogate pair"),
+    ],
+)
+async def test_what_no_database_can_hold_is_undecodable_and_no_failure_of_the_effect(
+    lab: Lab, change: dict[str, Any], reason: str
+) -> None:
+    order, other = uuid4(), uuid4()
+    record = a_record(order, 1)
+    value = json.dumps(change["value"]).encode() if "value" in change else record.value
+    headers = dict(record.headers) | {n: text.encode() for n, text in change.items() if n != "value"}
+    await foreign(lab, order, batch((record.key, value, [(n.encode(), v) for n, v in headers.items()])))
+    await lab.send(other, 1)
+    async with running(lab.consumer(retries=Retries(limit=0))):
+        await applied(lab, other, [1])
+        [letter] = await letters(lab, 1)
+    assert (letter.subject, letter.kind, letter.attempts) == (str(order), "undecodable", 1)
+    assert reason in letter.reason
+
+
+@pytest.mark.parametrize(
+    ("records", "left_out"),
+    [
+        ([(b"k", b"v" * (MEBIBYTE - 500), [(b"a", b"1" * 350)])], "headers"),
+        ([(b"k", b"v" * (MEBIBYTE - 400_100), [(b"%05d" % n, b"1") for n in range(50_000)])], "headers"),
+        ([(b"k", b"v" * (MEBIBYTE - 90), [])], "headers, value"),
+        ([(b"k" * (MEBIBYTE - 90), b"v", [])], "headers, value, key"),
+        ([(None, None, [(b"big", b"1" * (MEBIBYTE - 90))])], "headers"),
+    ],
+)
+async def test_a_dead_letter_that_is_too_large_with_its_reason_is_shortened_in_the_topic_and_whole_in_its_row(
+    lab: Lab, records: list[Foreign], left_out: str
+) -> None:
+    order = uuid4()
+    where = await foreign(lab, order, batch(*records))
+    await lab.send(order, 1)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1])
+        [copy] = await in_the_topic(lab, 1)
+        [letter] = await letters(lab, 1)
+    headers = dict(copy.headers)
+    assert headers["dlq_left_out"].decode() == left_out
+    assert (int(headers["dlq_partition"]), int(headers["dlq_offset"])) == where
+    [(key, value, _)] = records
+    assert (letter.key, letter.value, len(letter.headers)) == (key, value, len(records[0][2]))
+    if left_out == "headers" and value is not None:
+        assert (copy.key, copy.value) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("check", "said", "content"),
+    [
+        ("cardinality(header_names) = 0", "(its headers could not be kept)", True),
+        ("record_value IS NULL", "(its key, value and headers could not be kept)", False),
+        ("reason !~ '[^ -~]'", "(its headers could not be kept)", True),
+    ],
+)
+async def test_a_row_that_is_refused_is_shortened_and_says_so(lab: Lab, check: str, said: str, content: bool) -> None:
+    order = uuid4()
+    await lab.pool.execute(f"ALTER TABLE dead_letters ADD CHECK ({check})")
+    await foreign(lab, order, batch((b"k", b"x", [("straße".encode(), b"1"), (b"ce_specversion", "ß".encode())])))
+    await lab.send(order, 1)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1])
+        [letter] = await letters(lab, 1)
+    assert letter.reason.endswith(said)
+    assert (letter.value, letter.headers) == (b"x" if content else None, ())
+
+
+async def test_a_record_of_which_no_row_is_taken_is_passed_counted_and_said(lab: Lab) -> None:
+    order, poisoned = uuid4(), uuid4()
+    states: list[ConsumerState] = []
+    passed: list[Passed] = []
+    await lab.pool.execute("ALTER TABLE dead_letters ADD CHECK (false)")
+    partition, offset = await foreign(lab, order, batch(ODD))
+    await lab.send(poisoned, 1)
+    await lab.send(order, 1)
+    consumer = lab.consumer(
+        retries=QUICK, effect=Poison((poisoned, 1)), on_passed=passed.append, on_state=states.append
+    )
+    async with running(consumer):
+        await applied(lab, order, [1])
+
+        async def both() -> bool:
+            return len(passed) == 2 and states[-1].kind is StateKind.OK
+
+        await until(both, seconds=40)
+    [odd] = [one for one in passed if one.subject is None]
+    assert (odd.partition, odd.offset, odd.missing, "CheckViolation" in odd.reason) == (partition, offset, "row", True)
+    assert states[-1].detail.startswith("passed since the start: 2, the last: ")
+    assert await dead_letters(lab.pool.acquire, lab.settings.tracking_group) == []
+
+
+async def test_a_copy_that_kafka_takes_in_no_form_is_passed_and_its_row_stands(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = uuid4()
+    passed: list[Passed] = []
+    longest = "x" * (MEBIBYTE + 1)
+    monkeypatch.setattr("orderflow_events.dead_letter_topic._time", lambda _: longest)
+    partition, offset = await foreign(lab, order, batch(ODD))
+    await lab.send(order, 1)
+    async with running(lab.consumer(retries=QUICK, on_passed=passed.append)):
+        await applied(lab, order, [1])
+        [letter] = await letters(lab, 1)
+
+        async def told() -> bool:
+            return bool(passed)
+
+        await until(told, seconds=40)
+    [one] = passed
+    assert (one.partition, one.offset, one.missing) == (partition, offset, "copy")
+    assert str(one).startswith(f"{letter.topic}[{partition}]@{offset} (no order) is not in the dead-letter topic: ")
+
+
+@pytest.mark.parametrize(
+    ("group", "rule"),
+    [
+        ("team:billing", "group is 'team:billing', and must be of A-Z a-z 0-9 . _ -"),
+        ("", "at least one"),
+        ("gr\nup\u202e", r"gr\\nup\\u202e"),
+        ("é", "and Kafka takes no other characters"),
+        ("g" * 250, "Kafka takes 249"),
+    ],
+)
+async def test_a_group_whose_dead_letters_could_have_no_topic_is_refused_before_it_starts(
+    lab: Lab, group: str, rule: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        lab.consumer(group=group)
+
+
+async def test_on_apache_kafka_a_topic_that_compresses_and_foreign_records_stop_nobody(apache_lab: Lab) -> None:
+    lab, order = apache_lab, uuid4()
+    await lab.send(order, 1)
+    where = await foreign(lab, order, batch(ODD))  # it would mend the name itself where it compresses
+    admin = AIOKafkaAdminClient(bootstrap_servers=lab.settings.kafka_bootstrap_servers)
+    await admin.start()
+    topic = lab.settings.kafka_topic
+    configs = topic_config(lab.settings) | {"compression.type": "lz4"}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+    await admin.close()
+    assert await check_topic(lab.settings) == []
+    for codec in ("snappy", "zstd"):
+        await foreign(lab, order, batch((b"k", b"hello", []), codec=codec))
+    await lab.send(order, 2)
+    async with running(lab.consumer(retries=QUICK)):
+        await applied(lab, order, [1, 2], seconds=60)
+        found = await letters(lab, 3)
+    assert (found[0].partition, found[0].offset, found[0].headers) == (*where, (("stra\\xdfe", b"1"),))

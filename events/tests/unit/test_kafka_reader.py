@@ -1,0 +1,126 @@
+"""What a fetch brings is read to its end, whatever is in it."""
+
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition, codec
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow_events.envelope import UNREADABLE, EnvelopeError, decode
+from orderflow_events.kafka_reader import _Batches, _PartitionRecords, unreadable_codecs
+from support.batches import CODECS, MADE_AT, Foreign, batch, damaged, sealed
+
+PLAIN: Foreign = (b"k", b"v", [(b"a", b"1")])
+AT_61 = 61
+ATTRIBUTES_AT, DELTA_AT = 22, 23
+
+
+def at(offset: int, data: bytes) -> bytes:
+    """``data`` where the broker has put it: the CRC does not cover its first offset."""
+    return offset.to_bytes(8, "big") + data[8:]
+
+
+def read(data: bytes, asked: int = 0) -> tuple[list[Any], int]:
+    """What a consumer gets of it, and the offset that it would ask for next."""
+    records = _PartitionRecords(TopicPartition("t", 0), _Batches(data), None, asked, None, None, True, READ_COMMITTED)
+    return list(records), records.next_fetch_offset
+
+
+def why(record: Any) -> str:
+    [(name, value)] = record.headers
+    assert name == UNREADABLE
+    return str(value.decode())
+
+
+def test_a_header_name_that_is_not_utf_8_comes_with_its_bytes_and_is_refused_by_decode() -> None:
+    odd: Foreign = (b"k", None, [(b"ok", None), (b"stra\xdfe", b"\xff"), (b"", b"")])
+    records, following = read(batch(PLAIN, odd, PLAIN) + at(3, batch(PLAIN)))
+    assert [record.offset for record in records] == [0, 1, 2, 3]
+    assert records[1].headers == (("ok", None), ("stra\udcdfe", b"\xff"), ("", b""))
+    assert (records[1].key, records[1].value, records[1].timestamp) == (b"k", None, MADE_AT)
+    assert (records[2].headers, following) == ((("a", b"1"),), 4)
+    with pytest.raises(EnvelopeError, match=r"the name of the header stra\\xdfe is not UTF-8"):
+        decode([("stra\udcdfe", b"1")], None, None)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_compression_of_kafka_is_read(codec: str) -> None:
+    records, following = read(batch(PLAIN, PLAIN, codec=codec))
+    assert [(record.offset, record.value, record.headers) for record in records] == [
+        (0, b"v", (("a", b"1"),)),
+        (1, b"v", (("a", b"1"),)),
+    ]
+    assert following == 2
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_compressed_batch_with_such_a_name_is_read_as_well(codec: str) -> None:
+    plain = batch((b"k", b"v", [(b"\xff\xfename", b"1")]))
+    compress = getattr(__import__("aiokafka.codec", fromlist=["codec"]), f"{codec}_encode")
+    attributes = CODECS[codec].to_bytes(2, "big")
+    data = plain[: ATTRIBUTES_AT - 1] + attributes + plain[ATTRIBUTES_AT + 1 : AT_61] + compress(plain[AT_61:])
+    data = data[:8] + (len(data) - 12).to_bytes(4, "big") + data[12:]
+    [record], _ = read(sealed(data))
+    assert record.headers == (("\udcff\udcfename", b"1"),)
+
+
+def test_a_compression_without_its_library_is_one_record_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = batch(PLAIN, PLAIN, PLAIN, codec="lz4")
+    monkeypatch.setattr(codec, "has_lz4", lambda: False)
+    monkeypatch.setattr(codec, "cramjam", None)
+    [record, last], following = read(at(7, data) + at(10, batch(PLAIN)), asked=7)
+    assert (record.offset, record.key, record.value) == (7, None, at(7, data))
+    assert "the batch at offsets 7 to 9 cannot be read: UnsupportedCodecError" in why(record)
+    assert (last.offset, last.value, following) == (10, b"v", 11)
+    assert unreadable_codecs() == ["snappy", "lz4", "zstd"]
+    with pytest.raises(EnvelopeError, match="the batch at offsets 7 to 9 cannot be read"):
+        decode(record.headers, record.key, record.value)
+
+
+@pytest.mark.parametrize("attributes", [1, 2, 3, 4, 5, 7])
+def test_a_batch_that_is_not_compressed_as_it_says_is_one_record(attributes: int) -> None:
+    data = batch(PLAIN, PLAIN)
+    data = sealed(data[:ATTRIBUTES_AT] + bytes([attributes]) + data[ATTRIBUTES_AT + 1 :])
+    [record, last], following = read(data + at(2, batch(PLAIN)))
+    assert "offsets 0 to 1 cannot be read" in why(record)
+    assert (record.offset, last.offset, following) == (0, 2, 3)
+
+
+def test_a_damaged_batch_is_one_record_and_what_is_behind_it_is_read() -> None:
+    [record, last], following = read(damaged(batch(PLAIN, PLAIN)) + at(2, batch(PLAIN)))
+    assert why(record) == "the batch at offsets 0 to 1 cannot be read: Damaged: its CRC is wrong"
+    assert (last.offset, following) == (2, 3)
+
+
+def test_from_the_middle_of_a_damaged_batch_it_still_goes_forward() -> None:
+    data = damaged(batch(PLAIN, PLAIN, PLAIN))
+    data = data[:DELTA_AT] + b"\xff\xff\xff\x00" + data[DELTA_AT + 4 :]  # the last offset is damaged, too
+    for asked in (0, 1, 2):
+        [record], following = read(data, asked)
+        assert (record.offset, following) == (asked, asked + 1)
+
+
+def test_only_the_beginning_of_a_batch_is_left_for_the_next_fetch() -> None:
+    records, following = read(batch(PLAIN) + at(1, batch(PLAIN))[:40])
+    assert ([record.offset for record in records], following) == ([0], 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=12),
+    st.sampled_from([None, *CODECS]),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_whatever_the_bytes_are_nothing_is_raised_and_it_goes_forward(
+    changes: list[tuple[int, int]], codec: str | None, mend_the_crc: bool, asked: int
+) -> None:
+    data = bytearray(batch(PLAIN, (None, None, []), PLAIN, codec=codec))
+    for where, what in changes:
+        data[12 + where % (len(data) - 12)] = what
+    one = sealed(bytes(data)) if mend_the_crc else bytes(data)
+    for fetched in (one, one + at(4, batch(PLAIN))):
+        records, following = read(fetched, asked)
+        assert following > asked
+        assert all(record.offset >= asked for record in records)
