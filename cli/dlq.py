@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, USAGE, AsJson, print_json
+from cli.screen import json_text
 from cli.stores import run
 from cli.terminal import err, fail, out, running_settings
 
@@ -70,7 +71,6 @@ def show(
     """Show one dead letter whole: why, and the record as it came."""
     from cli.pages import dead_letters as pages
     from operations.dead_letters import read
-    from orderflow_events.printable import printable, printable_json
 
     found = [
         one for one in run(read(running_settings(), group, database, after=letter - 1, limit=1)) if one.id == letter
@@ -83,12 +83,12 @@ def show(
         return
     for name, value in document.items():
         if name not in ("headers", "value"):
-            shown = "-" if value is None else printable(str(value), LONGEST_VALUE)
+            shown = "-" if value is None else str(value)[:LONGEST_VALUE]
             out.print(f"{name:<17} {shown}", markup=False, soft_wrap=True)
     for name, value in document["headers"].items():
-        out.print(f"  {printable(name)}: {printable(value)}", markup=False, soft_wrap=True)
+        out.print(f"  {name}: {value[:LONGEST_VALUE]}", markup=False, soft_wrap=True)
     value = document["value"]
-    text = printable(value, LONGEST_VALUE) if isinstance(value, str) else printable_json(value, indent=2)
+    text = value[:LONGEST_VALUE] if isinstance(value, str) else json_text(value, indent=2)
     out.print(text, markup=False)
 
 
@@ -105,7 +105,7 @@ def redrive(
     """Apply the dead letters after all, in order. Exit code 1: some fail again, and still hold their orders."""
     from cli.pages import dead_letters as pages
     from operations import dead_letters
-    from orderflow_events.printable import printable
+    from operations.words import short
 
     settings = running_settings()
     try:
@@ -118,7 +118,7 @@ def redrive(
         print_json({"applied": result.applied, "skipped": result.skipped, "failed": failed})
     else:
         for letter, reason in result.failed:
-            err.print(f"{letter}: fails again: {printable(reason)}", markup=False, soft_wrap=True)
+            err.print(f"{letter}: fails again: {short(reason, 500)}", markup=False, soft_wrap=True)
         applied = f"{result.applied} applied, {result.skipped} had been applied before"
         out.print(f"{applied}, {len(result.failed)} fail again")
     if result.failed:

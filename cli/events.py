@@ -48,8 +48,8 @@ async def _tail(
     as_json: bool,
 ) -> None:
     from cli.pages import events as pages
+    from operations.words import short
     from orderflow.stream.reading import follow
-    from orderflow_events.printable import printable
 
     printed = 0
     batches = follow(settings, from_beginning=from_beginning)
@@ -61,7 +61,7 @@ async def _tail(
             for seen in batch:
                 event = seen.envelope
                 if event is None:
-                    err.print(f"{seen.partition}/{seen.offset}: {printable(seen.error)}", markup=False)
+                    err.print(f"{seen.partition}/{seen.offset}: {short(seen.error, 500)}", markup=False)
                     continue
                 if (order and event.order_id != order) or (event_type and event.type != event_type.upper()):
                     continue

@@ -44,9 +44,9 @@ def lag(
 
 def _print(one: "GroupLag") -> None:
     from cli.pages import lag as pages
-    from orderflow_events.printable import printable
+    from operations.words import short
 
-    group = printable(one.group)
+    group = short(one.group)
     out.print(f"{group}: {one.state}, {one.members} members, {one.lag} records behind", markup=False)
     out.print(pages.table(one))
     for p in one.partitions:

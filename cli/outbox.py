@@ -107,7 +107,7 @@ def _print(found: "dict[Service, Status | Unavailable]") -> None:
 
 
 def _print_troubles(service: str, one: "Status") -> None:
-    from orderflow_events.printable import printable
+    from operations.words import short
 
     if one.leader is None:
         out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)", markup=False)
@@ -122,7 +122,7 @@ def _print_troubles(service: str, one: "Status") -> None:
     for parked in one.parked:
         out.print(
             f"{service}: order {parked.order_id} is parked at version {parked.version} since "
-            f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {parked.entries} events wait: {printable(parked.error)}\n"
+            f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {parked.entries} events wait: {short(parked.error, 500)}\n"
             "  Kafka refuses the record: raise the limit that it names, then "
             f"`orderflow outbox unpark {parked.order_id}`",
             markup=False,
@@ -132,7 +132,7 @@ def _print_troubles(service: str, one: "Status") -> None:
         out.print(
             f"{service}: partition {stop.partition} stands still since {stop.stopped_at:%Y-%m-%d %H:%M:%SZ}, "
             f"{stop.waiting_orders} orders wait: at offset {stop.offset}, where "
-            f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {printable(stop.found)}\n"
+            f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {short(stop.found, 500)}\n"
             f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
             markup=False,
             soft_wrap=True,

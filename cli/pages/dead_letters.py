@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from operations.words import short
 from orderflow_events.dead_letters import DeadLetter
-from orderflow_events.printable import printable
 
 
 def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
@@ -51,5 +51,5 @@ def table(letters: Sequence[DeadLetter]) -> RenderableType:
     for letter in letters:
         where = f"{letter.partition}/{letter.offset}"
         since = f"{letter.dead_lettered_at:%Y-%m-%d %H:%M:%SZ}"
-        drawn.add_row(str(letter.id), since, letter.subject or "-", where, letter.kind, Text(printable(letter.reason)))
+        drawn.add_row(str(letter.id), since, letter.subject or "-", where, letter.kind, Text(short(letter.reason, 500)))
     return drawn

@@ -6,20 +6,20 @@ from typing import Any
 from rich.text import Text
 
 from cli.pages.orders import COLOURS
+from operations.words import short
 from orderflow.stream.reading import Seen
 from orderflow_events.envelope import Envelope
-from orderflow_events.printable import printable
 
 
 def line(event: Envelope) -> Text:
     """When, which order, whose, which version, what."""
     reason = getattr(event.event, "reason", None)
-    source, kind, status = (printable(text, 60) for text in (event.source.rpartition("/")[2], event.type, event.status))
+    source, kind, status = (short(text, 60) for text in (event.source.rpartition("/")[2], event.type, event.status))
     return Text.assemble(
         f"{event.recorded_at:%H:%M:%S.%f}"[:-3],
         f"  {event.order_id}  {source:<9} {event.version}  {kind:<22} ",
         (status, COLOURS.get(status, "")),
-        f"  {printable(str(reason), 200)}" if reason else "",
+        f"  {short(str(reason), 200)}" if reason else "",
     )
 
 

@@ -8,14 +8,13 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 
 from operations.doctor.check import Check, Checked, now
-from operations.words import duration
+from operations.words import duration, short
 from orderflow.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, Unread, group_lags, unread
 from orderflow.stream.topic import check_topic, partitions_of
-from orderflow_events.printable import printable
 from orderflow_events.redrive import dead_letters
 
 #: More records than this take the tracking a while.
@@ -97,7 +96,7 @@ async def _dead_letters(settings: Settings) -> Sequence[Checked]:
         first = await dead_letters(pool.acquire, group, limit=NAMED) if count else []
     if not count:
         return [Checked("dead letters", True, "none")]
-    named = "; ".join(printable(f"{one}: {one.reason}", 300) for one in first)
+    named = "; ".join(short(f"{one}: {one.reason}", 300) for one in first)
     said = f"{count} of {group}: {named}{'; …' if count > len(first) else ''}"
     fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`, or `orderflow dlq discard` for what is no event"
     return [Checked("dead letters", False, said, fix)]

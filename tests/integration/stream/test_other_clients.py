@@ -84,7 +84,7 @@ async def test_librdkafka_and_the_cloudevents_sdk_read_what_our_relay_sends(
         assert event.get_subject() == str(order) == event.get_extension("partitionkey")
         assert event.get_datacontenttype() == "application/json"
         assert event.get_dataschema() == f"urn:orderflow:event:{event_type}:1"
-        assert event.get_extension("sequence") == str(version)
+        assert event.get_extension("sequence") == f"{version:010d}"
         assert event.get_extension("correlationid") == "corr-1"
         assert event.get_extension("traceparent").startswith("00-")
         body = event.get_data()

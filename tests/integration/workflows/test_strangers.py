@@ -18,7 +18,7 @@ from orderflow.stack.temporal import MOST_SIGNALS
 from orderflow.store.handovers import Handovers
 from orderflow.temporal.dispatcher import Dispatcher
 from orderflow.temporal.names import ORDER_WORKFLOW, ORDERS_QUEUE, workflow_id
-from support.runs import PATIENCE_SECONDS, count, ended, failures_of_the_code, history, latest_ends, run_state, settled
+from support.runs import PATIENCE_SECONDS, ended, failures_of_the_code, history, latest_ends, run_state, settled
 from support.waiting import until
 from support.world import Handle, World, order_id
 
