@@ -131,6 +131,8 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
     """A member of the tracking group that writes to ``database``."""
 
     group = settings.tracking_group
+    for missing in ("row", "copy"):  # so that the first one is an increase
+        DEAD_LETTERS_PASSED.add(group, missing, amount=0)
 
     def count_dead_letter(letter: DeadLetter) -> None:
         DEAD_LETTERS.add(group, letter.kind)

@@ -14,8 +14,6 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-#: When they were made, in milliseconds since 1970: what is older than a topic's retention would be gone at once.
-MADE_AT: Final = int(time.time() * 1000)
 CODECS: Final = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 #: Key, value and headers; a header's name is bytes, and need not be text.
@@ -26,8 +24,11 @@ _CRC_AT, _CRC_OF = 17, 21
 _PLACEHOLDER = "~"
 
 
-def batch(*records: Foreign, codec: str | None = None) -> bytes:
-    """One batch of format 2 with ``records``. Names that are not UTF-8: of 5 bytes and more, and without ``codec``."""
+def batch(*records: Foreign, codec: str | None = None, made_at: int | None = None) -> bytes:
+    """One batch of format 2 with ``records``. Names that are not UTF-8: of 5 bytes and more, and without ``codec``.
+
+    ``made_at``: milliseconds since 1970; now: what is older than a topic's retention would be gone at once.
+    """
     builder = DefaultRecordBatchBuilder(2, CODECS[codec] if codec else 0, 0, -1, -1, -1, 10_000_000)
     replaced = []
     for offset, (key, value, headers) in enumerate(records):
@@ -40,7 +41,7 @@ def batch(*records: Foreign, codec: str | None = None) -> bytes:
                     raise ValueError(f"{name!r} is too short to be found again") from None
                 named.append((_PLACEHOLDER * len(name), text))
                 replaced.append(name)
-        builder.append(offset, MADE_AT, key, value, named)
+        builder.append(offset, made_at or int(time.time() * 1000), key, value, named)
     data = bytes(builder.build())
     for name in replaced:
         data = data.replace(_PLACEHOLDER.encode() * len(name), name, 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orderflow_events.envelope import UNREADABLE, EnvelopeError, decode
 from orderflow_events.kafka_reader import _Batches, _PartitionRecords, unreadable_codecs
-from support.batches import CODECS, MADE_AT, Foreign, batch, damaged, sealed
+from support.batches import CODECS, Foreign, batch, damaged, sealed
 
 PLAIN: Foreign = (b"k", b"v", [(b"a", b"1")])
 AT_61 = 61
@@ -36,10 +36,10 @@ def why(record: Any) -> str:
 
 def test_a_header_name_that_is_not_utf_8_comes_with_its_bytes_and_is_refused_by_decode() -> None:
     odd: Foreign = (b"k", None, [(b"ok", None), (b"stra\xdfe", b"\xff"), (b"", b"")])
-    records, following = read(batch(PLAIN, odd, PLAIN) + at(3, batch(PLAIN)))
+    records, following = read(batch(PLAIN, odd, PLAIN, made_at=1_790_000_000_000) + at(3, batch(PLAIN)))
     assert [record.offset for record in records] == [0, 1, 2, 3]
     assert records[1].headers == (("ok", None), ("stra\udcdfe", b"\xff"), ("", b""))
-    assert (records[1].key, records[1].value, records[1].timestamp) == (b"k", None, MADE_AT)
+    assert (records[1].key, records[1].value, records[1].timestamp) == (b"k", None, 1_790_000_000_000)
     assert (records[2].headers, following) == ((("a", b"1"),), 4)
     with pytest.raises(EnvelopeError, match=r"the name of the header stra\\xdfe is not UTF-8"):
         decode([("stra\udcdfe", b"1")], None, None)

@@ -68,6 +68,7 @@ BLAMING = frozenset(
 #: What does not happen here.
 NEVER_SEEN_HERE = {
     "stream: New dead letters an hour: {{group}}: {{kind}}",
+    "stream: Parked orders: {{service}}, held back",
     "orders: Near steps: {{step}}: {{outcome}}",  # each service has a process of its own
 }
 

@@ -124,7 +124,7 @@ async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
         problem = answer.json()
         assert (answer.status_code, problem["type"], problem["dependency"]) == (
             503,
-            "/problems/unavailable",
+            "urn:orderflow:problems/unavailable",
             "inventory",
         )
         assert int(answer.headers["retry-after"]) > 0
