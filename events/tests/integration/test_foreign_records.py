@@ -96,7 +96,8 @@ async def test_a_compressed_batch_of_events_is_applied(lab: Lab, codec: str) -> 
 async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab: Lab) -> None:
     order = uuid4()
     await lab.send(order, 1)
-    partition, offset = await foreign(lab, order, not_compressed_as_it_says())
+    data = not_compressed_as_it_says()
+    partition, offset = await foreign(lab, order, data)
     await lab.send(order, 2)
     async with running(lab.consumer(retries=QUICK)):
         await applied(lab, order, [1, 2])
@@ -104,7 +105,7 @@ async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab
     said = f"EnvelopeError: the batch at offsets {offset} to {offset + 1} cannot be read: "
     assert (letter.partition, letter.offset, letter.reason.startswith(said)) == (partition, offset, True)
     assert letter.value is not None
-    assert letter.value[8:] == not_compressed_as_it_says()[8:]
+    assert letter.value[8:] == data[8:]
     result = await redrive(connect=lab.pool.acquire, group=lab.settings.tracking_group, effect=take_effects)
     assert (result.applied, [reason.startswith(said) for _, reason in result.failed]) == (0, [True])
 
