@@ -16,11 +16,9 @@ from operations.explain.telling import handover
 from operations.explain.work import stands, steps, transition, waits_for_its_workflow, workflow_task
 from operations.words import age, clock, short
 from orderflow.domain.inventory import ReservationStatus
-from orderflow.domain.orders import LIFECYCLE, OrderStatus, allowed_actions
+from orderflow.domain.orders import GONE, LIFECYCLE, OrderStatus, allowed_actions
 from orderflow.domain.payments import PaymentStatus
 from orderflow.settings import SERVICES
-
-_GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 
 def verdicts_on(facts: Facts) -> list[Verdict]:
@@ -82,7 +80,7 @@ def _needs_temporal(facts: Facts) -> bool:
     """Whether the next move is the workflow's: also that it gives back, or books, what its end left behind."""
     if facts.handover is not None or waits_for_its_workflow(facts):
         return True
-    if facts.order is None or facts.order.status not in (OrderStatus.CANCELLED, *_GONE):
+    if facts.order is None or facts.order.status not in (OrderStatus.CANCELLED, *GONE):
         return False
     payment, held = facts.payment, facts.reservation
     holds = payment is not None and payment.status in (PaymentStatus.AUTHORIZED, PaymentStatus.VOIDING)

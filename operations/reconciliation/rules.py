@@ -10,12 +10,11 @@ from typing import Final
 from operations.reconciliation.cases import Case, cases
 from operations.reconciliation.facts import Facts, Limits
 from operations.reconciliation.findings import Finding, Kind, Repair
-from orderflow.domain.orders import LIFECYCLE, OrderStatus
+from orderflow.domain.orders import GONE, LIFECYCLE, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 
 _AT_IT: Final = "the order's workflow runs and repeats it by itself"
 _NO_ROW: Final = "there is no order's row that says CANCELLED"
-_GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 
 def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
@@ -88,11 +87,11 @@ def _payment(case: Case) -> Iterator[Finding]:
             repair = Repair.LOOK if case.can_begin else None
             why_not = _AT_IT if case.runs else _NO_ROW
             yield case.finding(Kind.VOIDING_LONG, *since, repair=repair, why_not=why_not)
-        case PaymentStatus.CAPTURED if order is None or order.status not in _GONE:
+        case PaymentStatus.CAPTURED if order is None or order.status not in GONE:
             repair = Repair.LOOK if case.live and case.can_begin else None
             why_not = _AT_IT if case.live else "whether to refund it is for people to say"
             yield case.finding(Kind.CAPTURED_NOT_SHIPPED, *since, repair=repair, why_not=why_not)
-        case PaymentStatus.AUTHORIZED if order is not None and order.status in _GONE:
+        case PaymentStatus.AUTHORIZED if order is not None and order.status in GONE:
             yield case.finding(Kind.SHIPPED_NOT_CAPTURED, *since, why_not="nobody asked for this capture")
         case PaymentStatus.AUTHORIZED if case.live:
             if case.stands(payment.created_at, longer_than=case.limits.authorization_age):
@@ -143,7 +142,7 @@ def _reservation(case: Case) -> Iterator[Finding]:
     if held is None or not case.stands(held.updated_at, case.order_at):
         return
     since = (held.updated_at, case.order_at)
-    if order is not None and order.status in _GONE:
+    if order is not None and order.status in GONE:
         repair = None if case.runs else Repair.LOOK
         yield case.finding(Kind.SHIPPED_NOT_COMMITTED, *since, repair=repair, why_not=_AT_IT)
     elif not case.live and not case.runs and case.stands(case.run.since):

@@ -103,6 +103,8 @@ LIFECYCLE = Lifecycle(
 
 #: Where an order has a workflow: what comes before and after is a row, and moved by its customer.
 ORCHESTRATED: Final = (_STATUS.APPROVED, _STATUS.FULFILLING)
+#: The goods have left: the payment is captured, and the stock is let go.
+GONE: Final = (_STATUS.SHIPPED, _STATUS.COMPLETED)
 
 #: What a client may ask of an order that exists; the rest is the workflow's own.
 CUSTOMER_COMMANDS: Final = ("approve", "ship", "complete", "cancel")

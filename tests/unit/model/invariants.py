@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from orderflow.domain.inventory import ReservationStatus
-from orderflow.domain.orders import ORCHESTRATED, OrderStatus
+from orderflow.domain.orders import GONE, ORCHESTRATED, OrderStatus
 from orderflow.domain.payments import PaymentStatus
-from unit.model.rules import GONE, ORDERS
+from unit.model.rules import ORDERS
 from unit.model.state import OPEN, World
 
 #: More looks than a scenario has faults: reconciliation starts runs that change nothing.

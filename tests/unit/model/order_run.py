@@ -1,8 +1,8 @@
 """What the workflow does inside a task: one turn of its main coroutine at a time, each with one statement at most."""
 
-from orderflow.domain.orders import OrderStatus
+from orderflow.domain.orders import GONE, OrderStatus
 from unit.model.orders_database import move, record_ship, refuse_ship
-from unit.model.rules import GONE, ORDERS, Rules
+from unit.model.rules import ORDERS, Rules
 from unit.model.state import Row, Run, Step
 
 

@@ -8,16 +8,13 @@ from typing import Final
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.lifecycle import Lifecycle
-from orderflow.domain.orders import OrderStatus
+from orderflow.domain.orders import GONE, OrderStatus
 from orderflow.domain.payments import PaymentStatus
 from unit.model.state import COMPLETED, NONE, TERMINATED, Handover, Inbox, Row, Run, Step, World
 
 ORDERS: Final = orders.LIFECYCLE
 PAYMENTS: Final = payments.LIFECYCLE
 RESERVATIONS: Final = inventory.LIFECYCLE
-
-#: The goods have left.
-GONE: Final = (OrderStatus.SHIPPED, OrderStatus.COMPLETED)
 
 
 class Rules:
