@@ -84,14 +84,14 @@ def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> No
     )
     err.print(line, soft_wrap=True)
     for broken in problem.get("errors") or ():
-        err.print(f"  {broken['field']}: {broken['message']} ({broken['rule']})", markup=False, soft_wrap=True)
+        err.print(f"  {broken['field']}: {broken['message']} ({broken['rule']})", soft_wrap=True)
     allowed = problem.get("allowed_actions")
     if allowed is not None:
-        err.print(f"  allowed now: {', '.join(allowed) or 'nothing'}", markup=False)
+        err.print(f"  allowed now: {', '.join(allowed) or 'nothing'}")
     if problem.get("current_version") is not None:
-        err.print(f"  present version: {problem['current_version']}", markup=False)
+        err.print(f"  present version: {problem['current_version']}")
     if status >= 500 and problem.get("correlation_id"):
-        err.print(f"  correlation id: {problem['correlation_id']}", markup=False)
+        err.print(f"  correlation id: {problem['correlation_id']}")
 
 
 def print_json(data: object) -> None:

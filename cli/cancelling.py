@@ -54,4 +54,4 @@ def cancel(
         fail(f"{error.dependency} {error.complaint}, so nothing was sent: {error.detail}", UNREACHABLE)
     show_outcome(reply, "cancelled", as_json)
     if said is not None and not as_json:
-        err.print(f"recorded as {reply.data['recorded_as']}", markup=False)
+        err.print(f"recorded as {reply.data['recorded_as']}")

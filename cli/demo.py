@@ -152,7 +152,7 @@ async def _report(stack: "EmbeddedStack", options: Options, run: "Run") -> None:
     out.print(f"that order in the Temporal Web UI: {web_ui}", soft_wrap=True)
     out.print(f"the API's documentation: {stack.links['api']}", soft_wrap=True)
     if not options.keep:
-        out.print("The links work while a stack runs: `orderflow demo --keep` leaves this one on.", markup=False)
+        out.print("The links work while a stack runs: `orderflow demo --keep` leaves this one on.")
 
 
 async def _keep(stack: "EmbeddedStack", teller: "Teller") -> None:

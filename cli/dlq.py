@@ -84,12 +84,12 @@ def show(
     for name, value in document.items():
         if name not in ("headers", "value"):
             shown = "-" if value is None else str(value)[:LONGEST_VALUE]
-            out.print(f"{name:<17} {shown}", markup=False, soft_wrap=True)
+            out.print(f"{name:<17} {shown}", soft_wrap=True)
     for name, value in document["headers"].items():
-        out.print(f"  {name}: {value[:LONGEST_VALUE]}", markup=False, soft_wrap=True)
+        out.print(f"  {name}: {value[:LONGEST_VALUE]}", soft_wrap=True)
     value = document["value"]
     text = value[:LONGEST_VALUE] if isinstance(value, str) else json_text(value, indent=2)
-    out.print(text, markup=False)
+    out.print(text)
 
 
 @app.command()
@@ -118,7 +118,7 @@ def redrive(
         print_json({"applied": result.applied, "skipped": result.skipped, "failed": failed})
     else:
         for letter, reason in result.failed:
-            err.print(f"{letter}: fails again: {short(reason, 500)}", markup=False, soft_wrap=True)
+            err.print(f"{letter}: fails again: {short(reason, 500)}", soft_wrap=True)
         applied = f"{result.applied} applied, {result.skipped} had been applied before"
         out.print(f"{applied}, {len(result.failed)} fail again")
     if result.failed:
@@ -151,4 +151,4 @@ def discard(
     if as_json:
         print_json(pages.document(given_up, whole=True))
     else:
-        out.print(f"{given_up} is discarded", markup=False, soft_wrap=True)
+        out.print(f"{given_up} is discarded", soft_wrap=True)

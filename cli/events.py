@@ -61,7 +61,7 @@ async def _tail(
             for seen in batch:
                 event = seen.envelope
                 if event is None:
-                    err.print(f"{seen.partition}/{seen.offset}: {short(seen.error, 500)}", markup=False)
+                    err.print(f"{seen.partition}/{seen.offset}: {short(seen.error, 500)}")
                     continue
                 if (order and event.order_id != order) or (event_type and event.type != event_type.upper()):
                     continue

@@ -90,9 +90,9 @@ def stuck(
         print_json(pages.stuck_document(found))
     else:
         for source, error in found.unread.items():
-            err.print(f"not read: {source} ({error})", markup=False, soft_wrap=True)
+            err.print(f"not read: {source} ({error})", soft_wrap=True)
         if found.left_out:
-            err.print(f"{found.left_out} open orders were not looked at: there are too many", markup=False)
+            err.print(f"{found.left_out} open orders were not looked at: there are too many")
         if found.groups:
             out.print(pages.stuck_page(found), soft_wrap=True)
         elif not found.unread:

@@ -45,7 +45,7 @@ def nudge(order_id: OrderId, reason: Why, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"order_id": str(order_id), "done": "nudged", "recorded_as": recorded_as})
     else:
-        out.print(f"{order_id} nudged, recorded as {recorded_as}", markup=False, soft_wrap=True)
+        out.print(f"{order_id} nudged, recorded as {recorded_as}", soft_wrap=True)
 
 
 def reset(
@@ -84,7 +84,7 @@ def reset(
         print_json({"order_id": str(order_id), "done": "runs again", **asdict(done)})
     else:
         where = f"from event {done.event_id}, run {done.run_id}"
-        out.print(f"{order_id} runs again {where}, recorded as {done.recorded_as}", markup=False, soft_wrap=True)
+        out.print(f"{order_id} runs again {where}, recorded as {done.recorded_as}", soft_wrap=True)
 
 
 def _point(to: str) -> "Point":
@@ -105,7 +105,6 @@ def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool)
         f"{order_id} is {run.status}, and its workflow runs (run {run.run_id}).\n"
         f"That run ends, and a new one goes on from event {point.event_id} ({point.at:%Y-%m-%d %H:%M:%SZ}). "
         f"Signals since then, which are handed to it again: {signals}.",
-        markup=False,
         soft_wrap=True,
     )
     if not typer.confirm("Reset it?", err=True):

@@ -47,12 +47,11 @@ def _print(one: "GroupLag") -> None:
     from operations.words import short
 
     group = short(one.group)
-    out.print(f"{group}: {one.state}, {one.members} members, {one.lag} records behind", markup=False)
+    out.print(f"{group}: {one.state}, {one.members} members, {one.lag} records behind")
     out.print(pages.table(one))
     for p in one.partitions:
         if p.lost:
             err.print(
                 f"{group} has read partition {p.partition} up to {p.committed}, and it ends at {p.end}: Kafka lost "
                 "records; `orderflow outbox status` names the repair, and the group reads the partition again",
-                markup=False,
             )

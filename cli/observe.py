@@ -134,4 +134,4 @@ def _tell(before: "dict[str, Alert]", now: "dict[str, Alert]") -> None:
         for key in sorted(some.keys() - others.keys()):
             alert = some[key]
             out.print(word, style=style, end=" ")
-            out.print(f"{alert.name}: {alert.summary} → {alert.runbook_url}", markup=False, soft_wrap=True)
+            out.print(f"{alert.name}: {alert.summary} → {alert.runbook_url}", soft_wrap=True)

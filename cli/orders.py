@@ -155,7 +155,7 @@ def list_orders(
 
     out.print(order_list(found["orders"]))
     if found["next_cursor"]:
-        err.print(f"there are more: --cursor {found['next_cursor']}, or --all", markup=False, soft_wrap=True)
+        err.print(f"there are more: --cursor {found['next_cursor']}, or --all", soft_wrap=True)
 
 
 @app.command()
@@ -241,12 +241,12 @@ def show_outcome(reply: "Reply", done: str, as_json: bool) -> None:
     order = reply.data
     again = " (already there: the same request came before)" if reply.replayed else ""
     if reply.accepted:
-        out.print(f"{order['id']} accepted, its payment is being captured{again}", markup=False)
-        err.print(f"its outcome will be at {order['links']['command']}", markup=False, soft_wrap=True)
+        out.print(f"{order['id']} accepted, its payment is being captured{again}")
+        err.print(f"its outcome will be at {order['links']['command']}", soft_wrap=True)
         return
     from cli.pages.orders import status_text
 
-    out.print(f"{order['id']} {done}{again}, now", status_text(order["status"], order["reason"]), markup=False)
+    out.print(f"{order['id']} {done}{again}, now", status_text(order["status"], order["reason"]))
 
 
 def _place_file(file: Path, currency: str, token: str, concurrency: int, api: str | None, as_json: bool) -> None:

@@ -101,7 +101,7 @@ def _print(found: "dict[Service, Status | Unavailable]") -> None:
     out.print(table)
     for service, one in found.items():
         if isinstance(one, Exception):
-            err.print(f"{service}: {_away(one)}", markup=False)
+            err.print(f"{service}: {_away(one)}")
         else:
             _print_troubles(service, one)
 
@@ -110,13 +110,12 @@ def _print_troubles(service: str, one: "Status") -> None:
     from operations.words import short
 
     if one.leader is None:
-        out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)", markup=False)
+        out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)")
     if one.refuses_many:
         out.print(
             f"{service}: so many orders were parked within a minute that it is not their fault: no more are parked, "
             "and what else Kafka refuses waits\n"
             "  Mend the topic's limits or the relay's clock, then `orderflow outbox unpark --all`",
-            markup=False,
             soft_wrap=True,
         )
     for parked in one.parked:
@@ -125,7 +124,6 @@ def _print_troubles(service: str, one: "Status") -> None:
             f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {parked.entries} events wait: {short(parked.error, 500)}\n"
             "  Kafka refuses the record: raise the limit that it names, then "
             f"`orderflow outbox unpark {parked.order_id}`",
-            markup=False,
             soft_wrap=True,
         )
     for stop in one.stopped:
@@ -134,7 +132,6 @@ def _print_troubles(service: str, one: "Status") -> None:
             f"{stop.waiting_orders} orders wait: at offset {stop.offset}, where "
             f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {short(stop.found, 500)}\n"
             f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -210,7 +207,7 @@ def _print_republished(done: "Sequence[Republished]") -> None:
     for one in done:
         for number in one.still_stopped:
             remedy = f"`orderflow outbox republish --partition {number}`"
-            err.print(f"{one.service}: partition {number} still stands: {remedy}", markup=False)
+            err.print(f"{one.service}: partition {number} still stands: {remedy}")
 
 
 def _confirm(count: int, *, yes: bool, ask: bool) -> None:
@@ -245,10 +242,10 @@ def unpark(
     if as_json:
         print_json({"order_id": str(order), "unparked": services})
     elif services:
-        out.print(f"{order}: unparked in {', '.join(services)}; it is sent from where it stopped", markup=False)
+        out.print(f"{order}: unparked in {', '.join(services)}; it is sent from where it stopped")
     if not services:
         if not as_json:
-            err.print(f"{order} is not parked", markup=False)
+            err.print(f"{order} is not parked")
         raise typer.Exit(REFUSED)
 
 
@@ -258,10 +255,10 @@ def _unpark_many(unparked: "dict[Service, list[UUID]]", *, as_json: bool) -> Non
     for service, orders in unparked.items():
         if orders and not as_json:
             said = one_or_many(len(orders), "1 order", f"{len(orders)} orders")
-            out.print(f"{service}: {said} unparked; sent from where they stopped", markup=False)
+            out.print(f"{service}: {said} unparked; sent from where they stopped")
     if not any(unparked.values()):
         if not as_json:
-            err.print("no such order is parked", markup=False)
+            err.print("no such order is parked")
         raise typer.Exit(REFUSED)
 
 

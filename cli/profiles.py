@@ -53,9 +53,9 @@ def list_(as_json: AsJson = False) -> None:
         print_json([{"name": name, "file": str(path), "chosen": name == chosen} for name, path in found.items()])
         return
     for name, path in found.items():
-        out.print(f"{'*' if name == chosen else ' '} {name:<16} {path}", markup=False, soft_wrap=True)
+        out.print(f"{'*' if name == chosen else ' '} {name:<16} {path}", soft_wrap=True)
     if not found:
-        err.print("no profiles: one is a file .env.NAME here, or NAME.env in ~/.config/orderflow", markup=False)
+        err.print("no profiles: one is a file .env.NAME here, or NAME.env in ~/.config/orderflow")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def show(
         return
     for row in shown:
         value = "not set" if row["value"] is None else row["value"]
-        out.print(f"{row['setting']:<44} {value}  ({row['from']})", markup=False, soft_wrap=True)
+        out.print(f"{row['setting']:<44} {value}  ({row['from']})", soft_wrap=True)
     if len(shown) < len(rows):
         err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)")
 

@@ -22,4 +22,4 @@ def checked(reason: str) -> str:
 
 def tell(said: str) -> None:
     """Beside the result, on stderr."""
-    err.print(said, markup=False, soft_wrap=True)
+    err.print(said, soft_wrap=True)

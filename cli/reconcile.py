@@ -65,7 +65,7 @@ def _print(report: "Report") -> None:
     for handled in report.findings:
         out.print(pages.finding(handled), soft_wrap=True)
     for kind in dict.fromkeys(handled.finding.kind for handled in report.findings):
-        err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].in_words}", markup=False)
+        err.print(f"{kind}: {ABOUT[kind].meaning}\n  {ABOUT[kind].in_words}")
     found, left = len(report.findings), report.left
     said = f"{report.live_orders} open orders at {report.looked_at:%Y-%m-%d %H:%M:%SZ}: "
     if not found:

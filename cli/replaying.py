@@ -98,7 +98,7 @@ def debug(
             history = replayer.read_file(file)
         else:
             history = await replayer.history_of(running_settings(), _workflow_id(which), run_id)
-        err.print(f"{history.workflow_id}: {len(history.events)} events", markup=False)
+        err.print(f"{history.workflow_id}: {len(history.events)} events")
         return await step_through(history, stop_at_run=pdb)
 
     failed = _run(work())

@@ -99,7 +99,7 @@ async def _say_what_is_not_ready(stack: "EmbeddedStack") -> None:
             parts = (await client.get(stack.links["relay"])).json()["parts"]
         for part, state in parts.items():
             if state["state"] != "ok":
-                out.print(f"{part}: {state['detail'] or state['state']}", style="yellow", markup=False, soft_wrap=True)
+                out.print(f"{part}: {state['detail'] or state['state']}", style="yellow", soft_wrap=True)
 
 
 def say(event: "Event") -> None:
@@ -108,7 +108,7 @@ def say(event: "Event") -> None:
     kind = event.kind.replace("_", " ")
     out.print(f"{event.process:<10} ", end="")
     out.print(kind, style=colours.get(event.kind), end="")
-    out.print(f" ({event.detail})" if event.detail else "", markup=False)
+    out.print(f" ({event.detail})" if event.detail else "")
 
 
 def down(as_json: AsJson = False) -> None:
@@ -165,7 +165,7 @@ def setup(as_json: AsJson = False) -> None:
         if as_json:
             steps.append({"what": step.what, "outcome": step.outcome})
         else:
-            out.print(f"{step.what}: {step.outcome}", markup=False)
+            out.print(f"{step.what}: {step.outcome}")
 
     try:
         asyncio.run(bootstrap.setup(settings, report))

@@ -100,7 +100,7 @@ def show(
 
     out.print(stock_list(rows))
     if found.get("next_cursor"):
-        err.print(f"there are more: --cursor {found['next_cursor']}", markup=False, soft_wrap=True)
+        err.print(f"there are more: --cursor {found['next_cursor']}", soft_wrap=True)
 
 
 @app.command("import")
@@ -148,7 +148,6 @@ def _show_change(reply: "Reply", as_json: bool) -> None:
     out.print(
         f"{stock['sku']} {stock['delta']:+}{again}: {stock['on_hand']} on hand, {stock['reserved']} reserved, "
         f"{stock['available']} available (version {stock['version']})",
-        markup=False,
         soft_wrap=True,
     )
 
