@@ -16,7 +16,7 @@ from orderflow.stream import topic as topics
 from orderflow.stream.clients import make_producer, make_reader
 from orderflow.stream.lag import group_lags, unread
 from orderflow.stream.reading import read_all
-from orderflow.stream.republishing import missing
+from orderflow.stream.republishing import Judged, judge
 from orderflow.stream.topic import check_topic, ensure_topic
 from orderflow.stream.truncation import open_topic
 from orderflow.telemetry.health import Health
@@ -73,7 +73,8 @@ async def test_relays_publish_behind_a_record_that_nobody_can_read(
             assert await truncation.stopped(running.database) == frozenset()
             partition = partition_of(order, settings.kafka_partitions)
             async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
-                assert await missing(running.database, topic, SOURCE, partition, WEEK) == []
+                judged = await judge(running.database, topic, SOURCE, partition, None, WEEK)
+                assert judged == Judged([], [])
     finally:
         await orders.close()
     seen = await read_all(settings)
