@@ -182,8 +182,8 @@ WHERE p.order_id = found.order_id AND p.version = found.version
 RETURNING p.version""",
 )
 
-# Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
-_LOCK = Statement(
+#: Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
+LOCK = Statement(
     "truncation.lock",
     "Keeps writers and acknowledgements off the outbox until the transaction ends.",
     "LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE",
@@ -285,7 +285,7 @@ async def move_back(database: Database, positions: Collection[Position], *, at_o
     moved = 0
     for batch in _by_order(positions, at_once):
         async with database.transaction() as connection:
-            await connection.execute(_LOCK.sql)
+            await connection.execute(LOCK.sql)
             values = {"order_ids": [p.order_id for p in batch], "versions": [p.version for p in batch]}
             moved += await connection.fetchval(_MOVE_BACK.sql, *_MOVE_BACK.arguments(values))
     database.wrote()

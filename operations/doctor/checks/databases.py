@@ -11,11 +11,13 @@ from operations.words import duration, one_or_many
 from orderflow.databases import open_database
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import SERVICES, Service, Settings
+from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database
 from orderflow.store.errors import lacks_a_table
 from orderflow.store.handovers import HandoverDepth, Handovers
 from orderflow.store.outbox_status import Status, status
 from orderflow.store.statements import Statement
+from orderflow.store.truncation import Cause, Stop
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18
@@ -24,6 +26,11 @@ COMMAND_SECONDS: Final = 5.0
 LATE: Final = timedelta(seconds=60)
 #: A relay publishes within a second, and its longest pause after a failure is 5 s.
 UNPUBLISHED: Final = timedelta(seconds=20)
+
+#: So far back each event is compared with outbox and publications; reconciliation looks further.
+FORGOTTEN_WITHIN: Final = timedelta(hours=1)
+#: So many orders are named.
+NAMED: Final = 3
 
 _SERVER = Statement(
     "databases.server",
@@ -68,6 +75,7 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
         ]
         try:
             lines += _outbox(settings, service, await status(database))
+            lines += _forgotten(service, await forgotten(database, FORGOTTEN_WITHIN))
             if service == "orders":
                 lines.append(_handovers(await Handovers(database).depth()))
         except Unavailable as error:
@@ -133,16 +141,27 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
         )
         for parked in found.parked
     ]
-    lines += [
-        Checked(
-            f"{service} partition {stop.partition}",
-            False,
-            f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}",
-            f"`orderflow outbox republish --partition {stop.partition}`",
-        )
-        for stop in found.stopped
-    ]
-    return lines
+    return lines + [_stopped(service, stop) for stop in found.stopped]
+
+
+def _forgotten(service: str, found: Sequence[Forgotten]) -> list[Checked]:
+    if not found:
+        return []
+    events = sum(len(one.versions) for one in found)
+    first = "; ".join(f"order {one.order_id}: {', '.join(map(str, one.versions[:5]))}" for one in found[:NAMED])
+    said = f"{events} {one_or_many(events, 'is', 'are')} neither published nor in the outbox, by order and version: "
+    more = "; …" if len(found) > NAMED else ""
+    fix = "somebody deleted them there; `orderflow reconcile --repair` puts them back, and the relay sends them"
+    return [Checked(f"{service} events", False, f"{said}{first}{more}", fix)]
+
+
+def _stopped(service: str, stop: Stop) -> Checked:
+    about = f"{service} partition {stop.partition}"
+    if stop.cause is Cause.MADE_ANEW:
+        said = "stands still: the topic was deleted and made anew, and lacks what was published before"
+        return Checked(about, False, said, "when nobody deleted it by mistake: `orderflow outbox republish --stopped`")
+    said = f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}"
+    return Checked(about, False, said, f"`orderflow outbox republish --partition {stop.partition}`")
 
 
 def _refuses_many(service: str, found: Status) -> Checked:

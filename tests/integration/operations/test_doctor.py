@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,10 +16,11 @@ import pytest
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
 from orderflow.sealing import make_keys
-from orderflow.store import outbox
+from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
+from orderflow.store.truncation import Cause, Position
 from support.api import a_namespace
 from support.orders import an_order, command
 from support.paths import MIGRATIONS
@@ -135,6 +137,31 @@ async def test_a_relay_is_judged_by_what_it_publishes_not_by_its_lease(databases
         finally:
             await admin.close()
         assert given(await examined(tmp_path, orders_database_url=databases.orders)) == (True, "relay-of leads")
+
+
+async def test_events_that_somebody_deleted_from_the_outbox_are_named(databases: Databases, tmp_path: Path) -> None:
+    order = an_order()
+    async with Database("orders", databases.orders) as database:
+        await Orders(database).place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
+        assert "orders events" not in await examined(tmp_path, orders_database_url=databases.orders)
+        admin = await asyncpg.connect(databases.orders)
+        await admin.execute("DELETE FROM outbox")
+        await admin.close()
+    found = (await examined(tmp_path, orders_database_url=databases.orders))["orders events"]
+    assert not found["ok"]
+    assert found["detail"].startswith("1 is neither published nor in the outbox")
+    assert f"order {order.order_id}: 1" in found["detail"]
+    assert "`orderflow reconcile --repair`" in found["fix"]
+
+
+async def test_a_topic_that_was_made_anew_is_called_that(databases: Databases, tmp_path: Path) -> None:
+    async with Database("orders", databases.orders) as database:
+        await truncation.stop(database, Position(uuid4(), 2, 5, 7), "another topic", Cause.MADE_ANEW)
+        await truncation.stop(database, Position(uuid4(), 2, 6, 7), "nothing", Cause.LOST)
+    found = await examined(tmp_path, orders_database_url=databases.orders)
+    assert "the topic was deleted and made anew" in found["orders partition 5"]["detail"]
+    assert "`orderflow outbox republish --stopped`" in found["orders partition 5"]["fix"]
+    assert "at offset 7 is nothing" in found["orders partition 6"]["detail"]
 
 
 async def test_a_payment_token_whose_key_is_gone_is_said(databases: Databases, tmp_path: Path) -> None:
