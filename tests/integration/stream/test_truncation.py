@@ -299,9 +299,17 @@ async def test_a_topic_made_anew_under_a_connected_relay_is_noticed_and_the_repa
 
 
 @pytest.mark.timeout(180)
-async def test_the_same_on_apache_kafka_which_gives_topics_ids(
-    databases: Databases, orders: Orders, outbox_empty: OutboxEmpty, tmp_path: Path
+@pytest.mark.parametrize("cause", [Cause.MADE_ANEW, Cause.LOST], ids=["by its id", "by offsets that begin again"])
+async def test_the_same_on_apache_kafka_which_takes_records_on_the_old_connection(
+    databases: Databases,
+    orders: Orders,
+    outbox_empty: OutboxEmpty,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    cause: Cause,
 ) -> None:
+    if cause is Cause.LOST:
+        request.getfixturevalue("kafka_ids").present = None
     broker = ApacheBroker(tmp_path, free_port(), free_port())
     try:
         await broker.initialise()
@@ -312,7 +320,7 @@ async def test_the_same_on_apache_kafka_which_gives_topics_ids(
         await supervisor.start(broker.spec())
         settings = settings_for(databases, broker.bootstrap_servers)
         await ensure_topic(settings)
-        await outlives_a_topic_made_anew(settings, orders, outbox_empty, Cause.MADE_ANEW)
+        await outlives_a_topic_made_anew(settings, orders, outbox_empty, cause)
     finally:
         await supervisor.stop()
 
