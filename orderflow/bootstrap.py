@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from orderflow.domain.errors import Unavailable
 from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
-from orderflow.stream.topic import TopicDiffers, ensure_topic
+from orderflow.stream.topic import TopicDiffers, ensure_topic, in_words
 from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
 from orderflow.urls import without_password
@@ -218,12 +218,16 @@ def _at_database(url: str, database: str, *, tls: bool) -> str:
 async def setup_topic(settings: Settings, report: Report) -> None:
     """Make the topic, or compare it with the settings. Raises SetupError when it differs."""
     try:
-        created = await ensure_topic(settings)
+        ensured = await ensure_topic(settings)
     except TopicDiffers as error:
         raise SetupError(f"Kafka {error}") from error
     except (KafkaError, OSError) as error:
         raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
-    outcome = f"created with {settings.kafka_partitions} partitions" if created else "there, as the settings say"
+    outcome = "there, as the settings say"
+    if ensured.created:
+        outcome = f"created with {settings.kafka_partitions} partitions"
+    elif ensured.differences:
+        outcome = f"there, and differs from the settings: {in_words(ensured.differences)}"
     report(SetupStep(f"Kafka topic {settings.kafka_topic}", outcome))
 
 

@@ -9,7 +9,7 @@ from orderflow.databases import open_database
 from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.stream.gauges import ConsumerLagGauges, DeadLetterGauges, OrderGauges
-from orderflow.stream.topic import check_topic
+from orderflow.stream.topic import check_topic, in_words
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
@@ -52,9 +52,11 @@ async def _topic_as_it_should_be(
     while not stopping.is_set():
         try:
             differences = await check_topic(settings)
-            if not differences:
+            problem = in_words(differences)
+            if not any(difference.stops for difference in differences):
+                if problem:
+                    log.warning("topic_differs", topic=settings.kafka_topic, differences=problem)
                 return
-            problem = " ".join(differences)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         report(PartState(PartKind.WAITING, f"topic {settings.kafka_topic}: {problem}"))

@@ -32,7 +32,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from orderflow.domain.errors import Unavailable
 from orderflow.store.outbox import Entry, Published
 from orderflow.stream.connections import Connections, close_producer
-from orderflow.stream.topic import TopicDiffers
+from orderflow.stream.topic import Difference, TopicDiffers, in_words
 from orderflow.stream.traced import send_traced
 from orderflow.telemetry.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
 from orderflow_events.envelope import EnvelopeError, Record, encode
@@ -105,7 +105,7 @@ class Publisher:
         topic: str,
         *,
         make_producer: Callable[[], AIOKafkaProducer],
-        check_topic: Callable[[], Awaitable[list[str]]],
+        check_topic: Callable[[], Awaitable[Sequence[Difference]]],
         check_acknowledged: Callable[[UUID | None, Sequence[Published]], Awaitable[Compared]],
         partitions: int,
         delivery_timeout: float = 15.0,
@@ -123,6 +123,8 @@ class Publisher:
         self._connections: Connections | None = None
         #: Partitions to which nothing is sent. The relay refreshes it; each check at a connect does, too.
         self.stopped: frozenset[int] = frozenset()
+        #: How the topic differs from the settings at the moment, where that stops nobody.
+        self.drift = ""
         self._topic_id: UUID | None = None
         self._topic_number: int | None = None
         self._last: dict[int, int] = {}
@@ -141,8 +143,12 @@ class Publisher:
             await self.close()
         if self._producer is not None and clock() <= self._check_again_at:
             return self._producer
-        if differences := await self._check_topic():
+        differences = await self._check_topic()
+        if any(difference.stops for difference in differences):
             raise TopicDiffers(self._topic, differences)
+        if (drift := in_words(differences)) != self.drift and drift:
+            self._log.warning("topic_differs", topic=self._topic, differences=drift)
+        self.drift = drift
         producer = self._producer or self._make_producer()
         connections = self._connections
         try:

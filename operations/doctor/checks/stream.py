@@ -14,7 +14,7 @@ from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, Unread, group_lags, unread
-from orderflow.stream.topic import check_topic, partitions_of
+from orderflow.stream.topic import check_topic, in_words, partitions_of
 from orderflow_events.redrive import dead_letters
 
 #: More records than this take the tracking a while.
@@ -52,7 +52,8 @@ async def _look(settings: Settings) -> Sequence[Checked]:
         lines.append(Checked(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
     else:
         fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
-        lines.append(Checked(about, False, " ".join(differences), fix))
+        stops = " Nothing is published or tracked meanwhile." if any(one.stops for one in differences) else ""
+        lines.append(Checked(about, False, in_words(differences) + stops, fix))
     try:
         [lag] = await group_lags(settings, [settings.tracking_group])
     except NoTopic as error:

@@ -150,4 +150,5 @@ async def test_a_compression_that_cannot_be_read_is_a_difference_of_the_topic(
     assert await check_topic(settings) == []
     monkeypatch.setattr("aiokafka.codec.cramjam", None)
     [difference] = await check_topic(settings)
-    assert difference == "Its compression.type is lz4, which cannot be read here: install the package cramjam."
+    assert difference.stops
+    assert difference.text == "Its compression.type is lz4, which cannot be read here: install the package cramjam."
