@@ -81,6 +81,14 @@ BEGIN;
 SELECT pg_notify('orderflow', '');
 
 
+-- orderflow/store/deployment.py
+-- Which stack an orders database belongs to.
+
+-- deployment.id --
+-- Reads which stack this database belongs to.
+SELECT left(deployment_id::text, 8) AS id FROM deployment;
+
+
 -- orderflow/store/handovers.py
 -- The handovers, as dispatchers read them: what is due, what was told, what Temporal refuses.
 

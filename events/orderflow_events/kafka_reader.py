@@ -185,11 +185,11 @@ def _with_any_names(data: bytes) -> Iterator[Any]:
     def number() -> int:
         # Ours: aiokafka's, in C, reads wherever it is told to, and a length in a foreign record may say anything.
         nonlocal position
-        value = 0
+        value: int = 0
         for shift in range(0, 70, 7):
             if not 0 <= position < len(data):
                 raise CorruptRecordException("a length leads out of the batch")
-            byte = data[position]
+            byte: int = data[position]
             position += 1
             value |= (byte & 0x7F) << shift
             if not byte & 0x80:

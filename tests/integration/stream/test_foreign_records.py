@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from operations.dead_letters import passed
 from operations.doctor.checks import stream
 from orderflow.settings import Settings
 from orderflow.store import truncation
@@ -116,6 +117,24 @@ async def test_the_tracking_goes_on_behind_it_and_the_doctor_names_what_is_set_a
     assert not line.ok
     assert line.detail.startswith(f"12 of {settings.tracking_group}: dead letter ")
     assert f"[{partition}]@{offset}, no order, undecodable)" in line.detail
+
+
+async def test_a_record_that_was_passed_without_a_dead_letter_is_named_by_the_doctor_until_it_is_forgotten(
+    databases: Databases, broker: str
+) -> None:
+    settings = settings_for(databases, broker, tracking_group=f"tracking-{uuid4().hex[:8]}")
+    orders = await asyncpg.connect(databases.orders)
+    await orders.execute(
+        "INSERT INTO passed_records VALUES ($1, 'order.events', 3, 41, -1, 'CheckViolationError: no')",
+        settings.tracking_group,
+    )
+    await orders.close()
+    [none, line] = await stream._dead_letters(settings)
+    assert (none.ok, line.ok, line.about) == (True, False, "records passed")
+    assert "has passed 1 without a dead letter" in line.detail
+    assert "order.events[3]@41: CheckViolationError: no" in line.detail
+    assert len(await passed(settings, None, None, forget=True)) == 1
+    assert [one.ok for one in await stream._dead_letters(settings)] == [True]
 
 
 async def test_a_record_that_the_tracking_does_not_pass_is_named_by_the_doctor(
