@@ -34,8 +34,10 @@ NAMED: Final = 3
 
 _SERVER = Statement(
     "databases.server",
-    "Reads the server's version and its clock.",
-    "SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at",
+    "Reads the server's version and its clock, and whether a new connection may write.",
+    """
+SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at,
+       current_setting('transaction_read_only')::bool AS read_only, pg_is_in_recovery() AS standby""",
 )
 _APPLIED = Statement(
     "databases.applied", "Reads which migrations were applied.", "SELECT version FROM schema_migrations"
@@ -70,6 +72,7 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
         major = row["number"] // 10_000
         lines = [
             _server(service, major, row["number"] % 10_000),
+            *_read_only(service, read_only=row["read_only"], standby=row["standby"]),
             clock(f"the {service} database", row["at"], asked, now()),
             await _migrations(settings.migrations_dir, service, database),
         ]
@@ -91,6 +94,15 @@ def _server(service: str, major: int, minor: int) -> Checked:
         return Checked(about, True, said)
     fix = f"use PostgreSQL {OLDEST} to {NEWEST}; others are not tested"
     return Checked(about, False, said, fix)
+
+
+def _read_only(service: str, *, read_only: bool, standby: bool) -> list[Checked]:
+    if not read_only:
+        return []
+    why = "it is a standby" if standby else "default_transaction_read_only is on"
+    said = f"connections are read-only ({why}): no command is taken, and nothing is published"
+    fix = f"have ORDERFLOW_{service.upper()}_DATABASE_URL lead to the primary, or turn the setting off"
+    return [Checked(f"{service} database writes", False, said, fix)]
 
 
 async def _migrations(folder: Path, service: Service, database: Database) -> Checked:
@@ -129,7 +141,7 @@ def _handovers(found: HandoverDepth) -> Checked:
 
 
 def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
-    lines = [_relay(service, found), _waiting(settings, service, found)]
+    lines = [_relay(settings, service, found), _waiting(settings, service, found)]
     if found.refuses_many:
         lines.append(_refuses_many(service, found))
     lines += [
@@ -170,12 +182,17 @@ def _refuses_many(service: str, found: Status) -> Checked:
     return Checked(f"{service} parking", False, f"{said}; the last: {found.parked[-1].error}", fix)
 
 
-def _relay(service: str, found: Status) -> Checked:
+def _relay(settings: Settings, service: str, found: Status) -> Checked:
     """Judged by what it publishes: who holds the lease may do nothing else."""
     about = f"{service} relay"
     if found.leader is None:
         return Checked(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
     said = f"{found.leader.holder[:8]} leads"
+    if found.leader.seconds_left > 2 * settings.relay_lease_seconds:
+        left = duration(timedelta(seconds=found.leader.seconds_left))
+        said = f"the lease of {found.leader.holder[:8]} ends in {left}: the database's clock was ahead"
+        fix = "start one, which takes it over at once: `orderflow worker relay`"
+        return Checked(about, False, f"{said}, and no relay runs", fix)
     if found.unpublished_for > UNPUBLISHED:
         said += f", and publishes nothing: an event that could go out has waited for {duration(found.unpublished_for)}"
         fix = "see the lines of Kafka and the topic, then what the relay says: its /health/ready and its log"
