@@ -23,10 +23,6 @@ WHERE order_id = $order_id AND command_id = $command_id AND version IS NULL AND 
 -- orderflow/store/coverage.py
 -- Events that nobody will publish: they are neither in the outbox nor among the publications.
 
--- truncation.lock --
--- Keeps writers and acknowledgements off the outbox until the transaction ends.
-LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE;
-
 -- coverage.until --
 -- Reads how far every event is known to be published, not further back than a window, and the database's clock.
 SELECT greatest((SELECT checked_until FROM coverage), clock_timestamp() - $window::interval) AS since,

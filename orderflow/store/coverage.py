@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from orderflow.store import truncation
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
-from orderflow.store.truncation import LOCK
 
 #: What one statement compares.
 SLICE: Final = timedelta(hours=1)
@@ -118,7 +118,7 @@ async def checked(database: Database, until: datetime) -> None:
 async def put_back(database: Database, order_id: UUID, versions: Collection[int]) -> int:
     """Have forgotten events of an order published; how many there were. Again: nothing more happens."""
     async with database.transaction() as connection:
-        await connection.execute(LOCK.sql)
+        await connection.execute(truncation.LOCK.sql)
         values = {"order_id": order_id, "versions": sorted(versions)}
         events: int = await connection.fetchval(_PUT_BACK.sql, *_PUT_BACK.arguments(values))
     database.wrote()
