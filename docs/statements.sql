@@ -1237,7 +1237,7 @@ FROM parts CROSS JOIN LATERAL (
      ORDER BY p."offset" DESC LIMIT 1)
     UNION ALL
     (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id IS NULL
-     ORDER BY p."offset" DESC LIMIT 1)
+     ORDER BY p.topic_id DESC, p."offset" DESC LIMIT 1)
     ORDER BY topic_id NULLS LAST LIMIT 1
 ) last
 WHERE last.published_at > clock_timestamp() - $retention::interval

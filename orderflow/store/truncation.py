@@ -75,7 +75,8 @@ WITH RECURSIVE parts AS (
 )
 SELECT last.order_id, last.version, last.partition, last."offset", last.topic_id"""
 
-# Of an unknown topic only where there is none of the present one: those were published before it had a number. What is
+# Of an unknown topic only where there is none of the present one: those were published before it had a number. (They
+# are ordered by the topic as well: for IS NULL Postgres does not see that the index has the offsets in order.) What is
 # older than the retention may be gone by right.
 _LAST = Statement(
     "truncation.last",
@@ -86,7 +87,7 @@ FROM parts CROSS JOIN LATERAL (
      ORDER BY p."offset" DESC LIMIT 1)
     UNION ALL
     (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id IS NULL
-     ORDER BY p."offset" DESC LIMIT 1)
+     ORDER BY p.topic_id DESC, p."offset" DESC LIMIT 1)
     ORDER BY topic_id NULLS LAST LIMIT 1
 ) last
 WHERE last.published_at > clock_timestamp() - $retention::interval

@@ -1,6 +1,7 @@
 """A broker that loses what it acknowledged: the relay notices before it sends, and the repair leaves no hole."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ from orderflow.stack.processes import Process
 from orderflow.stack.supervisor import Supervisor
 from orderflow.store import truncation
 from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 from orderflow.store.truncation import Cause, Chosen, Position
 from orderflow.stream.clients import make_reader
 from orderflow.stream.publisher import Compared
@@ -475,3 +477,27 @@ async def test_what_the_log_has_let_go_is_no_loss(
     async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
         assert await topic.mismatches(SOURCE, [Position(order, 1, 7, 0)]) == {}
         assert await topic.mismatches(SOURCE, [Position(order, 2, 7, 1)]) != {}
+
+
+@pytest.mark.parametrize("statement", [truncation._LAST, truncation._ELSEWHERE], ids=["last", "elsewhere"])
+async def test_the_last_ones_are_read_from_the_index_however_many_were_published(
+    databases: Databases, statement: Statement
+) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    await admin.execute(
+        """
+        INSERT INTO topics (kafka_id, name, turn)
+        SELECT gen_random_uuid(), 'order.events', n FROM generate_series(1, 3) n;
+        SET session_replication_role = replica;
+        INSERT INTO publications (order_id, version, partition, "offset", topic_id)
+        SELECT gen_random_uuid(), 1, n % 12, n / 12, CASE WHEN n < 90000 THEN 1 + (n / 12) % 3 END
+        FROM generate_series(1, 100000) n;
+        RESET session_replication_role;
+        """
+    )
+    await admin.execute("VACUUM ANALYZE publications, topics")
+    arguments = statement.arguments({"topic": 2, "retention": WEEK})
+    [found] = json.loads(await admin.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.sql}", *arguments))
+    await admin.close()
+    assert found["Plan"]["Actual Rows"] == 12
+    assert found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"] < 400
