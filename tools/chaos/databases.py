@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Final
 
 import asyncpg
@@ -32,6 +33,8 @@ _LEASE: Final = "SELECT FROM relay_lease FOR UPDATE"
 _WAITING: Final = """
     SELECT DISTINCT a.pid, l.waitstart FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE NOT l.granted AND a.usename = $1"""
+_LEADS: Final = """
+    SELECT FROM relay_lease WHERE expires_at > $1::timestamptz + $2 AND expires_at <= clock_timestamp() + $2"""
 #: Who died while the clock was ahead.
 _DEAD: Final = "a relay that has died"
 
@@ -142,10 +145,11 @@ class Databases:
         return len(changed)
 
     async def _leads_again(self, service: str) -> None:
-        """Wait until a relay holds a lease that it has just written."""
+        """Wait until a relay holds a lease that it has written from here on."""
         deadline = time.monotonic() + LEADS_WITHIN_SECONDS
-        fresh = f"holder <> '{_DEAD}' AND expires_at BETWEEN clock_timestamp() AND clock_timestamp() + interval '20 s'"
-        while not await self.admin(f"SELECT FROM relay_lease WHERE {fresh}", database=service):
+        [now] = await self.admin("SELECT clock_timestamp() AS at")
+        length = timedelta(seconds=self._arena.stack.settings.relay_lease_seconds)
+        while not await self.admin(_LEADS, now["at"], length, database=service):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"no relay of {service} has written its lease within {LEADS_WITHIN_SECONDS:.0f} s")
             await asyncio.sleep(0.2)

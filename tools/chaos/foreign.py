@@ -1,13 +1,13 @@
-"""Records of strangers on the topic: what other programs that may write to it could put there, by mistake or on purpose.
+"""Records of strangers on the topic: what other programs that may write to it put there, by mistake or on purpose.
 
 Each carries a mark, so that the checker can tell it from ours whatever it claims to be. None names an order of ours
 and cannot be read: such a record holds that order for every consumer until a person looks, which is the kit's promise
 and would be no finding. An event of another source may name one.
 """
 
+import itertools
 import json
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -17,9 +17,8 @@ from aiokafka.errors import KafkaError
 
 from support.batches import CODECS, Foreign, batch, produce, sealed
 from support.records import a_record
+from tools.chaos.marks import Kind, mark_of
 
-TOPIC: Final = "order.events"
-_MARK: Final = re.compile(rb"chaos-foreign-\d+-(?:event|junk)")
 _MARK_HEADER: Final = b"chaos_foreign"
 _ATTRIBUTES_AT: Final = 22
 #: Well below the 1 MiB that a broker takes by default: a dead letter has reasons in its headers, too.
@@ -34,23 +33,13 @@ class Batch:
     data: bytes
 
 
-def mark_in(*parts: bytes | None) -> str | None:
-    """The mark of a foreign record, wherever it stands (a batch that nobody can read has it in its bytes)."""
-    found = next((match for part in parts if part and (match := _MARK.search(part))), None)
-    return found[0].decode() if found else None
+def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[Batch]:
+    """One of every shape. ``fault``: a number that no other call has; ``order_id``: an order of ours, if there is."""
+    numbers = itertools.count()
+    known = order_id or _uuid(dice)
 
-
-def is_event(mark: str) -> bool:
-    """Whether the record is an event, of another source: consumers see it. Else it is one for the dead letters."""
-    return mark.endswith("-event")
-
-
-def batches(first: int, dice: random.Random, order_id: UUID) -> Iterator[Batch]:
-    """One of every shape. ``first``: the number of the first mark; ``order_id``: an order of ours."""
-    numbers = iter(range(first, first + 1000))
-
-    def mark(kind: str) -> bytes:
-        return f"chaos-foreign-{next(numbers)}-{kind}".encode()
+    def mark(kind: Kind) -> bytes:
+        return mark_of(fault, next(numbers), kind).encode()
 
     def junk(key: bytes | None, value: bytes | None, *headers: tuple[bytes, bytes], codec: str | None = None) -> Batch:
         marks = [mark("junk") for _ in range(3 if codec else 1)]
@@ -88,15 +77,15 @@ def batches(first: int, dice: random.Random, order_id: UUID) -> Iterator[Batch]:
     yield forged(None, ce_specversion=b"0.3")
     yield forged(None, ce_time=b"yesterday")
     yield event("/acme/billing", _uuid(dice))
-    yield event("/orderflow/shipping", order_id)
-    yield event("/orderflow/orders/", order_id)
-    yield event("/ORDERFLOW/ORDERS", order_id)
+    yield event("/orderflow/shipping", known)
+    yield event("/orderflow/orders/", known)
+    yield event("/ORDERFLOW/ORDERS", known)
 
 
-async def send(broker: str, partitions: int, foreign: Batch, dice: random.Random) -> bool:
+async def send(broker: str, topic: str, partitions: int, foreign: Batch, dice: random.Random) -> bool:
     """Append it somewhere. False: the broker did not take it, as Apache Kafka does with what it cannot read itself."""
     try:
-        await produce(broker, TOPIC, dice.randrange(partitions), foreign.data)
+        await produce(broker, topic, dice.randrange(partitions), foreign.data)
     except KafkaError:
         return False
     return True

@@ -41,16 +41,14 @@ class Step:
         return WorkflowExecution(workflow_id=self.workflow_id, run_id=self.run_id)
 
 
-async def pending_steps(client: Client, most: int) -> list[Step]:
-    """Steps that orders wait for now, ``most`` at most. Raises RPCError."""
+async def pending_steps(client: Client) -> list[Step]:
+    """Steps that orders wait for now. Raises RPCError."""
     found: list[Step] = []
     async for run in client.list_workflows("WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running'"):
         with _meanwhile_over():
             described = await client.get_workflow_handle(run.id, run_id=run.run_id).describe()
             found += [Step(run.id, run.run_id, s.activity_id) for s in described.raw_description.pending_activities]
-        if len(found) >= most:
-            break
-    return found[:most]
+    return found
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ import pytest
 
 from tools.chaos.checker import RULES, check
 from tools.chaos.evidence import Evidence
+from tools.chaos.marks import mark_of
 from tools.chaos.rules_rest import at_rest
 from tools.chaos.sound import CANCELLED, DECLINED, DONE, EXPIRED, WAITING, only, sound_evidence
 
@@ -396,9 +397,47 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("tracking = truth", "the timeline has a hole", lambda e: e.tracked_events.pop()),
     ("tracking = truth", "an inbox without its event", lambda e: e.processed.pop()),
     ("effects once", "an effect happened twice", lambda e: e.effects.append(deepcopy(e.effects[-1]))),
-    ("effects once", "an effect never happened", lambda e: e.effects.pop(0)),
+    ("effects once", "an effect never happened", lambda e: e.effects.pop()),
     ("effects once", "effects out of order", lambda e: e.effects.insert(0, e.effects.pop())),
     ("effects once", "an inbox without its effect", lambda e: e.effects_processed.pop()),
+    (
+        "Kafka = events",
+        "a record of ours with another source",
+        lambda e: _record(e, f"orders/{DONE}/1")["headers"].update(ce_source="/acme/billing"),
+    ),
+    (
+        "tracking = truth",
+        "a stranger's event moves an order",
+        lambda e: only(e.tracking, order_id=DONE).update(order_status="APPROVED"),
+    ),
+    ("foreign records were passed", "junk is no dead letter", lambda e: e.dead_letters.pop()),
+    (
+        "foreign records were passed",
+        "junk is two dead letters of a group",
+        lambda e: e.dead_letters.append(e.dead_letters[0]),
+    ),
+    ("foreign records were passed", "an event of another source took no effect", lambda e: e.effects.pop(0)),
+    (
+        "foreign records were passed",
+        "an event of another source took effect twice",
+        lambda e: e.effects.append(e.effects[0]),
+    ),
+    (
+        "foreign records were passed",
+        "an event of another source is not in the timeline",
+        lambda e: e.tracked_events.pop(0),
+    ),
+    (
+        "dead letters are foreign records",
+        "an event of ours is set aside",
+        lambda e: e.dead_letters[0].update(mark=None, subject=DONE),
+    ),
+    (
+        "dead letters are foreign records",
+        "an event of another source is set aside",
+        lambda e: e.dead_letters[0].update(mark=mark_of(0, 8, "event")),
+    ),
+    ("every fault was felt", "a fault hit nothing", lambda e: e.felt.update({"pause steps": 0})),
 ]
 
 
