@@ -15,9 +15,9 @@ from tools.chaos.marks import mark_in
 TOPIC: Final = "order.events"
 
 
-async def read_topic(broker: str) -> tuple[Rows, Rows]:
+async def read_topic(broker: str, topic: str = TOPIC) -> tuple[Rows, Rows]:
     """Every record that is there now, in order within its partition: those that bear no mark, and the foreign ones."""
-    async with _reading(broker) as (consumer, partitions):
+    async with _reading(broker, topic) as (consumer, partitions):
         await consumer.seek_to_beginning()
         ends = await consumer.end_offsets(partitions)
         found: list[Any] = []
@@ -38,9 +38,9 @@ async def read_topic(broker: str) -> tuple[Rows, Rows]:
     return ours, foreign
 
 
-async def unread(broker: str, groups: Iterable[str]) -> dict[str, int]:
+async def unread(broker: str, groups: Iterable[str], topic: str = TOPIC) -> dict[str, int]:
     """How many records of the topic each group has not passed yet. One that is beyond the end has not, either."""
-    async with _reading(broker) as (consumer, partitions):
+    async with _reading(broker, topic) as (consumer, partitions):
         ends = await consumer.end_offsets(partitions)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
@@ -55,22 +55,22 @@ async def unread(broker: str, groups: Iterable[str]) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def _reading(broker: str) -> AsyncIterator[tuple[KafkaReader, list[TopicPartition]]]:
+async def _reading(broker: str, topic: str) -> AsyncIterator[tuple[KafkaReader, list[TopicPartition]]]:
     consumer = KafkaReader(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        numbers = sorted(consumer.partitions_for_topic(TOPIC) or await _partitions(consumer))
-        partitions = [TopicPartition(TOPIC, number) for number in numbers]
+        numbers = sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
+        partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         yield consumer, partitions
     finally:
         await consumer.stop()
 
 
-async def _partitions(consumer: KafkaReader) -> set[int]:
-    consumer.subscribe([TOPIC])
+async def _partitions(consumer: KafkaReader, topic: str) -> set[int]:
+    consumer.subscribe([topic])
     async with asyncio.timeout(20):
-        while not (found := consumer.partitions_for_topic(TOPIC)):  # noqa: ASYNC110 - aiokafka tells nobody
+        while not (found := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka tells nobody
             await asyncio.sleep(0.1)
     consumer.unsubscribe()
     return set(found)
