@@ -460,6 +460,19 @@ def test_a_run_that_was_terminated_when_nothing_was_left_to_do_breaks_no_rule() 
     assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
 
 
+@pytest.mark.parametrize(
+    ("status", "by_hand", "holds"), [("declined", True, True), ("declined", False, False), ("authorized", True, False)]
+)
+def test_a_refusal_may_be_unrecorded_where_the_run_was_terminated_by_hand(
+    status: str, by_hand: bool, holds: bool
+) -> None:
+    evidence = deepcopy(SOUND)
+    evidence.gateway_payments.append({"reference": EXPIRED, "status": status, "duplicate_attempts": 0})
+    if by_hand:
+        evidence.terminated["a run"] = f"order-{EXPIRED}"
+    assert (check(evidence)["payments = gateway"] == []) is holds
+
+
 def test_a_run_that_was_terminated_before_its_void_breaks_no_rule_where_nothing_was_held() -> None:
     for payment, by_hand, rests in ((None, True, True), (None, False, False), ("AUTHORIZED", True, False)):
         assert at_rest("CANCELLED", True, payment, "RELEASED", by_hand=by_hand) is rests
