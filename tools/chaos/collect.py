@@ -70,6 +70,7 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         terminated=arena.terminated,
         refusing=arena.refusing,
         felt=arena.felt,
+        topic_made_anew=arena.topic_made_anew,
         ledger=read_ledger(ledger),
         unrest=unrest,
     )

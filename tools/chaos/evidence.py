@@ -58,6 +58,8 @@ class Evidence:
     refusing: list[tuple[float, float]]
     #: Of each kind of fault that can miss and was carried out: how often it hit something.
     felt: dict[str, int]
+    #: From when to when the topic was deleted, made anew, and repaired by an operator.
+    topic_made_anew: list[tuple[float, float]]
     #: The client's requests (``chaos.ledger.read_ledger``).
     ledger: Rows
     #: What kept the run from coming to rest, if anything did.

@@ -17,6 +17,7 @@ from typing import Final
 
 import httpx
 import psutil
+from aiokafka.errors import KafkaError
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
@@ -28,6 +29,7 @@ from tools.chaos.arena import DATABASE_AWAY, Arena
 from tools.chaos.databases import Databases
 from tools.chaos.schedule import Fault
 from tools.chaos.steps_by_hand import Step, answer, paused, pending_steps
+from tools.chaos.topic_anew import make_topic_anew
 
 AT_ONCE = 2
 #: A fault does not wait longer for its orders to be started: the load itself may be waiting for something.
@@ -83,7 +85,7 @@ class Storm:
             self._log.write(f"{time.time():.3f} begin {fault.line()}\n")
             await self._carry_out(fault)
             self.done[fault.kind] += 1
-        except (*DATABASE_AWAY, StackError, RuntimeError, RPCError, httpx.HTTPError) as error:
+        except (*DATABASE_AWAY, KafkaError, StackError, RuntimeError, RPCError, httpx.HTTPError) as error:
             self.failed.append(f"{fault.line()}: {error!r}")
         finally:
             self._log.write(f"{time.time():.3f} end   {fault.line()}\n")
@@ -136,6 +138,8 @@ class Storm:
                 await self._pause_steps(fault)
             case ["answer", *_]:
                 await self._answer_steps(fault)
+            case ["make", "the", "topic", "anew"]:
+                await self._make_topic_anew(fault)
             case ["foreign", "records"]:
                 await self._foreign_records(fault)
             case ["drop", *_]:
@@ -396,6 +400,11 @@ class Storm:
             topic = (self._arena.broker, settings.kafka_topic, settings.kafka_partitions)
             for batch in foreign.batches(fault.number, dice, rows[0]["order_id"] if rows else None):
                 self._feel(fault, await foreign.send(*topic, batch, dice))
+
+    async def _make_topic_anew(self, fault: Fault) -> None:
+        # The consumers run: of one that does not, nobody could say what it has seen of the topic before.
+        async with self._holding("kafka", "consumer", "relay"):
+            self._feel(fault, await make_topic_anew(self._arena, self._databases))
 
     # --- Kafka's network ---
 

@@ -15,6 +15,8 @@ Id = tuple[str, str, int]
 
 _PARTS: Final = {"orders": ("order", "reason"), "payments": ("payment", "payment_reason")}
 _TRACKED: Final = {**_PARTS, "inventory": ("inventory", "inventory_reason")}
+#: An event may have waited so long for Kafka when its topic was deleted.
+UNSENT_SECONDS: Final = 60.0
 OUR_SOURCES: Final = frozenset(f"/orderflow/{service}" for service in SERVICES)
 TRACKING_GROUP: Final = "order-tracking"
 SECOND_GROUP: Final = "chaos-consumer"
@@ -61,9 +63,15 @@ def kafka_is_events(evidence: Evidence) -> Iterator[str]:
 
 
 def kafka_in_order(evidence: Evidence) -> Iterator[str]:
-    """First occurrences in version order per source and order; an order's records in one partition."""
+    """First occurrences in version order per source and order, up to the last; an order's records in one partition.
+
+    On a topic that was made anew an event may stand before its order's earlier ones, which were sent to the topic
+    before, if it happened while nobody had repaired that. What comes then must be complete, in order.
+    """
     partitions: dict[str, int] = {}
     last: dict[tuple[str, str], int] = defaultdict(int)
+    early = _early(evidence)
+    overtaken: dict[tuple[str, str], int] = defaultdict(int)
     for record in evidence.records:
         try:
             service, order_id, version = identity(record)
@@ -75,7 +83,12 @@ def kafka_in_order(evidence: Evidence) -> Iterator[str]:
         if version == last[of] + 1:
             last[of] = version
         elif version > last[of]:
-            yield f"{name((service, order_id, version))} came right after version {last[of]}"
+            overtaken[of] = max(version, overtaken[of])
+            if (service, order_id, version) not in early:
+                yield f"{name((service, order_id, version))} came right after version {last[of]}"
+    for of, version in overtaken.items():
+        if last[of] < version and (*of, version) in early:
+            yield f"{name((*of, version))} came, and before it only up to version {last[of]}"
 
 
 def published_where_it_says(evidence: Evidence) -> Iterator[str]:
@@ -120,8 +133,9 @@ def tracking_is_truth(evidence: Evidence) -> Iterator[str]:
 
 
 def effects_once(evidence: Evidence) -> Iterator[str]:
-    """The second consumer's effect of every event happened once, in version order."""
+    """The second consumer's effect of every event happened once, in version order (see ``kafka_in_order``)."""
     events = _events(evidence)
+    early = _early(evidence)
     effects = list(_ours(evidence.effects))
     seen = Counter((_service(e["source"]), e["order_id"], e["version"]) for e in effects)
     yield from (f"{name(event_id)} took effect {times} times" for event_id, times in seen.items() if times > 1)
@@ -130,6 +144,8 @@ def effects_once(evidence: Evidence) -> Iterator[str]:
     last: dict[tuple[str, str], int] = defaultdict(int)
     for effect in effects:
         of = (effect["source"], effect["order_id"])
+        if (_service(effect["source"]), effect["order_id"], effect["version"]) in early:
+            continue  # it may have overtaken others, and does not count when they come
         if effect["version"] < last[of]:
             yield f"{effect['source']} {effect['order_id']}: version {effect['version']} after {last[of]}"
         last[of] = effect["version"]
@@ -156,6 +172,16 @@ def _inbox(processed: list[Row], group: str, events: dict[Id, Any]) -> Iterator[
 
 def _events(evidence: Evidence) -> dict[Id, Row]:
     return {(s, e["order_id"], e["version"]): e for s in SERVICES for e in evidence.events[s]}
+
+
+def _early(evidence: Evidence) -> set[Id]:
+    """What happened while the topic was made anew, or just before: it may have been sent before what was lost."""
+    spans = evidence.topic_made_anew
+    return {
+        event_id
+        for event_id, event in _events(evidence).items()
+        if any(began - UNSENT_SECONDS < event["recorded_at"] < ended for began, ended in spans)
+    }
 
 
 def _ours(rows: Rows) -> Iterator[Row]:

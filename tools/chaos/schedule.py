@@ -89,6 +89,7 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
         Kind("pause steps", ("temporal",), ((4.0, 12.0),)),
         Kind("answer steps with garbage", ("temporal",)),
         Kind("foreign records", ("kafka",)),
+        Kind("make the topic anew", ("kafka",)),
         Kind("restart kafka", ("kafka",), (_MOMENT, _OUTAGE)),
         Kind("freeze kafka", ("kafka",), (_SHORT, _OUTAGE)),
         Kind("drop kafka's answers", ("kafka",), (_SHORT, _OUTAGE)),

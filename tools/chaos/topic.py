@@ -39,7 +39,10 @@ async def read_topic(broker: str, topic: str = TOPIC) -> tuple[Rows, Rows]:
 
 
 async def unread(broker: str, groups: Iterable[str], topic: str = TOPIC) -> dict[str, int]:
-    """How many records of the topic each group has not passed yet. One that is beyond the end has not, either."""
+    """How many records of the topic each group has not passed yet.
+
+    One that is beyond the end, as of a topic that was made anew, has passed none.
+    """
     async with _reading(broker, topic) as (consumer, partitions):
         ends = await consumer.end_offsets(partitions)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
@@ -51,7 +54,10 @@ async def unread(broker: str, groups: Iterable[str], topic: str = TOPIC) -> dict
     passed = {
         group: {p: max(stored.offset, 0) for p, stored in offsets.items()} for group, offsets in committed.items()
     }
-    return {group: sum(abs(ends[p] - offsets.get(p, 0)) for p in partitions) for group, offsets in passed.items()}
+    return {
+        group: sum(ends[p] - (at if (at := offsets.get(p, 0)) <= ends[p] else 0) for p in partitions)
+        for group, offsets in passed.items()
+    }
 
 
 @asynccontextmanager

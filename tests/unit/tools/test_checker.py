@@ -473,6 +473,37 @@ def test_a_refusal_may_be_unrecorded_where_the_run_was_terminated_by_hand(
     assert (check(evidence)["payments = gateway"] == []) is holds
 
 
+def _made_anew(e: Evidence, *recorded_at: float) -> None:
+    """Version 3 of an order was sent to the topic anew, and all of them again behind it; it happened meanwhile."""
+    e.topic_made_anew.append((1.0, 2.0))
+    for version, at in enumerate(recorded_at, 1):
+        _event(e, "orders", DONE, version)["recorded_at"] = at
+    early = deepcopy(_record(e, f"orders/{DONE}/3"))
+    e.records.insert(0, {**early, "offset": -1})
+    e.effects.insert(
+        0, e.effects.pop(e.effects.index(only(e.effects, order_id=DONE, version=3, source="/orderflow/orders")))
+    )
+
+
+def test_what_happened_while_the_topic_was_made_anew_may_stand_before_what_was_repaired() -> None:
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 1.5)
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_nothing_else_may_and_the_order_is_complete_behind_it() -> None:
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 2.5)
+    assert {rule for rule, wrong in check(evidence).items() if wrong} == {
+        "Kafka in order, one partition a key",
+        "effects once",
+    }
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 1.5)
+    evidence.records.remove(_record(evidence, f"orders/{DONE}/2"))
+    assert check(evidence)["Kafka in order, one partition a key"]
+
+
 def test_a_run_that_was_terminated_before_its_void_breaks_no_rule_where_nothing_was_held() -> None:
     for payment, by_hand, rests in ((None, True, True), (None, False, False), ("AUTHORIZED", True, False)):
         assert at_rest("CANCELLED", True, payment, "RELEASED", by_hand=by_hand) is rests
