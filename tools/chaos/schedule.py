@@ -109,9 +109,17 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
     )
 
 
-def schedule(seed: int, orders: int, faults: int, *, strict: bool) -> tuple[Fault, ...]:
-    """``faults`` faults, evenly spread over ``orders`` orders; every kind before any kind twice."""
+def schedule(seed: int, orders: int, faults: int, *, strict: bool, only: str = "") -> tuple[Fault, ...]:
+    """``faults`` faults, evenly spread over ``orders`` orders; every kind before any kind twice.
+
+    ``only``: of kinds with this in their name. Raises ValueError where there is none.
+    """
     dice = random.Random(f"faults of {seed}")
+    chosen = [kind for kind in kinds(strict=strict) if only in kind.name]
+    if not chosen:
+        raise ValueError(
+            f"no kind of fault has {only!r} in its name: {', '.join(k.name for k in kinds(strict=strict))}"
+        )
     return tuple(
         Fault(
             number=number,
@@ -121,7 +129,7 @@ def schedule(seed: int, orders: int, faults: int, *, strict: bool) -> tuple[Faul
             seconds=round(dice.uniform(*dice.choice(kind.spans)), 2),
             choice=dice.random(),
         )
-        for number, kind in zip(range(faults), _decks(kinds(strict=strict), dice), strict=False)
+        for number, kind in zip(range(faults), _decks(chosen, dice), strict=False)
     )
 
 

@@ -51,5 +51,12 @@ def test_both_gears_have_strangers_clocks_locks_hands_and_a_topic_made_anew() ->
         assert new <= {kind.name for kind in kinds(strict=strict)}
 
 
+def test_a_schedule_may_be_of_some_kinds_only() -> None:
+    storm = schedule(1, 100, 20, strict=False, only="another time")
+    assert {fault.kind for fault in storm} == {"lease from another time", "handovers from another time"}
+    with pytest.raises(ValueError, match="no kind of fault has 'earthquake' in its name: kill api, "):
+        schedule(1, 100, 20, strict=False, only="earthquake")
+
+
 def test_a_short_run_sees_every_fate() -> None:
     assert {plan.fate for plan in order_plans(1, len(FATES), BASKETS)} == set(FATES)
