@@ -404,7 +404,8 @@ class Storm:
     async def _make_topic_anew(self, fault: Fault) -> None:
         # The consumers run: of one that does not, nobody could say what it has seen of the topic before.
         async with self._holding("kafka", "consumer", "relay"):
-            self._feel(fault, await make_topic_anew(self._arena, self._databases))
+            await self._until_there_are("publications", 1)
+            self._feel(fault, await make_topic_anew(self._arena, self._databases, unseen=fault.choice < 0.5))
 
     # --- Kafka's network ---
 

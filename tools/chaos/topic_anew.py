@@ -23,13 +23,19 @@ COMMAND_SECONDS: Final = 60.0
 _REPUBLISH: Final = ("outbox", "republish", "--stopped", "--yes")
 
 
-async def make_topic_anew(arena: Arena, databases: Databases) -> int:
+async def make_topic_anew(arena: Arena, databases: Databases, *, unseen: bool) -> int:
     """Delete the topic, make it again, and repair it: how often partitions were found stopped.
 
-    Raises RuntimeError if the topic cannot be made, or partitions stay stopped.
+    ``unseen``: clients hear nothing between the two, and stay connected; the small broker makes a topic, as it thinks
+    fit, for any client that asks for it. Raises RuntimeError if the topic cannot be made, or partitions stay stopped.
     """
     began = time.time()
-    await _delete_and_make(arena)
+    if unseen or not arena.strict:
+        arena.proxy.hang()
+    try:
+        await _delete_and_make(arena)
+    finally:
+        arena.proxy.go_on()
     made_at = time.monotonic()
     found = 0
     while True:
