@@ -7,9 +7,10 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import RespondActivityTaskCompletedByIdRequest
 
+from orderflow.temporal.resets import OrderResets
 from support.runs import failures_of_the_code, history
 from support.waiting import until
-from support.world import Handle, World
+from support.world import Handle, World, order_id
 from workflows import order_workflow
 
 pytestmark = pytest.mark.parametrize("steps", ["far"], indirect=True)
@@ -63,3 +64,22 @@ async def test_what_is_no_answer_to_a_step_is_asked_again(
     await world.reaches(handle, "FULFILLING")
     assert [name for name, _ in world.gateway.calls] == ["authorize"]
     assert failures_of_the_code(await history(handle)) == []
+
+
+async def test_what_the_sdk_does_not_survive_is_over_after_a_reset(world: World) -> None:
+    """Several payloads, or none in the answer: every workflow task fails, before any code of ours runs."""
+    await world.stop_worker("payments")
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await _answer_authorize(world, handle, Payloads())
+    await until(lambda: _task_fails(handle), seconds=30)
+    resets = OrderResets(world.runs)
+    run_id = (await handle.describe()).run_id
+    *_, last = await resets.reset_points(order_id(handle), run_id)
+    await resets.go_back(order_id(handle), run_id, last, "test", request_id="reset")
+    await world.start_worker("payments")
+    await world.reaches(handle, "FULFILLING")
+
+
+async def _task_fails(handle: Handle) -> bool:
+    return bool(failures_of_the_code(await history(handle)))
