@@ -126,7 +126,7 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     clock = asyncio.get_running_loop().time
     seen: set[tuple[str, str]] = set()
     before, headline, ended_at = None, "", None
-    async with open_sources(settings) as sources, ApiClient(settings.api_url) as api:
+    async with open_sources(settings) as sources, ApiClient(settings.address("api_url")) as api:
         while True:
             found = await sources.gather(order_id)
             verdicts = verdicts_on(found.facts)

@@ -276,6 +276,8 @@ def _description(name: str) -> str:
 
 
 def _default(name: str) -> str:
+    if Settings.model_fields[name].default_factory is not None:
+        return "see there"
     value = Settings.model_fields[name].default
     if value is PydanticUndefined:
         return "required"
