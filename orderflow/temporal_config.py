@@ -1,6 +1,7 @@
-"""What Temporal's own configuration says: ``TEMPORAL_*`` variables and ``temporal.toml``, as its CLI and SDKs read them.
+"""What Temporal's own configuration says: ``TEMPORAL_*`` variables and ``temporal.toml``, as its CLI and SDKs read it.
 
-It stands in where our settings say nothing (``temporalio.envconfig``; https://docs.temporal.io/develop/environment-configuration).
+It stands in where our settings say nothing. Source: ``temporalio.envconfig``, and Temporal's page on environment
+configuration, https://docs.temporal.io/develop/environment-configuration.
 What it says belongs to one server: where our settings name another address, none of it is used.
 """
 

@@ -9,6 +9,7 @@ from typing import cast
 import structlog
 
 from orderflow import process
+from orderflow.connections import within
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health, serve_health
 from workers.shared import Shared
@@ -32,7 +33,14 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
             serve = cast(Serve, importlib.import_module(f"workers.{role}").serve)
             tasks.create_task(_served(serve, settings, stopping, health, shared), name=role)
         if settings.health_port:
-            serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
+            serving = serve_health(
+                health,
+                settings.health_host,
+                settings.health_port,
+                stopping,
+                page,
+                http=within(process.most_connections()),
+            )
             tasks.create_task(serving, name="health")
     await process.end()
     log.info("stopped", roles=list(roles))

@@ -70,7 +70,9 @@ def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:
 def capture(order_id: UUID, ship_id: str, trace: Trace, total: str | None) -> Call:
     """Take what is held, for the ship with this command id. ``total``: how much, for people; None: not known here."""
     request = CapturePayment(order_id=order_id, command_id=f"w:capture:{ship_id}", trace=trace)
-    return Call(PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, f"capture payment{f' of {total}' if total else ''}")
+    return Call(
+        PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, f"capture payment{f' of {total}' if total else ''}"
+    )
 
 
 def void(order_id: UUID, trace: Trace) -> Call:

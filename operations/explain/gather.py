@@ -186,7 +186,9 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
     """Everything that an order's story is read from. Nothing is connected before it is asked."""
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(open_databases(settings, pool_size=4))
-        gateway = await stack.enter_async_context(GatewayClient(settings.address("gateway_url"), ANSWER_SECONDS, connections=4))
+        gateway = await stack.enter_async_context(
+            GatewayClient(settings.address("gateway_url"), ANSWER_SECONDS, connections=4)
+        )
         yield Sources(settings, databases, gateway, RunReader(asking(settings)), remember_seconds)
 
 

@@ -76,7 +76,11 @@ def test_what_is_said_of_another_server_is_not_used(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "theirs")
     monkeypatch.setenv("TEMPORAL_API_KEY", "key")
     found = settings(temporal_address="here:7233")
-    assert (found.temporal_namespace, found.temporal_config.api_key, found.temporal_config.tls) == ("default", None, None)
+    assert (found.temporal_namespace, found.temporal_config.api_key, found.temporal_config.tls) == (
+        "default",
+        None,
+        None,
+    )
     assert settings(temporal_address="cloud:7233").temporal_config.api_key == "key"
 
 
