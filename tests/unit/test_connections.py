@@ -217,8 +217,8 @@ async def test_a_process_with_more_idle_clients_than_files_answers_on() -> None:
                 return False
 
             await until(lives, seconds=30)
-            for _ in range(1100):
-                idle.append(await asyncio.open_connection("127.0.0.1", port))
+        for _ in range(1100):
+            idle.append(await asyncio.open_connection("127.0.0.1", port))
         for _ in range(20):
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as another:
                 assert (await another.get("/health/live")).status_code == 200
