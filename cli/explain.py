@@ -181,4 +181,4 @@ def _fail_if_unread(found: "Found") -> None:
     unread = found.facts.unread
     if unread.keys() >= {"temporal", "orders"}:
         both = "; ".join(f"{source}: {unread[source]}" for source in ("temporal", "orders"))
-        fail(f"neither Temporal nor the orders database answers ({both}): is OrderFlow up?", UNREACHABLE)
+        fail(f"neither Temporal nor the orders database can be read ({both}): is OrderFlow up?", UNREACHABLE)

@@ -84,20 +84,24 @@ class Sources:
     async def gather(self, order_id: UUID) -> Found:
         """One order, from everywhere. Never raises for a source that is away: ``Facts.unread`` names it."""
         unread: dict[Source, str] = {}
+        complaints: dict[Source, str] = {}
         run, orders, payments, inventory, paid = await asyncio.gather(
-            self._read("temporal", unread, lambda: self.runs.read(order_id)),
-            self._read("orders", unread, lambda: self._orders(order_id)),
-            self._read("payments", unread, lambda: self._payments(order_id)),
-            self._read("inventory", unread, lambda: self._inventory(order_id)),
-            self._read("gateway", unread, lambda: self._gateway(order_id)),
+            self._read("temporal", unread, complaints, lambda: self.runs.read(order_id)),
+            self._read("orders", unread, complaints, lambda: self._orders(order_id)),
+            self._read("payments", unread, complaints, lambda: self._payments(order_id)),
+            self._read("inventory", unread, complaints, lambda: self._inventory(order_id)),
+            self._read("gateway", unread, complaints, lambda: self._gateway(order_id)),
         )
-        queues = await self._read("temporal", unread, lambda: self._remembered.ask("queues", self.runs.queues))
+        queues = await self._read(
+            "temporal", unread, complaints, lambda: self._remembered.ask("queues", self.runs.queues)
+        )
         found: dict[Service, _Service | None] = {"orders": orders, "payments": payments, "inventory": inventory}
         outboxes = tuple(_outbox_state(service, said) for service, said in found.items() if said is not None)
         facts = Facts(
             order_id=order_id,
             now=next((said.trail.relay.now for said in found.values() if said is not None), datetime.now(UTC)),
             unread=unread,
+            complaints=complaints,
             run=run.run if run else None,
             order=orders.row if orders else None,
             reason=orders.reason if orders else None,
@@ -135,18 +139,22 @@ class Sources:
             await admin.close()
         return None
 
-    async def _read(self, source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:
-        error = unread.get(source) or self._remembered.known(source)
-        if error is None:
+    async def _read(
+        self, source: Source, unread: dict[Source, str], complaints: dict[Source, str], ask: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        silence = self._remembered.known(source)
+        if source not in unread and silence is None:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return await ask()
             except TimeoutError:
-                error = f"no answer within {ANSWER_SECONDS:g} s"
-            except Unavailable as unavailable:
-                error = "no answer in time" if isinstance(unavailable.__cause__, TimeoutError) else unavailable.detail
-            self._remembered.note(source, error, AWAY_SECONDS)
-        unread[source] = error
+                silence = f"no answer within {ANSWER_SECONDS:g} s", Unavailable.complaint
+            except Unavailable as error:
+                late = isinstance(error.__cause__, TimeoutError)
+                silence = "no answer in time" if late else error.detail, error.complaint
+            self._remembered.note(source, silence, AWAY_SECONDS)
+        if silence is not None:
+            unread[source], complaints[source] = silence
         return None
 
     async def _orders(self, order_id: UUID) -> _Service:

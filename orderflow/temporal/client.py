@@ -8,7 +8,7 @@ from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.service import GrpcCompression, TLSConfig
 
-from orderflow.domain.errors import Unavailable
+from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
 from orderflow.temporal.converter import DATA_CONVERTER
@@ -36,7 +36,8 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
             grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
         )
     except RuntimeError as error:  # the SDK has no type of its own for it
-        raise Unavailable("temporal", f"{_plain(error)} at {address}") from error
+        refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
+        raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
 
 
 def _plain(error: RuntimeError) -> str:

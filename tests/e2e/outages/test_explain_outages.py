@@ -368,8 +368,8 @@ async def test_databases_of_some_services_are_away(
         verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
         for service in services:
             error = f'too many connections for role "{service}"'
-            do = verdicts[f"It waits for the {service} database, which does not answer ({error})."]
-            assert f"Start the Postgres of {service}" in do
+            do = verdicts[f"It waits for the {service} database, which answers with an error ({error})."]
+            assert "See to what the error says" in do
         assert story["unread"].keys() == set(services)
         await is_listed(terminal, "database_away", order_id)
     await shop.reaches(order_id, "FULFILLING")
