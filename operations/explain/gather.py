@@ -11,9 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from operations.explain import lines as say
 from operations.explain.causes import Source
 from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Tracked
@@ -31,7 +28,7 @@ from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers, PendingHandover
 from orderflow.store.order_views import OrderViews
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
-from orderflow.stream.clients import connection_options
+from orderflow.stream.pulse import kafka_error
 
 #: Above a slow answer, below an operator's patience.
 ANSWER_SECONDS: Final = 5.0
@@ -116,7 +113,7 @@ class Sources:
             tracked=_tracked(found),
         )
         if any(outbox.waiting for outbox in outboxes):
-            facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self.kafka_error))
+            facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self._kafka_error))
         times = say.tracked_times(orders.tracked if orders else None)
         lines = [*(run.lines if run else ()), *say.under_way(facts), *say.of_handover(facts)]
         for service, said in found.items():
@@ -125,19 +122,12 @@ class Sources:
         lines += say.of_gateway(paid) if paid else ()
         return Found(facts, say.timeline(lines))
 
-    async def kafka_error(self) -> str | None:
-        """Why the brokers do not answer; None: they do."""
-        admin = AIOKafkaAdminClient(**connection_options(self.settings), request_timeout_ms=int(ANSWER_SECONDS * 1000))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await admin.start()
-        except TimeoutError:
-            return f"no answer within {ANSWER_SECONDS:g} s"
-        except (KafkaError, OSError) as error:
-            return f"{type(error).__name__} at {self.settings.kafka_bootstrap_servers}"
-        finally:
-            await admin.close()
-        return None
+    def leave_alone(self, source: Source, error: str, complaint: str = Unavailable.complaint) -> None:
+        """Do not ask ``source`` for a while, where many orders are looked at: it has just failed."""
+        self._remembered.note(source, (error, complaint), AWAY_SECONDS)
+
+    async def _kafka_error(self) -> str | None:
+        return await kafka_error(self.settings, ANSWER_SECONDS)
 
     async def _read(
         self, source: Source, unread: dict[Source, str], complaints: dict[Source, str], ask: Callable[[], Awaitable[T]]
@@ -152,7 +142,7 @@ class Sources:
             except Unavailable as error:
                 late = isinstance(error.__cause__, TimeoutError)
                 silence = "no answer in time" if late else error.detail, error.complaint
-            self._remembered.note(source, silence, AWAY_SECONDS)
+            self.leave_alone(source, *silence)
         if silence is not None:
             unread[source], complaints[source] = silence
         return None

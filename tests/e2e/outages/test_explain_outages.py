@@ -4,6 +4,8 @@ A stack of its own, with a process for each task queue, as these tests take its 
 """
 
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -343,6 +345,10 @@ async def test_what_hangs_costs_seconds_and_its_lines_only(
     async with frozen(stack, name):
         if name == "temporal":
             await shop.ask(order_id, "approve")
+            began = time.monotonic()
+            looked = json.loads((await terminal.run("stuck", "--json")).out)
+            assert time.monotonic() - began < 10
+            assert looked["unread"].keys() == {"temporal"}
         story = await explains(terminal, order_id, cause, typed=True)
     if name == "postgres":
         assert "look: APPROVED (version 2)" in whats(story, "temporal")
