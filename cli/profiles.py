@@ -87,7 +87,7 @@ def show(
         value = "not set" if row["value"] is None else row["value"]
         out.print(f"{row['setting']:<44} {value}  ({row['from']})", soft_wrap=True)
     if len(shown) < len(rows):
-        err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)")
+        err.print(f"left out, as they have their default: {len(rows) - len(shown)} (--all shows them)")
 
 
 def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from operations.traces.otlp import Span
 from operations.traces.waterfall import PlacedSpan, Waterfall
-from operations.words import clock, short
+from operations.words import clock, counted, short
 from orderflow.telemetry import messaging
 
 _BAR: Final = 32
@@ -21,7 +21,8 @@ def page(found: Sequence[Waterfall]) -> str:
 
 def _drawn(trace: Waterfall) -> Iterator[str]:
     start, whole = trace.started_ns, max(trace.ended_ns - trace.started_ns, 1)
-    yield f"trace {trace.trace_id}  {clock(_moment(start))}  {_milliseconds(whole)}  {len(trace.spans)} spans"
+    spans = counted(len(trace.spans), "span")
+    yield f"trace {trace.trace_id}  {clock(_moment(start))}  {_milliseconds(whole)}  {spans}"
     wide = max(len(process) for process in trace.processes)
     for placed in trace.spans:
         span = placed.span

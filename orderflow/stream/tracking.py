@@ -102,28 +102,24 @@ def log_gap(gap: Gap) -> None:
 
 def log_dead_letter(letter: DeadLetter) -> None:
     """An event could not be tracked: its order's tracking stands still until the redrive."""
-    log.error(
-        "dead_letter",
-        dead_letter_id=letter.id,
-        **(about_order(letter.subject) if letter.subject else {}),
-        kind=letter.kind,
-        reason=letter.reason,
-        attempts=letter.attempts,
-        partition=letter.partition,
-        offset=letter.offset,
-    )
+    _log_aside("dead_letter", letter, dead_letter_id=letter.id, kind=letter.kind, attempts=letter.attempts)
 
 
 def log_passed(passed: Passed) -> None:
     """A record could not be set aside, not even shortened; the tracking went on behind it."""
+    _log_aside("dead_letter_passed", passed, missing=passed.missing)
+
+
+def _log_aside(event: str, record: DeadLetter | Passed, **more: str | int) -> None:
+    """That a record did not take effect: whose, why, and where it stands."""
     log.error(
-        "dead_letter_passed",
-        **(about_order(passed.subject) if passed.subject else {}),
-        missing=passed.missing,
-        reason=passed.reason,
-        topic=passed.topic,
-        partition=passed.partition,
-        offset=passed.offset,
+        event,
+        **(about_order(record.subject) if record.subject else {}),
+        reason=record.reason,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        **more,
     )
 
 

@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from operations.doctor.check import Check, Checked
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE
+from operations.words import counted
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
@@ -115,4 +116,4 @@ async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> 
     about, fix = f"task queue {name}", f"start a worker: `orderflow worker {ROLE_OF_QUEUE.get(name, name)}`"
     if not fresh:
         return Checked(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
-    return Checked(about, True, f"{len(fresh)} pollers")
+    return Checked(about, True, counted(len(fresh), "poller"))

@@ -203,7 +203,7 @@ async def test_the_completion_can_be_installed(at_home: Terminal) -> None:
         (("events", "tail"), "KAFKA_BOOTSTRAP_SERVERS"),
         (("lag",), "KAFKA_BOOTSTRAP_SERVERS"),
         (("replay", "--since", "1h"), "TEMPORAL_ADDRESS"),
-        (("worker", "relay"), "ORDERS_DATABASE_URL"),
+        (("worker", "relay"), "KAFKA_BOOTSTRAP_SERVERS"),
         (("api",), "ORDERS_DATABASE_URL"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
