@@ -72,10 +72,8 @@ def load_settings() -> "Settings":
     except ValidationError as error:
         profile = os.environ.get(PROFILE_VARIABLE)
         of_profile = f" (profile {profile})" if profile else ""
-        fail(
-            f"settings are wrong{of_profile}: " + "; ".join(_wrong(e) for e in error.errors() if e["type"] != _FOLLOWS),
-            2,
-        )
+        wrong = [_wrong(one) for one in error.errors() if one["type"] != _FOLLOWS]
+        fail(f"settings are wrong{of_profile}: {'; '.join(wrong)}", 2)
 
 
 @functools.cache
