@@ -134,7 +134,7 @@ refused, so a typing error leads nowhere else. `orderflow --install-completion` 
 _TEMPORAL: Final = """## Temporal's own configuration
 
 Where `ORDERFLOW_TEMPORAL_ADDRESS`, `…_NAMESPACE`, `…_API_KEY` or the TLS settings are not given, Temporal's own
-configuration is asked: the variables `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`, then
+configuration is asked: the variables `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`, and
 `temporal.toml` (`TEMPORAL_CONFIG_FILE`, `TEMPORAL_PROFILE`; by default `~/.config/temporalio/temporal.toml`, profile
 `default`). Our settings win, and what is said there of another server than `ORDERFLOW_TEMPORAL_ADDRESS` is not used: a
 key for one server is not shown to another. A file that cannot be read stops the command with its name and line. A stack
