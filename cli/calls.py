@@ -55,7 +55,7 @@ def call(
     """What ``ask`` returns, given a client of the API; or the end of the process, with the reason printed."""
     from orderflow.client import ApiClient, NoUrl, Refused, Unreachable
 
-    url = api or running_settings().api_url
+    url = api or running_settings().address("api_url")
 
     async def run() -> T:
         async with ApiClient(url, patience_seconds=patience_seconds, connections=connections) as client:
