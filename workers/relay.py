@@ -36,7 +36,7 @@ def make_relay(
     database = Database(
         f"relay-{service}",
         dsn,
-        direct_dsn=settings.database_direct_url(service),
+        direct_dsn=settings.database_direct_url(service, "relay"),
         pool_size=3,
         command_timeout=settings.database_command_timeout_seconds,
     )
@@ -80,4 +80,4 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
 
     async with asyncio.TaskGroup() as relays:
         for service in SERVICES:
-            relays.create_task(relay_one(service, settings.database_url(service)))
+            relays.create_task(relay_one(service, settings.database_url(service, "relay")))

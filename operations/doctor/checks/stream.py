@@ -109,7 +109,9 @@ def _tracking(lag: GroupLag, at: Unread | None) -> Checked:
 
 async def _dead_letters(settings: Settings) -> Sequence[Checked]:
     group = settings.tracking_group
-    async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
+    async with open_database(
+        settings, "orders", "reader", name="dead letters", pool_size=1, command_timeout=5.0
+    ) as database:
         count = sum((await tracking.dead_letters(database, group)).values())
         pool = await database.pool()
         first = await dead_letters(pool.acquire, group, limit=NAMED) if count else []

@@ -37,7 +37,7 @@ async def temporal_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture
 async def database_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     nowhere = f"postgresql://orders:x@{CLOSED}/orders?sslmode=disable"
-    async with an_api(settings.model_copy(update={"orders_database_url": SecretStr(nowhere)})) as client:
+    async with an_api(settings.model_copy(update={"orders_api_database_url": SecretStr(nowhere)})) as client:
         yield client
 
 
@@ -215,8 +215,8 @@ async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
 ) -> None:
     server = urlsplit(databases.orders)
     async with a_proxy(f"{server.hostname}:{server.port}") as (proxy, address):
-        url = databases.orders.replace(f"{server.hostname}:{server.port}", address)
-        given = {"orders_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
+        url = databases.url("orders", "api").replace(f"{server.hostname}:{server.port}", address)
+        given = {"orders_api_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
         frozen = api_settings(databases, settings.temporal_address, settings.temporal_namespace, **given)
         async with an_api(frozen) as client:
             assert (await client.get("/orders")).status_code == 200

@@ -35,7 +35,8 @@ async def a_process(
         }
     )
     urls = {
-        name: getattr(settings, name).get_secret_value() for name in ("orders_database_url", "inventory_database_url")
+        name: getattr(settings, name).get_secret_value()
+        for name in ("orders_api_database_url", "inventory_api_database_url")
     }
     terminal = Terminal(home, **{name: str(value) for name, value in {**given, **urls, "api_port": port}.items()})
     process = await terminal.start("api")
