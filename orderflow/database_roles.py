@@ -1,9 +1,9 @@
 """Who is who in Postgres: a role for each kind of process and database, so that each can do its own work only.
 
 A process logs in with the URL of its role (``ORDERFLOW_<SERVICE>_<ROLE>_DATABASE_URL``). That login belongs to the
-group of its kind, such as ``orderflow_relay``; what a group may do in each table stands in ``grants.py``. ``orderflow setup``
-makes both. Where a kind has no URL, its processes use the service's (``ORDERFLOW_<SERVICE>_DATABASE_URL``), whose login
-may do all of it.
+group of its kind, such as ``orderflow_relay``; what a group may do in each table stands in ``grants.py``. ``orderflow
+setup`` makes both. Where a kind has no URL, its processes use the service's (``ORDERFLOW_<SERVICE>_DATABASE_URL``),
+whose login may do all of it.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,9 @@ def limits(role: DatabaseRole, settings: Settings) -> Limits:
     """
     pooled = settings.database_processes * (settings.database_pool_size + 1)
     by_role: Mapping[DatabaseRole, Limits] = {
-        "api": Limits(pooled, statement_seconds=10, lock_seconds=5),
-        "worker": Limits(pooled, statement_seconds=10, lock_seconds=5),
+        # Below a statement's 4 s, so that who gives up knows that it was a lock.
+        "api": Limits(pooled, statement_seconds=10, lock_seconds=3),
+        "worker": Limits(pooled, statement_seconds=10, lock_seconds=3),
         "relay": Limits(8, statement_seconds=60),
         "tracking": Limits(8, statement_seconds=60),
         "operator": Limits(8, statement_seconds=60),

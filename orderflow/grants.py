@@ -17,31 +17,18 @@ from orderflow.settings import DatabaseRole, Service
 #: By role: privileges.
 Line = Mapping[DatabaseRole, str]
 
+#: What the migrations in ``common`` make, in each of the three.
 _EVENT_LOG: Final[Mapping[str, Line]] = {
-    "events": {
-        "api": "SELECT, INSERT",
-        "worker": "SELECT, INSERT",
-        "relay": "SELECT",
-        "operator": "SELECT",
-        "reader": "SELECT",
-    },
-    "commands": {
-        "api": "SELECT, INSERT",
-        "worker": "SELECT, INSERT",
-        "operator": "SELECT, INSERT",
-        "reader": "SELECT",
-    },
-    "transitions": {"api": "SELECT", "worker": "SELECT", "operator": "SELECT", "reader": "SELECT"},
+    "events": {"worker": "SELECT, INSERT", "relay": "SELECT", "reader": "SELECT"},
+    "commands": {"worker": "SELECT, INSERT", "reader": "SELECT"},
+    # A trigger asks it as who writes.
+    "transitions": {"worker": "SELECT", "reader": "SELECT"},
     "schema_migrations": {"reader": "SELECT"},
     # --- What is published: the relay's alone. A trigger, as their owner, puts new events into the outbox.
-    "outbox": {
-        "relay": "SELECT, INSERT, UPDATE, DELETE",
-        "operator": "SELECT",
-        "reader": "SELECT",
-    },
+    "outbox": {"relay": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
     "publications": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
     "relay_lease": {"relay": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
-    "parked_orders": {"relay": "SELECT, INSERT, DELETE", "operator": "SELECT", "reader": "SELECT"},
+    "parked_orders": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
     "stopped_partitions": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
     "waiting_orders": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
 }
@@ -50,8 +37,18 @@ _EVENT_LOG: Final[Mapping[str, Line]] = {
 GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
     "orders": {
         **_EVENT_LOG,
-        # A ship that was accepted is settled by the workflow.
-        "commands": {**_EVENT_LOG["commands"], "worker": "SELECT, INSERT, UPDATE"},
+        "events": {**_EVENT_LOG["events"], "api": "SELECT, INSERT", "operator": "SELECT"},
+        # A ship that was accepted is settled by the workflow. What an operator did is recorded here, too.
+        "commands": {
+            **_EVENT_LOG["commands"],
+            "api": "SELECT, INSERT",
+            "worker": "SELECT, INSERT, UPDATE",
+            "operator": "SELECT, INSERT",
+        },
+        "transitions": {**_EVENT_LOG["transitions"], "api": "SELECT"},
+        # Reconciliation reports what is not published.
+        "outbox": {**_EVENT_LOG["outbox"], "operator": "SELECT"},
+        "parked_orders": {**_EVENT_LOG["parked_orders"], "operator": "SELECT"},
         "orders": {
             "api": "SELECT, INSERT, UPDATE",
             "worker": "SELECT, UPDATE",

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from bench import page as benchmarks
 from events import generate as events
-from tools.generate import pages, statements
+from tools.generate import pages, statements, transitions
 from tools.grafana import dashboards
 from tools.mutants import patches
 
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
             sys.stdout.write(f"{path}: written\n")
     if not check:
         return 0
-    broken = events.broken(events.schemas())
+    broken = [*events.broken(events.schemas()), *transitions.missing(ROOT / "migrations")]
     sys.stdout.writelines(f"{sentence}\n" for sentence in broken)
     if found:
         sys.stdout.write("run: make generate\n")

@@ -117,7 +117,7 @@ async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
 ) -> None:
     admin = await asyncpg.connect(databases.as_admin("inventory"))
     name = await admin.fetchval("SELECT current_database()")
-    await admin.execute(f"ALTER DATABASE {name} SET lock_timeout = 100")  # as DBAs do
+    await admin.execute(f"ALTER ROLE inventory_api IN DATABASE {name} SET lock_timeout = 100")  # as DBAs do
 
     async def refused(words: str) -> None:
         answer = await api.put("/inventory/SKU-1", json={"on_hand": 7})
@@ -136,8 +136,8 @@ async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
             await refused("a lock was not free in time (SQLSTATE 55P03)")
         for change, back, words in (
             (
-                "REVOKE ALL ON stock FROM orderflow_service",
-                "GRANT ALL ON stock TO orderflow_service",
+                "REVOKE ALL ON stock FROM orderflow_api",
+                "GRANT ALL ON stock TO orderflow_api",
                 "lacks a privilege (SQLSTATE 42501)",
             ),
             (

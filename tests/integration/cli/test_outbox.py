@@ -135,7 +135,7 @@ async def test_parked_orders_are_unparked_by_their_cause_or_all_at_once(desk: De
 
 
 async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk: Desk) -> None:
-    terminal = desk.terminal(orders_reader_database_url=NOWHERE, orders_relay_database_url=NOWHERE)
+    terminal = desk.terminal(**{f"orders_{role}_database_url": NOWHERE for role in ("reader", "relay", "tracking")})
     said = await terminal.run("outbox", "status", "--json")
     assert said.code == 3
     orders, payments, _ = json.loads(said.out)

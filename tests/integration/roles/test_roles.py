@@ -270,5 +270,10 @@ async def test_urls_that_do_not_fit_each_other_are_refused(databases: Databases)
         await bootstrap.setup_database(nobody, "payments", lambda _: None)
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_database_grants_nothing_to_roles_that_it_does_not_know(service: Service) -> None:
+    assert {role for line in GRANTS[service].values() for role in line} == set(ROLES[service])
+
+
 def test_a_group_for_each_kind() -> None:
     assert set(groups()) == {"orderflow_service", *(group(role) for _, role in EVERY_ROLE)}
