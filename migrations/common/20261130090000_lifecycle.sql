@@ -12,9 +12,14 @@ CREATE TABLE transitions (
     PRIMARY KEY (from_status, to_status)
 );
 
--- For the aggregates' rows: made in a status, or moved to one, that the table above allows.
+-- For the aggregates' rows: made in a status, or moved to one, that the table above allows, one version at a time (so
+-- it stands in for require_next_version: one trigger is cheaper than two).
 CREATE FUNCTION require_transition() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
+    IF NEW.version <> coalesce(OLD.version, 0) + 1 THEN
+        RAISE EXCEPTION '% %: version % is not the next one', TG_TABLE_NAME, NEW.order_id, NEW.version
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
     IF NOT EXISTS (
         SELECT FROM transitions WHERE from_status = coalesce(OLD.status, '') AND to_status = NEW.status
     ) THEN

@@ -10,6 +10,8 @@ INSERT INTO transitions (from_status, to_status) VALUES
     ('RESERVED', 'COMMITTED'),
     ('RESERVED', 'RELEASED');
 
+DROP TRIGGER reservations_take_the_next_version ON reservations;
+
 CREATE TRIGGER reservations_move_by_the_lifecycle BEFORE INSERT OR UPDATE ON reservations
     FOR EACH ROW EXECUTE FUNCTION require_transition();
 
@@ -49,4 +51,6 @@ DROP TRIGGER reservation_lines_are_immutable ON reservation_lines;
 DROP TRIGGER reservations_stay ON reservations;
 DROP TRIGGER reservations_keep_what_was_reserved ON reservations;
 DROP TRIGGER reservations_move_by_the_lifecycle ON reservations;
+CREATE TRIGGER reservations_take_the_next_version BEFORE INSERT OR UPDATE ON reservations
+    FOR EACH ROW EXECUTE FUNCTION require_next_version();
 DELETE FROM transitions;

@@ -12,6 +12,8 @@ INSERT INTO transitions (from_status, to_status) VALUES
     ('FULFILLING', 'CANCELLED'),
     ('SHIPPED', 'COMPLETED');
 
+DROP TRIGGER orders_take_the_next_version ON orders;
+
 CREATE TRIGGER orders_move_by_the_lifecycle BEFORE INSERT OR UPDATE ON orders
     FOR EACH ROW EXECUTE FUNCTION require_transition();
 
@@ -56,4 +58,6 @@ DROP TRIGGER order_lines_are_immutable ON order_lines;
 DROP TRIGGER orders_stay ON orders;
 DROP TRIGGER orders_keep_what_was_placed ON orders;
 DROP TRIGGER orders_move_by_the_lifecycle ON orders;
+CREATE TRIGGER orders_take_the_next_version BEFORE INSERT OR UPDATE ON orders
+    FOR EACH ROW EXECUTE FUNCTION require_next_version();
 DELETE FROM transitions;

@@ -11,6 +11,8 @@ INSERT INTO transitions (from_status, to_status) VALUES
     ('AUTHORIZED', 'VOIDING'),
     ('VOIDING', 'VOIDED');
 
+DROP TRIGGER payments_take_the_next_version ON payments;
+
 CREATE TRIGGER payments_move_by_the_lifecycle BEFORE INSERT OR UPDATE ON payments
     FOR EACH ROW EXECUTE FUNCTION require_transition();
 
@@ -27,4 +29,6 @@ CREATE TRIGGER payments_stay BEFORE DELETE ON payments
 DROP TRIGGER payments_stay ON payments;
 DROP TRIGGER payments_keep_what_was_authorized ON payments;
 DROP TRIGGER payments_move_by_the_lifecycle ON payments;
+CREATE TRIGGER payments_take_the_next_version BEFORE INSERT OR UPDATE ON payments
+    FOR EACH ROW EXECUTE FUNCTION require_next_version();
 DELETE FROM transitions;
