@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from bench import page as benchmarks
 from events import generate as events
-from tools.generate import pages, statements, transitions
+from tools.generate import pages, roles, statements, transitions
 from tools.grafana import dashboards
 from tools.mutants import patches
 
@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 GENERATORS: Final[tuple[Callable[[], dict[Path, str]], ...]] = (
     pages.files,
+    roles.files,
     statements.files,
     dashboards.files,
     events.files,
