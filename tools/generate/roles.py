@@ -28,8 +28,8 @@ roles holds the URLs of all of them, and can do the work of all of them: that is
 The embedded stack runs `orders payments inventory` in one process and `relay tracking reconciliation` in another."""
 
 _COMMANDS: Final = """The command line looks as `reader` (`explain`, `stuck`, `doctor`, `demo`, `outbox status`),
-intervenes as `operator` (`order cancel`, `nudge`, `reset`, `reconcile`), repairs what was published as `relay` (`outbox republish`,
-`outbox unpark`), and handles dead letters as `tracking` (`dlq`)."""
+intervenes as `operator` (`order cancel`, `nudge`, `reset`, `reconcile`), repairs what was published as `relay` (`outbox
+republish`, `outbox unpark`), and handles dead letters as `tracking` (`dlq`)."""
 
 _LIMITS: Final = """## What a role may take
 

@@ -122,7 +122,7 @@ async def test_a_command_that_waits_for_its_row_is_answered_although_the_process
 ) -> None:
     order_id = await placed(api)
     headers = {"Idempotency-Key": "approve-1"}
-    connection = await asyncpg.connect(databases.orders)
+    connection = await asyncpg.connect(databases.as_admin("orders"))  # who sees what others wait for
     async with a_process(settings, tmp_path) as (process, client):
         async with connection.transaction():
             await connection.fetch("SELECT FROM orders WHERE order_id = $1 FOR UPDATE", UUID(order_id))

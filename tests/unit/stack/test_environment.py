@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -33,7 +34,7 @@ def test_only_setup_gets_the_admin_url() -> None:
 
 
 def test_a_process_gets_the_databases_of_its_roles_only() -> None:
-    own = {
+    own: dict[str, Any] = {
         f"{service}_{role}_database_url": SecretStr(f"postgresql://{service}_{role}:x@db/{service}")
         for service, roles in ROLES.items()
         for role in roles
