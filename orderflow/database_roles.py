@@ -18,8 +18,8 @@ SERVICE_GROUP: Final = "orderflow_service"
 #: The roles that each database knows.
 ROLES: Final[Mapping[Service, tuple[DatabaseRole, ...]]] = {
     "orders": ("api", "worker", "relay", "tracking", "operator", "reader"),
-    "payments": ("worker", "relay", "reader"),
-    "inventory": ("api", "worker", "relay", "reader"),
+    "payments": ("worker", "relay", "operator", "reader"),
+    "inventory": ("api", "worker", "relay", "operator", "reader"),
 }
 
 #: What each process opens: the API, and the worker roles by name. A process with several roles opens all of theirs.
@@ -30,7 +30,7 @@ OPENED_BY: Final[Mapping[str, tuple[tuple[Service, DatabaseRole], ...]]] = {
     "inventory": (("inventory", "worker"),),
     "relay": (("orders", "relay"), ("payments", "relay"), ("inventory", "relay")),
     "tracking": (("orders", "tracking"),),
-    "reconciliation": (("orders", "operator"), ("payments", "reader"), ("inventory", "reader")),
+    "reconciliation": (("orders", "operator"), ("payments", "operator"), ("inventory", "operator")),
 }
 
 

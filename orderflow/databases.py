@@ -11,8 +11,12 @@ from orderflow.store.database import Database
 READERS: Final[Mapping[Service, DatabaseRole]] = {"orders": "reader", "payments": "reader", "inventory": "reader"}
 #: For who puts right what is published.
 RELAYS: Final[Mapping[Service, DatabaseRole]] = {"orders": "relay", "payments": "relay", "inventory": "relay"}
-#: For who looks at the three, and may have an order looked at again.
-OPERATORS: Final[Mapping[Service, DatabaseRole]] = {**READERS, "orders": "operator"}
+#: For who looks at the three, has an order looked at again and puts forgotten events back.
+OPERATORS: Final[Mapping[Service, DatabaseRole]] = {
+    "orders": "operator",
+    "payments": "operator",
+    "inventory": "operator",
+}
 
 
 def open_database(

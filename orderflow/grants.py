@@ -19,25 +19,37 @@ Line = Mapping[DatabaseRole, str]
 
 #: What the migrations in ``common`` make, in each of the three.
 _EVENT_LOG: Final[Mapping[str, Line]] = {
-    "events": {"worker": "SELECT, INSERT", "relay": "SELECT", "reader": "SELECT"},
+    "events": {"worker": "SELECT, INSERT", "relay": "SELECT", "operator": "SELECT", "reader": "SELECT"},
     "commands": {"worker": "SELECT, INSERT", "reader": "SELECT"},
     # A trigger asks it as who writes.
     "transitions": {"worker": "SELECT", "reader": "SELECT"},
     "schema_migrations": {"reader": "SELECT"},
     # --- What is published: the relay's alone. A trigger, as their owner, puts new events into the outbox.
-    "outbox": {"relay": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
-    "publications": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
+    "outbox": {
+        "relay": "SELECT, INSERT, UPDATE, DELETE",
+        # Reconciliation puts back what somebody deleted.
+        "operator": "SELECT, INSERT, DELETE",
+        "reader": "SELECT",
+    },
+    "publications": {
+        "relay": 'SELECT, INSERT, DELETE, UPDATE ("offset", topic_id)',
+        "operator": "SELECT",
+        "reader": "SELECT",
+    },
+    "topics": {"relay": "SELECT, INSERT, UPDATE", "operator": "SELECT", "reader": "SELECT"},
+    # How far it is known that every event is published, or waits to be.
+    "coverage": {"operator": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
     "relay_lease": {"relay": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
-    "parked_orders": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
-    "stopped_partitions": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
-    "waiting_orders": {"relay": "SELECT, INSERT, DELETE", "reader": "SELECT"},
+    "parked_orders": {"relay": "SELECT, INSERT, DELETE", "operator": "SELECT", "reader": "SELECT"},
+    "stopped_partitions": {"relay": "SELECT, INSERT, DELETE", "operator": "SELECT", "reader": "SELECT"},
+    "waiting_orders": {"relay": "SELECT, INSERT, DELETE", "operator": "SELECT", "reader": "SELECT"},
 }
 
 #: By service and table: who may do what.
 GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
     "orders": {
         **_EVENT_LOG,
-        "events": {**_EVENT_LOG["events"], "api": "SELECT, INSERT", "operator": "SELECT"},
+        "events": {**_EVENT_LOG["events"], "api": "SELECT, INSERT"},
         # A ship that was accepted is settled by the workflow. What an operator did is recorded here, too.
         "commands": {
             **_EVENT_LOG["commands"],
@@ -46,9 +58,6 @@ GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
             "operator": "SELECT, INSERT",
         },
         "transitions": {**_EVENT_LOG["transitions"], "api": "SELECT"},
-        # Reconciliation reports what is not published.
-        "outbox": {**_EVENT_LOG["outbox"], "operator": "SELECT"},
-        "parked_orders": {**_EVENT_LOG["parked_orders"], "operator": "SELECT"},
         "orders": {
             "api": "SELECT, INSERT, UPDATE",
             "worker": "SELECT, UPDATE",
@@ -77,16 +86,29 @@ GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
         "tracked_orders": {"tracking": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
         "order_state_tracking": {"api": "SELECT", "reader": "SELECT"},
         "dead_letters": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
+        "passed_records": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
+        # Which stack the database belongs to.
+        "deployment": {"tracking": "SELECT", "reader": "SELECT"},
     },
     "payments": {
         **_EVENT_LOG,
-        "payments": {"worker": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
+        "payments": {"worker": "SELECT, INSERT, UPDATE", "operator": "SELECT", "reader": "SELECT"},
     },
     "inventory": {
         **_EVENT_LOG,
-        "stock": {"api": "SELECT, INSERT, UPDATE", "worker": "SELECT, UPDATE", "reader": "SELECT"},
-        "stock_movements": {"api": "SELECT, INSERT", "worker": "SELECT, INSERT", "reader": "SELECT"},
-        "reservations": {"worker": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
-        "reservation_lines": {"worker": "SELECT, INSERT", "reader": "SELECT"},
+        "stock": {
+            "api": "SELECT, INSERT, UPDATE",
+            "worker": "SELECT, UPDATE",
+            "operator": "SELECT",
+            "reader": "SELECT",
+        },
+        "stock_movements": {
+            "api": "SELECT, INSERT",
+            "worker": "SELECT, INSERT",
+            "operator": "SELECT",
+            "reader": "SELECT",
+        },
+        "reservations": {"worker": "SELECT, INSERT, UPDATE", "operator": "SELECT", "reader": "SELECT"},
+        "reservation_lines": {"worker": "SELECT, INSERT", "operator": "SELECT", "reader": "SELECT"},
     },
 }

@@ -125,17 +125,15 @@ class Settings(BaseSettings):
         None, description="The payments database as the role of the payments workers."
     )
     payments_relay_database_url: DatabaseUrl | None = Field(None, description="As the relay's role.")
-    payments_reader_database_url: DatabaseUrl | None = Field(
-        None, description="As the role of who looks, reconciliation included."
-    )
+    payments_operator_database_url: DatabaseUrl | None = Field(None, description="As the role of the reconciliation.")
+    payments_reader_database_url: DatabaseUrl | None = Field(None, description="As the role of who looks.")
     inventory_api_database_url: DatabaseUrl | None = Field(
         None, description="The inventory database as the API's role: stock, and no reservations."
     )
     inventory_worker_database_url: DatabaseUrl | None = Field(None, description="As the role of the inventory workers.")
     inventory_relay_database_url: DatabaseUrl | None = Field(None, description="As the relay's role.")
-    inventory_reader_database_url: DatabaseUrl | None = Field(
-        None, description="As the role of who looks, reconciliation included."
-    )
+    inventory_operator_database_url: DatabaseUrl | None = Field(None, description="As the role of the reconciliation.")
+    inventory_reader_database_url: DatabaseUrl | None = Field(None, description="As the role of who looks.")
     orders_database_direct_url: DatabaseUrl | None = Field(
         None,
         description="Where the orders database is behind a pooler in transaction mode (PgBouncer): the server's own "

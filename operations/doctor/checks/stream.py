@@ -70,7 +70,9 @@ async def _look(settings: Settings) -> Sequence[Checked]:
 async def _sharing(settings: Settings) -> list[Checked]:
     """Whether another stack is in the group; nothing where the orders database does not say which this one is."""
     try:
-        async with open_database(settings, "orders", name="doctor", pool_size=1, command_timeout=2.0) as database:
+        async with open_database(
+            settings, "orders", "reader", name="doctor", pool_size=1, command_timeout=2.0
+        ) as database:
             others = of_others(await group_clients(settings), await deployment_id(database))
     except Unavailable:
         return []

@@ -37,7 +37,7 @@ async def relations(connection: Connection) -> dict[str, bool]:
 def cells(privileges: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """``SELECT (order_id), INSERT`` as (privilege, its columns)."""
     for privilege, columns in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", privileges):
-        yield privilege, tuple(part.strip() for part in columns.split(",") if part)
+        yield privilege, tuple(part.strip(' "') for part in columns.split(",") if part)
 
 
 async def rights(connection: Connection, table: str, *, sequence: bool) -> set[tuple[str, tuple[str, ...]]]:
@@ -93,8 +93,8 @@ async def test_a_role_may_do_what_its_line_says_and_nothing_else(
 #: The sentences that matter most, each tried: who alone may say it to the orders database.
 ALONE: Final[Mapping[str, set[DatabaseRole]]] = {
     "INSERT INTO relay_lease VALUES ('relay', 'me', now() + interval '1 day')": {"relay"},
-    "DELETE FROM outbox": {"relay"},
-    "INSERT INTO outbox (order_id, version) VALUES (gen_random_uuid(), 1)": {"relay"},
+    "DELETE FROM outbox": {"relay", "operator"},
+    "INSERT INTO outbox (order_id, version) VALUES (gen_random_uuid(), 1)": {"relay", "operator"},
     "DELETE FROM publications": {"relay"},
     f"INSERT INTO parked_orders VALUES ('{NO_ONE}', 1, 'x')": {"relay"},
     "UPDATE orders SET version = version + 1 WHERE false": {"api", "worker"},
@@ -251,7 +251,7 @@ async def test_setup_takes_back_what_the_grants_do_not_say(databases: Databases)
 
 async def test_a_service_login_is_made_only_where_a_process_would_use_it(databases: Databases) -> None:
     names = [login.name for login in access(_given(databases), "payments").logins]
-    assert names == ["payments_worker", "payments_relay", "payments_reader"]
+    assert names == ["payments_worker", "payments_relay", "payments_operator", "payments_reader"]
     one_left = _given(databases, payments_relay_database_url=None)
     assert next(iter(access(one_left, "payments").logins)).name == "payments"
     alone = Settings(_env_file=None, payments_database_url=databases.payments)
