@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = Settings()
         page = process.begin(settings, "api")
-    orders_db, inventory_db = open_database(settings, "orders"), open_database(settings, "inventory")
+    orders_db, inventory_db = open_database(settings, "orders", "api"), open_database(settings, "inventory", "api")
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views = OrderViews(orders_db)

@@ -42,7 +42,7 @@ class Ours:
 
     def __init__(self, settings: Settings) -> None:
         self.http = HttpClient(settings.api_url)
-        self._orders_database = settings.database_url("orders")
+        self._orders_database = settings.database_url("orders", "reader")
         self._database: asyncpg.Connection[Any] | None = None
 
     async def __aenter__(self) -> Self:

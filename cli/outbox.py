@@ -182,7 +182,7 @@ def republish(
 async def _republish(settings: "Settings", chosen: "Chosen", *, yes: bool, ask: bool) -> "list[Republished]":
     from datetime import timedelta
 
-    from orderflow.databases import open_databases
+    from orderflow.databases import RELAYS, open_databases
     from orderflow.stream.clients import make_reader
     from orderflow.stream.republishing import planned
     from orderflow.stream.truncation import open_topic
@@ -192,7 +192,7 @@ async def _republish(settings: "Settings", chosen: "Chosen", *, yes: bool, ask: 
 
     retention = timedelta(hours=settings.kafka_retention_hours)
     async with (
-        open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS) as databases,
+        open_databases(settings, RELAYS, pool_size=1, command_timeout=COMMAND_SECONDS) as databases,
         planned(databases, topic, chosen, retention) as republication,
     ):
         _confirm(republication.events, yes=yes, ask=ask)
@@ -263,16 +263,16 @@ def _unpark_many(unparked: "dict[Service, list[UUID]]", *, as_json: bool) -> Non
 
 
 async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
-    from orderflow.databases import open_databases
+    from orderflow.databases import RELAYS, open_databases
     from orderflow.stream.outboxes import unpark
 
-    async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
+    async with open_databases(settings, RELAYS, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
         return await unpark(databases, order)
 
 
 async def _unpark_all(settings: "Settings", cause: str | None) -> "dict[Service, list[UUID]]":
-    from orderflow.databases import open_databases
+    from orderflow.databases import RELAYS, open_databases
     from orderflow.stream.outboxes import unpark_all
 
-    async with open_databases(settings, pool_size=1, command_timeout=COMMAND_SECONDS) as databases:
+    async with open_databases(settings, RELAYS, pool_size=1, command_timeout=COMMAND_SECONDS) as databases:
         return await unpark_all(databases, cause)

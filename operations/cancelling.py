@@ -26,7 +26,7 @@ async def cancel(
     Raises NotPossible, Unavailable when the orders database gives no answer, and Refused and Unreachable of the client.
     """
     await client.get(f"/orders/{order_id}")  # no such order: nothing is asked, nothing recorded
-    async with open_database(settings, "orders", pool_size=1) as database:
+    async with open_database(settings, "orders", "operator", pool_size=1) as database:
         await _belongs(database, order_id)
         made = await record(database, order_id, "cancel", f"{reason}; sent as c:{how.key}")
         reply = await _sent(client, database, made, dict(body), how, tell)

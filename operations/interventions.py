@@ -48,7 +48,7 @@ async def nudge(settings: Settings, order_id: UUID, reason: str, tell: Tell) -> 
 
     Temporal itself may be away: it is told when it is back.
     """
-    async with open_database(settings, "orders", pool_size=1) as database:
+    async with open_database(settings, "orders", "operator", pool_size=1) as database:
         order = (await reads.these_orders(database, [order_id])).get(order_id)
         if order is None:
             raise NotPossible("it has no row: there is nothing to look at", missing=True)
@@ -69,7 +69,7 @@ async def reset(
     runs = asking(settings)
     resets = OrderResets(runs)
     run = await runs.look(order_id)
-    async with open_database(settings, "orders", pool_size=1) as database:
+    async with open_database(settings, "orders", "operator", pool_size=1) as database:
         if run.state == "missing" or run.run_id is None:
             known = order_id in await reads.these_orders(database, [order_id])
             remedy = "`orderflow order nudge` has one begin, if its row needs one" if known else "nor has it a row"

@@ -8,11 +8,12 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -21,6 +22,16 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
+from orderflow.database_setup import (
+    SETUP_LOCK,
+    DatabaseUrlError,
+    access,
+    apply_grants,
+    make_database,
+    make_logins,
+    restrict_database,
+    restrict_server,
+)
 from orderflow.domain.errors import Unavailable
 from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
@@ -29,12 +40,8 @@ from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
 from orderflow.urls import without_password
 
-#: What every service's role belongs to; the migrations grant to it.
-GROUP_ROLE: Final = "orderflow_service"
 #: The task queue of orders before 0.1.0.
 OLDER_QUEUE: Final = "orders"
-#: Any number that nobody else locks on the admin's database: two setups at once take turns.
-SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600
 
 
@@ -63,13 +70,7 @@ Report = Callable[[SetupStep], None]
 async def setup(settings: Settings, report: Report) -> None:
     """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError."""
     for service in SERVICES:
-        await setup_database(
-            service,
-            admin_url=admin_url(settings, service),
-            service_url=settings.database_url(service),
-            migrations_dir=settings.migrations_dir,
-            report=report,
-        )
+        await setup_database(settings, service, report)
     await setup_topic(settings, report)
     await setup_search_attributes(settings, report)
     await refuse_older_runs(settings)
@@ -86,20 +87,40 @@ def admin_url(settings: Settings, service: Service) -> str:
     return url.get_secret_value()
 
 
-async def setup_database(
-    service: Service, *, admin_url: str, service_url: str, migrations_dir: Path, report: Report
-) -> None:
-    """Role, database, rights and migrations of one service. Raises SetupError.
+async def setup_database(settings: Settings, service: Service, report: Report) -> None:
+    """Roles, database, migrations and rights of one service. Raises SetupError.
 
-    Only the service's own role may connect to its database (and the admin, as its owner).
+    Only the roles of the service may connect to its database (and the admin, as its owner).
     """
-    wanted = urlsplit(service_url)
-    role, database = unquote(wanted.username or ""), unquote(wanted.path.lstrip("/"))
-    if not role or not database:
-        raise SetupError(f"ORDERFLOW_{service.upper()}_DATABASE_URL names no role or no database")
-    password = unquote(wanted.password) if wanted.password else None
     try:
-        admin = await asyncpg.connect(admin_url, timeout=10)
+        wanted = access(settings, service)
+    except DatabaseUrlError as error:
+        raise SetupError(str(error)) from error
+    url = admin_url(settings, service)
+    async with _as_admin(service, url) as admin:
+        await admin.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
+        made_logins = await make_logins(admin, wanted.logins)
+        made_database = await make_database(admin, wanted.database)
+        await restrict_database(admin, wanted.database, made_logins)
+        open_to_all = [] if settings.database_server_is_shared else await restrict_server(admin)
+        tls = await admin.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    for login, made in made_logins.items():
+        report(SetupStep(f"role {login}", "made" if made else "there already"))
+    report(SetupStep(f"database {wanted.database}", "made" if made_database else "there already"))
+    if open_to_all:
+        report(SetupStep(f"server of {service}", f"{' and '.join(open_to_all)} stay open: they are not the admin's"))
+    there = _at_database(url, wanted.database, tls=bool(tls))
+    report(SetupStep(f"migrations of {service}", await _migrate(service, there, settings.migrations_dir)))
+    async with _as_admin(service, there) as owner:
+        await apply_grants(owner, service)
+    report(SetupStep(f"rights in {wanted.database}", "as orderflow/grants.py says"))
+
+
+@asynccontextmanager
+async def _as_admin(service: Service, url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of the admin. What it may not do, and what is not there, is a SetupError."""
+    try:
+        admin = await asyncpg.connect(url, timeout=10)
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         wrong = "wrong user or password" if isinstance(error, asyncpg.InvalidPasswordError) else "it may not connect"
         variable = f"ORDERFLOW_{service.upper()}_ADMIN_URL (default: ORDERFLOW_ORDERS_ADMIN_URL)"
@@ -110,64 +131,11 @@ async def setup_database(
             unanswered=isinstance(error, (OSError, TimeoutError, asyncpg.CannotConnectNowError)),
         ) from error
     try:
-        await admin.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
-        made_role = await _ensure_role(admin, role, password)
-        made_database = await _ensure_database(admin, database, role)
-        tls = await admin.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        yield admin
     except asyncpg.PostgresError as error:
         raise SetupError(f"the admin may not prepare the Postgres of {service}: {error}") from error
     finally:
         await admin.close()
-    report(SetupStep(f"role {role}", "made" if made_role else "there already"))
-    report(SetupStep(f"database {database}", "made" if made_database else "there already"))
-    there = _at_database(admin_url, database, tls=bool(tls))
-    await _grant_schema(there)
-    report(SetupStep(f"migrations of {service}", await _migrate(service, there, migrations_dir)))
-
-
-async def _ensure_role(admin: "asyncpg.Connection[asyncpg.Record]", role: str, password: str | None) -> bool:
-    if not await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", GROUP_ROLE):
-        await admin.execute(f"CREATE ROLE {GROUP_ROLE} NOLOGIN")
-    existed = await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
-    if not existed:
-        await admin.execute(await _quoted(admin, "CREATE ROLE %I LOGIN", role))
-    if password is not None:
-        await admin.execute(await _quoted(admin, "ALTER ROLE %I LOGIN PASSWORD %L", role, password))
-    await admin.execute(await _quoted(admin, f"GRANT {GROUP_ROLE} TO %I", role))
-    return not existed
-
-
-async def _ensure_database(admin: "asyncpg.Connection[asyncpg.Record]", database: str, role: str) -> bool:
-    existed = await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", database)
-    if not existed:
-        # template0: nobody can be connected to it, which would make this fail.
-        await admin.execute(await _quoted(admin, "CREATE DATABASE %I TEMPLATE template0 ENCODING 'UTF8'", database))
-    await restrict_database(admin, database, role)
-    return not existed
-
-
-async def restrict_database(admin: "asyncpg.Connection[asyncpg.Record]", database: str, role: str) -> None:
-    """Let only ``role`` connect to ``database``. A copy of a template needs it again: rights are not copied."""
-    await admin.execute(await _quoted(admin, "REVOKE ALL ON DATABASE %I FROM PUBLIC", database))
-    await admin.execute(await _quoted(admin, "GRANT CONNECT ON DATABASE %I TO %I", database, role))
-
-
-async def _quoted(admin: "asyncpg.Connection[asyncpg.Record]", statement: str, *parts: str) -> str:
-    """Names (%I) and literals (%L) quoted by the server, where no parameters are possible."""
-    quoted: str = await admin.fetchval("SELECT format($1, VARIADIC $2::text[])", statement, list(parts))
-    return quoted
-
-
-async def _grant_schema(url: str) -> None:
-    try:
-        connection = await asyncpg.connect(url, timeout=10)
-        try:
-            await connection.execute(f"GRANT USAGE ON SCHEMA public TO {GROUP_ROLE}")
-        finally:
-            await connection.close()
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        lost = isinstance(error, (OSError, TimeoutError))
-        raise SetupError(f"the admin cannot prepare the schema: {error}", unanswered=lost) from error
 
 
 async def _migrate(service: Service, url: str, migrations_dir: Path) -> str:

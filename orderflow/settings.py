@@ -21,6 +21,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 #: The three services, each with a database of its own.
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
+#: What a process is to a database; ``orderflow/database_roles.py`` says which database knows which.
+DatabaseRole = Literal["api", "worker", "relay", "tracking", "operator", "reader"]
 ENV_FILE: Final = ".env"
 TEMPORAL_ADDRESS: Final = "localhost:7233"
 
@@ -103,14 +105,45 @@ class Settings(BaseSettings):
 
     # --- Postgres: three services, three databases; one server by default, anywhere by three URLs ---
     orders_database_url: DatabaseUrl = Field(
-        SecretStr("postgresql://orders@localhost:5432/orders"), description="The orders database, as its service role."
+        SecretStr("postgresql://orders@localhost:5432/orders"),
+        description="The orders database, for every process that has no URL of its own below.",
     )
     payments_database_url: DatabaseUrl = Field(
-        SecretStr("postgresql://payments@localhost:5432/payments"), description="The payments database."
+        SecretStr("postgresql://payments@localhost:5432/payments"), description="The same for the payments database."
     )
     inventory_database_url: DatabaseUrl = Field(
-        SecretStr("postgresql://inventory@localhost:5432/inventory"), description="The inventory database."
+        SecretStr("postgresql://inventory@localhost:5432/inventory"),
+        description="The same for the inventory database.",
     )
+    orders_api_database_url: DatabaseUrl | None = Field(
+        None, description="The orders database as the API's role, which may do the API's work only (docs/roles.md)."
+    )
+    orders_worker_database_url: DatabaseUrl | None = Field(None, description="As the role of the orders workers.")
+    orders_relay_database_url: DatabaseUrl | None = Field(
+        None, description="As the relay's role; for `orderflow outbox republish` and `unpark` too."
+    )
+    orders_tracking_database_url: DatabaseUrl | None = Field(
+        None, description="As the role of the tracking; for `orderflow dlq` too."
+    )
+    orders_operator_database_url: DatabaseUrl | None = Field(
+        None, description="As the role of who intervenes: `orderflow order cancel`, `nudge`, `reset`, reconciliation."
+    )
+    orders_reader_database_url: DatabaseUrl | None = Field(
+        None, description="As the role of who looks: `orderflow explain`, `stuck`, `doctor`, `demo`, `outbox status`."
+    )
+    payments_worker_database_url: DatabaseUrl | None = Field(
+        None, description="The payments database as the role of the payments workers."
+    )
+    payments_relay_database_url: DatabaseUrl | None = Field(None, description="As the relay's role.")
+    payments_operator_database_url: DatabaseUrl | None = Field(None, description="As the role of the reconciliation.")
+    payments_reader_database_url: DatabaseUrl | None = Field(None, description="As the role of who looks.")
+    inventory_api_database_url: DatabaseUrl | None = Field(
+        None, description="The inventory database as the API's role: stock, and no reservations."
+    )
+    inventory_worker_database_url: DatabaseUrl | None = Field(None, description="As the role of the inventory workers.")
+    inventory_relay_database_url: DatabaseUrl | None = Field(None, description="As the relay's role.")
+    inventory_operator_database_url: DatabaseUrl | None = Field(None, description="As the role of the reconciliation.")
+    inventory_reader_database_url: DatabaseUrl | None = Field(None, description="As the role of who looks.")
     orders_database_direct_url: DatabaseUrl | None = Field(
         None,
         description="Where the orders database is behind a pooler in transaction mode (PgBouncer): the server's own "
@@ -127,6 +160,16 @@ class Settings(BaseSettings):
     )
     inventory_admin_url: DatabaseUrl | None = Field(
         None, description="The same for the inventory server. Default: the orders one."
+    )
+    database_processes: PositiveInt = Field(
+        3,
+        description="For `orderflow setup`: how many processes of one kind (APIs, orders workers …) may have their "
+        "whole pool connected at once. Each role's connections are limited to that.",
+    )
+    database_server_is_shared: bool = Field(
+        True,
+        description="For `orderflow setup`: others have databases on the same servers. `false`: they are OrderFlow's "
+        "alone, and no role may connect to `postgres` and `template1` unless it is granted.",
     )
     database_pool_size: PositiveInt = Field(8, description="Connections of one process to one database, at most.")
     database_command_timeout_seconds: PositiveFloat = Field(
@@ -438,11 +481,32 @@ class Settings(BaseSettings):
             return TEMPORAL_ADDRESS
         return default.get_secret_value() if isinstance(default, SecretStr) else str(default)
 
-    def database_direct_url(self, service: Service) -> str | None:
+    def database_direct_url(self, service: Service, role: DatabaseRole | None = None) -> str | None:
         """The server's own address, where ``database_url`` is a pooler's in transaction mode; else None."""
         url: SecretStr | None = getattr(self, f"{service}_database_direct_url")
-        return None if url is None else url.get_secret_value()
+        if url is None:
+            return None
+        own = self._own_url(service, role)
+        return url.get_secret_value() if own is None else urls.as_user_of(own, url.get_secret_value())
 
-    def database_url(self, service: Service) -> str:
-        """The database of ``service``, as its service role. Raises NoAddress, as ``address`` does."""
-        return self.address(f"{service}_database_url")
+    def database_url(self, service: Service, role: DatabaseRole | None = None) -> str:
+        """The database of ``service`` as ``role``; without one, or where it has no URL of its own, as the service's.
+
+        Raises NoAddress, as ``address`` does.
+        """
+        return self._own_url(service, role) or self.address(f"{service}_database_url")
+
+    def database_variable(self, service: Service, role: DatabaseRole | None = None) -> str:
+        """The name of the setting that ``database_url`` gives."""
+        own = f"{role}_" if self._own_url(service, role) is not None else ""
+        return f"ORDERFLOW_{service}_{own}database_url".upper()
+
+    def has_own_url(self, service: Service, role: DatabaseRole) -> bool:
+        """Whether ``role`` has a URL of its own."""
+        return self._own_url(service, role) is not None
+
+    def _own_url(self, service: Service, role: DatabaseRole | None) -> str | None:
+        if role is None:
+            return None
+        url: SecretStr | None = getattr(self, f"{service}_{role}_database_url")
+        return None if url is None else url.get_secret_value()

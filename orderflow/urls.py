@@ -6,7 +6,7 @@ another host, port or path, and names it in an error. So what is ambiguous is re
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 HIDDEN: Final = "***"
 RULE: Final = (
@@ -76,6 +76,14 @@ def check(url: str, schemes: tuple[str, ...]) -> str:
     if not all(0 < int(port) < 65536 for port in ports):
         raise ValueError("its port is not one of 1 to 65535")
     return url
+
+
+def as_user_of(url: str, other: str) -> str:
+    """``other`` with the user and password of ``url``. Both are checked URLs of a database."""
+    credentials, _, _ = urlsplit(url).netloc.rpartition("@")
+    parts = urlsplit(other)
+    hosts = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{hosts}" if credentials else hosts))
 
 
 def is_word(text: str) -> bool:

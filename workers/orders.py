@@ -51,7 +51,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, sha
     """Work until ``stopping`` is set."""
     payments = await shared.payments() if "payments" in shared.roles else None
     inventory = await shared.inventory() if "inventory" in shared.roles else None
-    async with open_database(settings, "orders") as database:
+    async with open_database(settings, "orders", "worker") as database:
         within = timedelta(seconds=TELL_SECONDS)
         handovers = Handovers(database)
         runs = OrderRuns(lambda: connect(settings, answer_within=within), within)

@@ -32,7 +32,7 @@ def make_comparison(service: str, database: Database, settings: Settings) -> Top
 
 def make_relay(service: Service, settings: Settings, report: Callable[[PartState], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = open_database(settings, service, name=f"relay-{service}", pool_size=3)
+    database = open_database(settings, service, "relay", name=f"relay-{service}", pool_size=3)
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,

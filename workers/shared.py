@@ -42,7 +42,7 @@ class Shared:
             if self._payments is None:
                 settings = self._settings
                 opener = TokenOpener.from_file(settings.token_private_key)
-                database = await self._stack.enter_async_context(open_database(settings, "payments"))
+                database = await self._stack.enter_async_context(open_database(settings, "payments", "worker"))
                 http = await self._stack.enter_async_context(
                     GatewayClient(settings.address("gateway_url"), settings.gateway_timeout_seconds)
                 )
@@ -53,6 +53,6 @@ class Shared:
         """The inventory service's steps."""
         async with self._making:
             if self._inventory is None:
-                database = await self._stack.enter_async_context(open_database(self._settings, "inventory"))
+                database = await self._stack.enter_async_context(open_database(self._settings, "inventory", "worker"))
                 self._inventory = InventoryActivities(Reservations(database))
         return self._inventory

@@ -36,7 +36,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
 
     report(STARTING)
     await _topic_as_it_should_be(settings, stopping, report)
-    database = open_database(settings, "orders", name=PART, pool_size=2)
+    database = open_database(settings, "orders", "tracking", name=PART, pool_size=2)
     group = settings.tracking_group
     try:
         deployment = await _deployment(database, stopping, report)

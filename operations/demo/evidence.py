@@ -133,7 +133,7 @@ class Evidence:
 
 
 def databases(settings: Settings) -> AbstractAsyncContextManager[dict[Service, Database]]:
-    """The three databases, each as its service's role. (No service does this: an auditor must.)"""
+    """The three databases, as who looks. (No service does this: an auditor must.)"""
     return open_databases(settings, pool_size=2, command_timeout=COMMAND_SECONDS)
 
 

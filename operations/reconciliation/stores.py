@@ -13,7 +13,7 @@ from temporalio.client import Client
 from operations.reconciliation.findings import Reconcile, Report
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
-from orderflow.databases import open_databases
+from orderflow.databases import OPERATORS, open_databases
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.settings import Settings
@@ -52,7 +52,7 @@ async def reconcile(settings: Settings, request: Reconcile) -> Report:
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Everything that reconciliation reads, but for Temporal. Nothing is connected before it is asked."""
     async with (
-        open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
+        open_databases(settings, OPERATORS, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
         GatewayClient(settings.address("gateway_url"), _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
     ):
         yield Stores(databases["orders"], databases["payments"], databases["inventory"], HttpPaymentGateway(http))

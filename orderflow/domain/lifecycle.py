@@ -62,3 +62,8 @@ class Lifecycle:
     def statuses(self) -> tuple[str, ...]:
         """Every status, in the table's order."""
         return tuple(dict.fromkeys(t.to for t in self.transitions))
+
+    @property
+    def moves(self) -> frozenset[tuple[str | None, str]]:
+        """From where to where a row may go, whatever the command; None: it is made. The database has the same table."""
+        return frozenset((status, t.to) for t in self.transitions for status in t.from_)

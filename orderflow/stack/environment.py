@@ -5,10 +5,12 @@ away from the servers beside it.
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from orderflow.database_roles import OPENED_BY
 from orderflow.settings import Settings
 from orderflow.stack.records import Record, write_private
 
@@ -17,16 +19,32 @@ FILE = "stack.env"
 ADMIN_FIELDS = frozenset({"orders_admin_url", "payments_admin_url", "inventory_admin_url"})
 #: A process of the stack gets what the profile says, not its name.
 NEVER = frozenset({"profile"})
+#: How the fields with the URLs of databases end.
+DATABASE_URL = "database_url"
 
 
-def as_environment(settings: Settings, *, admin: bool = False, **changes: object) -> dict[str, str]:
-    """``settings``, with ``changes``, as ``ORDERFLOW_*`` variables; what is not set is left out."""
+def as_environment(
+    settings: Settings, *, opens: Sequence[str] | None = None, admin: bool = False, **changes: object
+) -> dict[str, str]:
+    """``settings``, with ``changes``, as ``ORDERFLOW_*`` variables; what is not set is left out.
+
+    ``opens``: the URLs of databases that a process gets, by field; None: all of them.
+    """
     values = {name: getattr(settings, name) for name in Settings.model_fields} | changes
     return {
         f"ORDERFLOW_{name.upper()}": _text(value)
         for name, value in values.items()
-        if value is not None and name not in NEVER and (admin or name not in ADMIN_FIELDS)
+        if value is not None
+        and name not in NEVER
+        and (admin or name not in ADMIN_FIELDS)
+        and (opens is None or name in opens or not name.endswith(DATABASE_URL))
     }
+
+
+def urls_opened_by(*processes: str) -> list[str]:
+    """The fields with the URLs that a process with these roles needs; see ``database_roles.OPENED_BY``."""
+    opened = [part for process in processes for part in OPENED_BY.get(process, ())]
+    return [f"{service}_{role}_{DATABASE_URL}" for service, role in opened]
 
 
 def write_environment(data_dir: Path, settings: Settings) -> None:

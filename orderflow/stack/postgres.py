@@ -28,7 +28,7 @@ ADMIN = "postgres"
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "250",
     "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_timezone": "UTC",

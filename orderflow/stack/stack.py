@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,11 @@ from typing import Literal, Self
 
 from pydantic import SecretStr
 
-from orderflow.settings import SERVICES, Settings
+from orderflow.database_roles import ROLES
+from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
 from orderflow.stack.apache import ApacheBroker
-from orderflow.stack.environment import FILE, as_environment, write_environment
+from orderflow.stack.environment import FILE, as_environment, urls_opened_by, write_environment
 from orderflow.stack.errors import StackError
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import LOOPBACK, MovedPort, choose_ports
@@ -194,11 +195,14 @@ class EmbeddedStack:
         self, postgres: Postgres, temporal: TemporalServer, kafka: str, passwords: dict[str, str]
     ) -> Settings:
         databases = {
-            f"{service}_database_url": SecretStr(postgres.url(service, user=service, password=passwords[service]))
-            for service in SERVICES
+            f"{service}_{role}_database_url": SecretStr(postgres.url(service, user=name, password=passwords[name]))
+            for service, role, name in _logins()
         }
+        # For people: what they open by the service's name, they read.
+        databases |= {f"{service}_database_url": databases[f"{service}_reader_database_url"] for service in SERVICES}
         admins = {f"{service}_admin_url": SecretStr(postgres.url()) for service in SERVICES}
         here = {
+            "database_server_is_shared": False,
             "temporal_address": temporal.address,
             "temporal_ui_url": temporal.ui_url,
             "temporal_namespace": "default",
@@ -241,7 +245,9 @@ class EmbeddedStack:
         async def ended() -> bool:
             return False
 
-        return self._python("setup", "cli.main", "setup", ready=ended, ready_seconds=SETUP_SECONDS, admin=True)
+        return self._python(
+            "setup", "cli.main", "setup", ready=ended, ready_seconds=SETUP_SECONDS, opens=None, admin=True
+        )
 
     def _application(self) -> list[Spec]:
         gateway = self._python(
@@ -251,7 +257,8 @@ class EmbeddedStack:
             *("--decline-rate", str(self.settings.stack_decline_rate), "--seed", str(self._gateway_seed)),
             ready=http_answers(self.ports["gateway"], "/health"),
         )
-        api = self._python("api", "cli.main", "api", ready=http_answers(self.ports["api"], "/health/ready"))
+        answers = http_answers(self.ports["api"], "/health/ready")
+        api = self._python("api", "cli.main", "api", ready=answers, opens=urls_opened_by("api"))
         if self._given.stack_split_workers:
             workers = [self._worker(service, service) for service in SERVICES]
         else:
@@ -265,6 +272,7 @@ class EmbeddedStack:
             "cli.main",
             *("worker", *roles),
             ready=parts_work(port),
+            opens=urls_opened_by(*roles),
             stop_grace_seconds=self.settings.worker_graceful_shutdown_seconds + 10,
             health_port=port,
         )
@@ -277,6 +285,7 @@ class EmbeddedStack:
         ready: Callable[[], Awaitable[bool]],
         ready_seconds: float = 60.0,
         stop_grace_seconds: float = 15.0,
+        opens: Sequence[str] | None = (),
         admin: bool = False,
         **changes: object,
     ) -> Spec:
@@ -285,7 +294,9 @@ class EmbeddedStack:
             name=name,
             argv=[sys.executable, "-P", "-m", module, *arguments],
             env=child_environment(
-                as_environment(self.settings, admin=admin, **changes) | self._code() | {"OTEL_SERVICE_NAME": name}
+                as_environment(self.settings, opens=opens, admin=admin, **changes)
+                | self._code()
+                | {"OTEL_SERVICE_NAME": name}
             ),
             cwd=self.data_dir,
             ready=ready,
@@ -328,11 +339,16 @@ def wipe(home: Path) -> None:
                 path.unlink()
 
 
+def _logins() -> list[tuple[Service, DatabaseRole, str]]:
+    """Who logs in to the stack's Postgres: service, role, and the login's name."""
+    return [(service, role, f"{service}_{role}") for service in SERVICES for role in ROLES[service]]
+
+
 def _passwords(path: Path) -> dict[str, str]:
-    """The stack's own passwords, made at the first start; mode 0600."""
-    if path.exists():
-        found: dict[str, str] = json.loads(path.read_text())
-        return found
-    made = {name: secrets.token_urlsafe(24) for name in ("admin", *SERVICES)}
-    write_private(path, json.dumps(made, indent=2))
+    """The stack's own passwords, made when they are first needed; mode 0600."""
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    needed = ("admin", *(name for _, _, name in _logins()))
+    made = found | {name: secrets.token_urlsafe(24) for name in needed if name not in found}
+    if made != found:
+        write_private(path, json.dumps(made, indent=2))
     return made

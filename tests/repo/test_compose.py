@@ -14,6 +14,7 @@ import typer.main
 import yaml
 
 from cli.main import app
+from orderflow import database_roles
 from orderflow.gateways.simulator.__main__ import _arguments as simulator_arguments
 from orderflow.settings import Settings
 from support.paths import ROOT
@@ -91,25 +92,28 @@ def test_every_setting_fits_its_type() -> None:
 
 
 def test_a_process_gets_only_the_databases_it_works_on() -> None:
-    expected: dict[str, set[str]] = {
-        "gateway": set(),
-        "worker-orders": {"orders"},
-        "worker-payments": {"payments"},
-        "worker-inventory": {"inventory"},
-        "tracking": {"orders"},
-        "api": {"orders", "inventory"},
-        "relay": {"orders", "payments", "inventory"},
-        "reconciliation": {"orders", "payments", "inventory"},
-        "setup": {"orders", "payments", "inventory"},
-    }
+    """Each in a role of its own, so that none can do another's work; setup makes all of them."""
+    everything = {(database, role) for database, roles in database_roles.ROLES.items() for role in roles}
+    passwords: dict[str, str] = {}
     for service in OURS:
+        opened = database_roles.OPENED_BY.get(service.removeprefix("worker-"), ())
+        expected = everything if service == "setup" else set(opened)
         given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}
-        assert given == {f"ORDERFLOW_{database.upper()}_DATABASE_URL" for database in expected[service]}, service
-        for name in given:
-            role = urlsplit(environment(service)[name])
-            assert name == f"ORDERFLOW_{(role.username or '').upper()}_DATABASE_URL", service
-            assert role.path == f"/{role.username}", service
+        assert given == {f"ORDERFLOW_{database}_{role}_DATABASE_URL".upper() for database, role in expected}, service
+        for database, role in expected:
+            url = urlsplit(settings(service).database_url(database, role))
+            assert (url.username, url.path) == (f"{database}_{role}", f"/{database}"), service
+            assert passwords.setdefault(url.username or "", url.password or "") == url.password
         assert any(name.endswith("_ADMIN_URL") for name in environment(service)) == (service == "setup"), service
+    assert len(set(passwords.values())) == len(everything), "a password is one role's"
+
+
+def test_all_roles_together_fit_into_the_server() -> None:
+    """What is left is for people: 10 at least."""
+    known = settings("setup")
+    limits = [database_roles.limits(role, known) for roles in database_roles.ROLES.values() for role in roles]
+    [most] = [part for part in SERVICES["postgres"]["command"] if part.startswith("max_connections=")]
+    assert sum(one.connections for one in limits) + 10 <= int(most.partition("=")[2])
 
 
 def test_every_address_in_the_settings_is_another_service() -> None:

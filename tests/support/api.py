@@ -50,9 +50,7 @@ async def a_namespace(temporal_server: str) -> str:
 def api_settings(databases: Databases, temporal_address: str, namespace: str, **more: Any) -> Settings:
     """Settings of an API on these servers."""
     given: dict[str, Any] = {
-        "orders_database_url": databases.orders,
-        "payments_database_url": databases.payments,
-        "inventory_database_url": databases.inventory,
+        **databases.settings,
         "temporal_address": temporal_address,
         "temporal_namespace": namespace,
         "kafka_bootstrap_servers": CLOSED,

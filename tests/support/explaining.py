@@ -27,6 +27,7 @@ from support.paths import ROOT
 from support.shop import Shop
 from support.terminal import Said, Terminal
 from support.waiting import until
+from support.whole_stack import owner_url
 
 #: Above GRACE, at which what is not taken is late, and Temporal's 10 s for a task that its worker lost.
 LATE_SECONDS = 60.0
@@ -281,8 +282,8 @@ async def a_worker(
 
 @contextlib.asynccontextmanager
 async def opened(stack: EmbeddedStack, service: Service) -> AsyncIterator[Database]:
-    """One of the stack's databases."""
-    async with Database(service, stack.settings.database_url(service)) as database:
+    """One of the stack's databases, as its owner."""
+    async with Database(service, owner_url(stack, service)) as database:
         yield database
 
 

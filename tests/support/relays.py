@@ -24,9 +24,7 @@ def settings_for(databases: Databases, bootstrap_servers: str, **more: Any) -> S
     """Settings for one test's databases, with a topic of its own."""
     given: dict[str, Any] = {
         "_env_file": None,
-        "orders_database_url": databases.orders,
-        "payments_database_url": databases.payments,
-        "inventory_database_url": databases.inventory,
+        **databases.settings,
         "kafka_bootstrap_servers": bootstrap_servers,
         "kafka_topic": f"order.events.{uuid4().hex[:8]}",
         "relay_pacing_seconds": 0.01,
@@ -54,7 +52,7 @@ class RunningRelay:
 @asynccontextmanager
 async def running_relay(settings: Settings, **publisher_options: Any) -> AsyncIterator[RunningRelay]:
     """Run a relay; ``publisher_options`` replace what the publisher gets from the settings."""
-    database = Database("relay-orders", settings.orders_database_url.get_secret_value(), pool_size=3)
+    database = Database("relay-orders", settings.database_url("orders", "relay"), pool_size=3)
     options: dict[str, Any] = {
         "make_producer": lambda: make_producer(settings),
         "check_topic": lambda: check_topic(settings),

@@ -13,12 +13,15 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
 
 from orderflow import bootstrap
-from orderflow.settings import SERVICES, Service
+from orderflow.database_roles import ROLES
+from orderflow.database_setup import restrict_database
+from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
@@ -34,14 +37,18 @@ PREFIX = f"orderflow-tests-{os.getuid()}-"
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of a name of its own is made there
 #: What a session may need there.
 MEMORY_BYTES = 4 * 2**30
-PASSWORDS: dict[str, str] = {service: f"{service}-test-password" for service in SERVICES}
+#: A service's own login, and one of each role.
+LOGINS: dict[Service, list[str]] = {
+    service: [service, *(f"{service}_{role}" for role in ROLES[service])] for service in SERVICES
+}
 ADMIN_PASSWORD = "admin-test-password"
 
 
 @dataclass(frozen=True)
 class Databases:
-    """Three fresh, migrated databases. ``orders``, ``payments``, ``inventory``: URLs as the service's role.
+    """Three fresh, migrated databases. ``orders``, ``payments``, ``inventory``: URLs as the service's own login.
 
+    ``settings``: the same as settings, and the URLs of all roles, which a process of ours uses.
     ``admin`` is the admin's URL of the server; ``as_admin("orders")`` the admin's of one of the three.
     """
 
@@ -51,9 +58,18 @@ class Databases:
     admin: str
     _admin: dict[Service, str]
 
-    def url(self, service: Service) -> str:
-        """The URL of ``service``, as its role."""
-        return str(getattr(self, service))
+    def url(self, service: Service, role: DatabaseRole | None = None) -> str:
+        """The URL of ``service``, as ``role``; without one as its own login, which may do what all roles may."""
+        own = str(getattr(self, service))
+        return own if role is None else own.replace(_credentials(service), _credentials(f"{service}_{role}"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The URLs by the names of their settings."""
+        own = {f"{service}_database_url": self.url(service) for service in SERVICES}
+        return own | {
+            f"{service}_{role}_database_url": self.url(service, role) for service in SERVICES for role in ROLES[service]
+        }
 
     def as_admin(self, service: Service) -> str:
         """The URL of the database of ``service``, as the server's admin (no grant stands in the way)."""
@@ -73,14 +89,15 @@ class PostgresServer:
 
     async def prepare_templates(self) -> None:
         """Roles, and the three templates, by the code that ``orderflow setup`` runs."""
+        urls = {service: self._url(service, f"template_{service}") for service in SERVICES}
+        templates = Databases(**urls, admin=self.admin, _admin={})
+        given = {**templates.settings, "orders_admin_url": self.admin, "migrations_dir": MIGRATIONS}
+        given["database_server_is_shared"] = False
         for service in SERVICES:
-            await bootstrap.setup_database(
-                service,
-                admin_url=self.admin,
-                service_url=self.server.url(f"template_{service}", user=service, password=PASSWORDS[service]),
-                migrations_dir=MIGRATIONS,
-                report=lambda _: None,
-            )
+            # The service's own login is made where a role has no URL.
+            for left_out in ({}, {f"{service}_reader_database_url": None}):
+                settings = Settings(_env_file=None, **(given | left_out))
+                await bootstrap.setup_database(settings, service, lambda _: None)
 
     async def fresh_databases(self) -> Databases:
         """Copy the three templates. FILE_COPY: twice as fast as by WAL where nothing waits for the disk."""
@@ -90,15 +107,15 @@ class PostgresServer:
             for service in SERVICES:
                 name = f"{service}_{suffix}"
                 await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_{service} STRATEGY FILE_COPY")
-                await bootstrap.restrict_database(admin, name, service)
+                await restrict_database(admin, name, LOGINS[service])
         finally:
             await admin.close()
-        urls = {
-            service: self.server.url(f"{service}_{suffix}", user=service, password=PASSWORDS[service])
-            for service in SERVICES
-        }
+        urls = {service: self._url(service, f"{service}_{suffix}") for service in SERVICES}
         admins = {service: self.server.url(f"{service}_{suffix}") for service in SERVICES}
         return Databases(**urls, admin=self.admin, _admin=admins)
+
+    def _url(self, service: Service, database: str) -> str:
+        return self.server.url(database, user=service, password=f"{service}-password")
 
     async def drop(self, databases: Databases) -> None:
         """Drop what ``fresh_databases`` made, whoever is still connected."""
@@ -109,6 +126,10 @@ class PostgresServer:
                 await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         finally:
             await admin.close()
+
+
+def _credentials(login: str) -> str:
+    return f"//{login}:{login}-password@"
 
 
 @contextlib.asynccontextmanager

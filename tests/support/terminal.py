@@ -102,7 +102,7 @@ async def a_shop(
     reached = {
         "temporal_address": settings.temporal_address,
         "temporal_namespace": settings.temporal_namespace,
-        "orders_database_url": databases.orders,
+        **databases.settings,
     }
     async with a_world(await connect(settings), databases, settings) as world, served(settings) as url:
         await world.stock(bread=1000, milk=1000)

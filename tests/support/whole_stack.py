@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from orderflow.settings import Settings
+from orderflow.bootstrap import admin_url
+from orderflow.settings import Service, Settings
 from orderflow.stack.stack import EmbeddedStack
 from support.paths import MIGRATIONS
 
@@ -44,3 +46,9 @@ class WholeStacks:
         given: dict[str, Any] = {"migrations_dir": MIGRATIONS, "worker_graceful_shutdown_seconds": 5, **settings}
         home = self._folder / f"whole-stack-{next(self._numbers)}"
         return EmbeddedStack(Settings(**given), home, ports="free", durable=False)
+
+
+def owner_url(stack: EmbeddedStack, service: Service) -> str:
+    """The database of ``service`` in this stack, as its owner: no grant and no limit of a role stands in the way."""
+    server = urlsplit(admin_url(stack.settings, service))
+    return urlunsplit(server._replace(path=f"/{service}"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orderflow.urls import HIDDEN, HTTP, POSTGRES, check, shown, without_password
+from orderflow.urls import HIDDEN, HTTP, POSTGRES, as_user_of, check, shown, without_password
 
 #: What ends a part of a URL, or is not allowed in one.
 SPECIAL = '/#?@:[]% <>"{}|\\^`\x00\n\x1b\x9b\u202eé'
@@ -110,3 +110,10 @@ def test_what_another_program_says_of_a_url_is_told_without_its_password() -> No
     assert without_password(f"cannot dial {url}: a%2Fb-long, or a/b-long", url) == (
         "cannot dial postgresql://orders:***@h/orders: ***, or ***"
     )
+
+
+def test_a_direct_address_is_reached_as_the_role_that_asks() -> None:
+    direct = "postgresql://orders:secret@db-1:5432/orders?sslmode=require"
+    asking = as_user_of("postgresql://orders_api:other%40@pooler:6432/orders", direct)
+    assert asking == "postgresql://orders_api:other%40@db-1:5432/orders?sslmode=require"
+    assert as_user_of("postgresql://pooler/orders", direct) == "postgresql://db-1:5432/orders?sslmode=require"

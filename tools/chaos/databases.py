@@ -13,6 +13,8 @@ from typing import Final
 
 import asyncpg
 
+from orderflow.database_roles import ROLES, group
+from orderflow.grants import GRANTS
 from tools.chaos.arena import DATABASE_AWAY, Arena
 
 READY_SECONDS: Final = 120.0
@@ -32,11 +34,17 @@ _HELD: Final = {
 _LEASE: Final = "SELECT FROM relay_lease FOR UPDATE"
 _WAITING: Final = """
     SELECT DISTINCT a.pid, l.waitstart FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE NOT l.granted AND a.usename = $1"""
+    WHERE NOT l.granted AND a.usename = ANY ($1)"""
 _LEADS: Final = """
     SELECT FROM relay_lease WHERE expires_at > $1::timestamptz + $2 AND expires_at <= clock_timestamp() + $2"""
 #: Who died while the clock was ahead.
 _DEAD: Final = "a relay that has died"
+
+
+def _logins(service: str) -> list[str]:
+    """Who works on the database of ``service``, as the embedded stack names them."""
+    roles = {str(known): own for known, own in ROLES.items()}
+    return [f"{service}_{role}" for role in roles[service]]
 
 
 class Databases:
@@ -66,11 +74,13 @@ class Databases:
     async def refuse_writes(self, service: str, seconds: float) -> None:
         """A missing privilege: a bug, for the code that meets it."""
         began = time.time()
-        await self.admin("REVOKE INSERT ON events FROM orderflow_service", database=service)
+        lines = {str(known): tables["events"] for known, tables in GRANTS.items()}
+        writers = ", ".join(group(role) for role, may in lines[service].items() if "INSERT" in may)
+        await self.admin(f"REVOKE INSERT ON events FROM {writers}", database=service)
         try:
             await asyncio.sleep(seconds)
         finally:
-            await self.admin("GRANT INSERT ON events TO orderflow_service", database=service)
+            await self.admin(f"GRANT INSERT ON events TO {writers}", database=service)
             if service == "orders":
                 self._arena.refusing.append((began, time.time()))
 
@@ -89,19 +99,21 @@ class Databases:
 
         How many connections were left that cannot write. Raises RuntimeError if the service does not write again.
         """
-        await self.admin(f"ALTER ROLE {service} SET default_transaction_read_only = on")
+        await self._each_role(service, "SET default_transaction_read_only = on")
         try:
             await self.cut(service)
             await asyncio.sleep(seconds)
         finally:
-            await self.admin(f"ALTER ROLE {service} RESET default_transaction_read_only")
-        [left] = await self.admin("SELECT count(*) AS n FROM pg_stat_activity WHERE usename = $1", service)
+            await self._each_role(service, "RESET default_transaction_read_only")
+        [left] = await self.admin(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE usename = ANY ($1)", _logins(service)
+        )
         await self._leads_again(service)
         return int(left["n"])
 
     async def lock_timeouts(self, service: str, seconds: float) -> int:
         """A role with a lock_timeout, and somebody who holds the rows that it wants: how many statements waited."""
-        await self.admin(f"ALTER ROLE {service} SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+        await self._each_role(service, f"SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
         waited: set[tuple[object, ...]] = set()
         try:
             await self.cut(service)
@@ -113,11 +125,11 @@ class Databases:
                         await holder.fetch(_LEASE)
                         await holder.fetch(_HELD[service])
                         while time.monotonic() < ends_at:
-                            waited |= {tuple(row) for row in await holder.fetch(_WAITING, service)}
+                            waited |= {tuple(row) for row in await holder.fetch(_WAITING, _logins(service))}
                             await asyncio.sleep(0.05)
                 await asyncio.sleep(0.05)
         finally:
-            await self.admin(f"ALTER ROLE {service} RESET lock_timeout")
+            await self._each_role(service, "RESET lock_timeout")
             await self.cut(service)
         return len(waited)
 
@@ -143,6 +155,11 @@ class Databases:
             database="orders",
         )
         return len(changed)
+
+    async def _each_role(self, service: str, change: str) -> None:
+        """In this database only: over the role's own settings, which stay as they are."""
+        for login in _logins(service):
+            await self.admin(f"ALTER ROLE {login} IN DATABASE {service} {change}")
 
     async def _leads_again(self, service: str) -> None:
         """Wait until a relay holds a lease that it has written from here on."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from bench import page as benchmarks
 from events import generate as events
-from tools.generate import pages, statements
+from tools.generate import pages, roles, statements, transitions
 from tools.grafana import dashboards
 from tools.mutants import patches
 
@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 GENERATORS: Final[tuple[Callable[[], dict[Path, str]], ...]] = (
     pages.files,
+    roles.files,
     statements.files,
     dashboards.files,
     events.files,
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
             sys.stdout.write(f"{path}: written\n")
     if not check:
         return 0
-    broken = events.broken(events.schemas())
+    broken = [*events.broken(events.schemas()), *transitions.missing(ROOT / "migrations")]
     sys.stdout.writelines(f"{sentence}\n" for sentence in broken)
     if found:
         sys.stdout.write("run: make generate\n")

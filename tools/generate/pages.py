@@ -56,7 +56,7 @@ def lifecycle_page() -> str:
             f"## {lifecycle.aggregate.capitalize()}",
             f"{about} Source: `{source}`.",
             _diagram(lifecycle),
-            _table(
+            table(
                 ("command", "from", "to", "event"),
                 (
                     (f"`{t.command}`", ", ".join(status or "no row" for status in t.from_), t.to, f"`{t.event.type}`")
@@ -92,7 +92,7 @@ def configuration_page() -> str:
     ]
     for section, names in _sections():
         rows = ((f"`{_variable(name)}`", _type(schema[name]), _default(name), _description(name)) for name in names)
-        parts += [f"## {section}", _table(("variable", "type", "default", "meaning"), rows)]
+        parts += [f"## {section}", table(("variable", "type", "default", "meaning"), rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -212,17 +212,17 @@ def metrics_page() -> str:
             (d.item, f"`{d.name}`", ", ".join(f"`{label}`" for label in d.labels), d.kind, d.help, f"`{d.query}`")
             for d in (definitions[name] for name in names)
         )
-        parts += [f"## {section}", _table(("item", "metric", "labels", "type", "meaning", "PromQL"), rows)]
+        parts += [f"## {section}", table(("item", "metric", "labels", "type", "meaning", "PromQL"), rows)]
     sdk = ((item, f"`{name}`", f"`{query}`") for item, name, query in SDK_METRICS)
     parts += [
         "## Temporal SDK",
         "The SDK's own, of which these matter most (its "
         "[reference](https://docs.temporal.io/references/sdk-metrics) has all). Durations are in seconds.",
-        _table(("item", "metric", "PromQL"), sdk),
+        table(("item", "metric", "PromQL"), sdk),
         "## Gateway simulator",
         "Its own view, under `/metrics` of the simulator (8090): what a real gateway's operator would see. Source: "
         "`orderflow/gateways/simulator/counting.py`.",
-        _table(("metric", "labels", "type", "meaning", "PromQL"), _simulator_rows()),
+        table(("metric", "labels", "type", "meaning", "PromQL"), _simulator_rows()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -316,7 +316,7 @@ def _type(schema: dict[str, Any]) -> str:
     return ", ".join([schema["type"], *limits])
 
 
-def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

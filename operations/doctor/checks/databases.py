@@ -50,19 +50,20 @@ def checks(settings: Settings) -> list[Check]:
         Check(
             f"{service} database",
             lambda service=service: _look(settings, service),  # type: ignore[misc]
-            f"start it, or set ORDERFLOW_{service.upper()}_DATABASE_URL; `orderflow setup` makes role and database",
+            f"start it, or set {settings.database_variable(service, 'reader')}; "
+            "`orderflow setup` makes role and database",
         )
         for service in SERVICES
     ]
 
 
 async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
-    async with open_database(settings, service, pool_size=1, command_timeout=COMMAND_SECONDS) as database:
+    async with open_database(settings, service, "reader", pool_size=1, command_timeout=COMMAND_SECONDS) as database:
         asked = now()
         try:
             row = await database.one(_SERVER, {})
         except AccessDenied as error:
-            variable = f"ORDERFLOW_{service.upper()}_DATABASE_URL"
+            variable = settings.database_variable(service, "reader")
             fix = f"set the user and password in {variable} right; `orderflow setup` gives the role that password"
             return [Checked(f"{service} database", False, error.detail, fix)]
         except Unavailable as error:

@@ -64,7 +64,9 @@ def _pair(sealer: TokenSealer | None, opener: TokenOpener | None, public: Path, 
 async def _openable(settings: Settings, opener: TokenOpener, private: Path) -> list[Checked]:
     """Whether the private keys open every token that is kept; nothing where the orders database says nothing."""
     try:
-        async with open_database(settings, "orders", pool_size=1, command_timeout=COMMAND_SECONDS) as database:
+        async with open_database(
+            settings, "orders", "reader", pool_size=1, command_timeout=COMMAND_SECONDS
+        ) as database:
             used = {row["key"]: row["tokens"] for row in await database.all(_USED, {})}
     except Unavailable:
         return []

@@ -70,7 +70,9 @@ async def _look(settings: Settings) -> Sequence[Checked]:
 async def _sharing(settings: Settings) -> list[Checked]:
     """Whether another stack is in the group; nothing where the orders database does not say which this one is."""
     try:
-        async with open_database(settings, "orders", name="doctor", pool_size=1, command_timeout=2.0) as database:
+        async with open_database(
+            settings, "orders", "reader", name="doctor", pool_size=1, command_timeout=2.0
+        ) as database:
             others = of_others(await group_clients(settings), await deployment_id(database))
     except Unavailable:
         return []
@@ -109,7 +111,9 @@ def _tracking(lag: GroupLag, at: Unread | None) -> Checked:
 
 async def _dead_letters(settings: Settings) -> Sequence[Checked]:
     group = settings.tracking_group
-    async with open_database(settings, "orders", name="dead letters", pool_size=1, command_timeout=5.0) as database:
+    async with open_database(
+        settings, "orders", "reader", name="dead letters", pool_size=1, command_timeout=5.0
+    ) as database:
         count = sum((await tracking.dead_letters(database, group)).values())
         pool = await database.pool()
         first = await dead_letters(pool.acquire, group, limit=NAMED) if count else []

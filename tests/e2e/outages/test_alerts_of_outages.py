@@ -35,6 +35,7 @@ from support.paths import ROOT
 from support.shop import Basket, Shop
 from support.terminal import Terminal
 from support.waiting import until
+from support.whole_stack import owner_url
 from tools.grafana.dashboards import BOARDS
 
 pytestmark = [
@@ -185,7 +186,7 @@ async def gateway_down(stack: EmbeddedStack) -> AsyncIterator[None]:
 @asynccontextmanager
 async def tracking_held_up(stack: EmbeddedStack) -> AsyncIterator[None]:
     """Somebody locks the table that only the tracking writes."""
-    connection = await asyncpg.connect(stack.settings.database_url("orders"))
+    connection = await asyncpg.connect(owner_url(stack, "orders"))
     try:
         async with connection.transaction():
             await connection.execute("LOCK TABLE processed_messages IN SHARE MODE")

@@ -82,12 +82,12 @@ async def administrator(stack: EmbeddedStack, database: str) -> AsyncIterator["a
 async def closed(stack: EmbeddedStack, service: Service) -> AsyncIterator[None]:
     """One service's database lets nobody in; the others, on the same server, are well."""
     async with administrator(stack, "postgres") as admin:
-        await admin.execute(f"ALTER ROLE {service} CONNECTION LIMIT 0")
+        await admin.execute(f"ALTER DATABASE {service} CONNECTION LIMIT 0")
         try:
-            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", service)
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", service)
             yield
         finally:
-            await admin.execute(f"ALTER ROLE {service} CONNECTION LIMIT -1")
+            await admin.execute(f"ALTER DATABASE {service} CONNECTION LIMIT -1")
 
 
 async def test_no_payment_worker(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:

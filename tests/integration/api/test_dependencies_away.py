@@ -37,7 +37,7 @@ async def temporal_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture
 async def database_away(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     nowhere = f"postgresql://orders:x@{CLOSED}/orders?sslmode=disable"
-    async with an_api(settings.model_copy(update={"orders_database_url": SecretStr(nowhere)})) as client:
+    async with an_api(settings.model_copy(update={"orders_api_database_url": SecretStr(nowhere)})) as client:
         yield client
 
 
@@ -117,7 +117,7 @@ async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
 ) -> None:
     admin = await asyncpg.connect(databases.as_admin("inventory"))
     name = await admin.fetchval("SELECT current_database()")
-    await admin.execute(f"ALTER DATABASE {name} SET lock_timeout = 100")  # as DBAs do
+    await admin.execute(f"ALTER ROLE inventory_api IN DATABASE {name} SET lock_timeout = 100")  # as DBAs do
 
     async def refused(words: str) -> None:
         answer = await api.put("/inventory/SKU-1", json={"on_hand": 7})
@@ -136,8 +136,8 @@ async def test_a_database_that_gives_no_answer_says_which_outage_it_is(
             await refused("a lock was not free in time (SQLSTATE 55P03)")
         for change, back, words in (
             (
-                "REVOKE ALL ON stock FROM orderflow_service",
-                "GRANT ALL ON stock TO orderflow_service",
+                "REVOKE ALL ON stock FROM orderflow_api",
+                "GRANT ALL ON stock TO orderflow_api",
                 "lacks a privilege (SQLSTATE 42501)",
             ),
             (
@@ -215,8 +215,8 @@ async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
 ) -> None:
     server = urlsplit(databases.orders)
     async with a_proxy(f"{server.hostname}:{server.port}") as (proxy, address):
-        url = databases.orders.replace(f"{server.hostname}:{server.port}", address)
-        given = {"orders_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
+        url = databases.url("orders", "api").replace(f"{server.hostname}:{server.port}", address)
+        given = {"orders_api_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
         frozen = api_settings(databases, settings.temporal_address, settings.temporal_namespace, **given)
         async with an_api(frozen) as client:
             assert (await client.get("/orders")).status_code == 200

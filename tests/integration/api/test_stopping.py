@@ -35,7 +35,8 @@ async def a_process(
         }
     )
     urls = {
-        name: getattr(settings, name).get_secret_value() for name in ("orders_database_url", "inventory_database_url")
+        name: getattr(settings, name).get_secret_value()
+        for name in ("orders_api_database_url", "inventory_api_database_url")
     }
     terminal = Terminal(home, **{name: str(value) for name, value in {**given, **urls, "api_port": port}.items()})
     process = await terminal.start("api")
@@ -121,7 +122,7 @@ async def test_a_command_that_waits_for_its_row_is_answered_although_the_process
 ) -> None:
     order_id = await placed(api)
     headers = {"Idempotency-Key": "approve-1"}
-    connection = await asyncpg.connect(databases.orders)
+    connection = await asyncpg.connect(databases.as_admin("orders"))  # who sees what others wait for
     async with a_process(settings, tmp_path) as (process, client):
         async with connection.transaction():
             await connection.fetch("SELECT FROM orders WHERE order_id = $1 FOR UPDATE", UUID(order_id))

@@ -280,7 +280,7 @@ async def test_what_is_not_orderflow_is_unreachable(answer: httpx.Response) -> N
 
 async def test_503_ends_with_3_and_shows_the_problem(shop: Shop) -> None:
     nowhere = SecretStr(f"postgresql://orders@{CLOSED}/orders?sslmode=disable")
-    settings = shop.world.settings.model_copy(update={"orders_database_url": nowhere})
+    settings = shop.world.settings.model_copy(update={"orders_api_database_url": nowhere})
     async with served(settings) as url:
         said = await shop.terminal.run("order", "show", str(uuid4()), "--json", "--api", url)
         sent = await shop.terminal.run("order", "approve", NO_ORDER, "--key", "a-1", "--api", url)

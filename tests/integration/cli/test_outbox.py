@@ -44,9 +44,7 @@ class Desk:
 
     def terminal(self, **changes: str) -> Terminal:
         given = {
-            "orders_database_url": self.databases.orders,
-            "payments_database_url": self.databases.payments,
-            "inventory_database_url": self.databases.inventory,
+            **self.databases.settings,
             "kafka_bootstrap_servers": self.settings.kafka_bootstrap_servers,
             "kafka_topic": self.settings.kafka_topic,
             "tracking_group": self.settings.tracking_group,
@@ -137,7 +135,7 @@ async def test_parked_orders_are_unparked_by_their_cause_or_all_at_once(desk: De
 
 
 async def test_a_database_that_is_away_ends_with_3_and_the_others_are_shown(desk: Desk) -> None:
-    terminal = desk.terminal(orders_database_url=NOWHERE)
+    terminal = desk.terminal(**{f"orders_{role}_database_url": NOWHERE for role in ("reader", "relay", "tracking")})
     said = await terminal.run("outbox", "status", "--json")
     assert said.code == 3
     orders, payments, _ = json.loads(said.out)

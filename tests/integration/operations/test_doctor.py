@@ -85,9 +85,7 @@ async def test_a_migration_that_is_not_applied_is_named(databases: Databases, tm
     (folder / "payments" / "20261123000010_payments.sql").unlink()
     found = await examined(
         tmp_path,
-        orders_database_url=databases.orders,
-        payments_database_url=databases.payments,
-        inventory_database_url=databases.inventory,
+        **databases.settings,
         migrations_dir=str(folder),
     )
     assert found["orders migrations"]["detail"] == "not applied: 20991231000000_tomorrow.sql"

@@ -25,8 +25,8 @@ async def settings(databases: Databases, broker: str) -> Settings:
 
 @pytest_asyncio.fixture
 async def orders(databases: Databases) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """A connection to the orders database, as its service's role."""
-    connection = await asyncpg.connect(databases.orders)
+    """A connection to the orders database, as its owner."""
+    connection = await asyncpg.connect(databases.as_admin("orders"))
     yield connection
     await connection.close()
 

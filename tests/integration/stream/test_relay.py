@@ -17,7 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError
 
-from orderflow.settings import Settings
+from orderflow.settings import SERVICES, Settings
 from orderflow.stack.kafka import NoidaBroker
 from orderflow.stack.ports import free_port
 from orderflow.stack.processes import Process
@@ -223,8 +223,7 @@ asyncio.run(serve(Settings(), asyncio.Event(), Health(), Shared(Settings(), ()))
 async def relay_process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
     """The three relays in a process of their own."""
     secrets = {
-        f"ORDERFLOW_{service.upper()}_DATABASE_URL": getattr(settings, f"{service}_database_url").get_secret_value()
-        for service in ("orders", "payments", "inventory")
+        settings.database_variable(service, "relay"): settings.database_url(service, "relay") for service in SERVICES
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _RELAY_PROCESS),

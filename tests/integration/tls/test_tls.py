@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
 
 from orderflow import bootstrap
+from orderflow.bootstrap import SetupStep
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import SERVICES, Settings
 from orderflow.stack.ports import free_port
@@ -31,7 +32,7 @@ from support.certificates import KEY_PASSWORD, Authority
 from support.kafka_proxy import KafkaProxy
 from support.paths import ROOT
 from support.proxy import Proxy, a_proxy
-from support.stack import PASSWORDS, Databases
+from support.stack import LOGINS, Databases
 from support.terminal import Terminal
 
 SOON = timedelta(seconds=3)
@@ -168,15 +169,14 @@ async def test_postgres_is_reached_by_its_url(authority: Authority, databases: D
     verified = {"sslmode": "verify-full", "sslrootcert": authority.cert("ca")}
     client = {"sslcert": authority.cert("client"), "sslkey": authority.key("client")}
     async with postgres_tls(databases.admin, authority.server_context(mutual=True)) as port:
-        said: list[bootstrap.SetupStep] = []
-        await bootstrap.setup_database(
-            "orders",
-            admin_url=through(databases.admin, port, **verified, **client),
-            service_url=through(databases.orders, port, **verified, **client),
+        said: list[SetupStep] = []
+        settings = Settings(
+            orders_admin_url=through(databases.admin, port, **verified, **client),
+            orders_database_url=through(databases.orders, port, **verified, **client),
             migrations_dir=ROOT / "migrations",
-            report=said.append,
         )
-        assert [step.outcome for step in said][-1] == "nothing to apply"
+        await bootstrap.setup_database(settings, "orders", said.append)
+        assert SetupStep("migrations of orders", "nothing to apply") in said
         for query in (verified | client | {"sslrootcert": authority.cert("client")}, verified, {"sslmode": "disable"}):
             with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
                 await asyncpg.connect(through(databases.orders, port, **query), timeout=5)
@@ -219,4 +219,4 @@ async def test_a_profile_leads_to_all_of_it(
     assert {about: checks[about]["ok"] for about in reached} == dict.fromkeys(reached, True), doctor.out
     assert f"ORDERFLOW_TEMPORAL_ADDRESS                   {temporal_tls}  (profile far)" in shown.out
     assert "sslmode=verify-full" in shown.out
-    assert not any(password in shown.out for password in PASSWORDS.values())
+    assert not any(f"{name}-password" in shown.out for names in LOGINS.values() for name in names)

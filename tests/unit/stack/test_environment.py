@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from orderflow.database_roles import OPENED_BY, ROLES
 from orderflow.settings import Settings
-from orderflow.stack.environment import as_environment, running_settings, write_environment
+from orderflow.stack.environment import as_environment, running_settings, urls_opened_by, write_environment
 from orderflow.stack.probes import child_environment
 from orderflow.stack.records import Identity, Record
+from workers.roles import ROLES as WORKER_ROLES
 
 
 def settings_from(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -28,6 +31,30 @@ def test_every_setting_arrives_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_only_setup_gets_the_admin_url() -> None:
     settings = Settings(_env_file=None, orders_admin_url=SecretStr("postgresql://admin"))
     assert "ORDERFLOW_ORDERS_ADMIN_URL" not in as_environment(settings)
+
+
+def test_a_process_gets_the_databases_of_its_roles_only() -> None:
+    own: dict[str, Any] = {
+        f"{service}_{role}_database_url": SecretStr(f"postgresql://{service}_{role}:x@db/{service}")
+        for service, roles in ROLES.items()
+        for role in roles
+    }
+    settings = Settings(_env_file=None, **own)
+    relay = as_environment(settings, opens=urls_opened_by("relay", "tracking"))
+    assert {name: value for name, value in relay.items() if "_DATABASE_URL" in name} == {
+        "ORDERFLOW_ORDERS_RELAY_DATABASE_URL": "postgresql://orders_relay:x@db/orders",
+        "ORDERFLOW_ORDERS_TRACKING_DATABASE_URL": "postgresql://orders_tracking:x@db/orders",
+        "ORDERFLOW_PAYMENTS_RELAY_DATABASE_URL": "postgresql://payments_relay:x@db/payments",
+        "ORDERFLOW_INVENTORY_RELAY_DATABASE_URL": "postgresql://inventory_relay:x@db/inventory",
+    }
+    assert not [name for name in as_environment(settings, opens=()) if "_DATABASE_URL" in name]
+
+
+def test_every_process_is_known_and_opens_what_its_databases_know() -> None:
+    assert {"api", *WORKER_ROLES} == set(OPENED_BY)
+    for opened in OPENED_BY.values():
+        assert all(role in ROLES[service] for service, role in opened)
+        assert set(urls_opened_by(*OPENED_BY)) <= set(Settings.model_fields)
 
 
 def test_a_child_does_not_inherit_what_would_steer_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,9 +191,7 @@ async def test_the_gateway_lists_what_it_holds_and_what_it_took(tmp_path: Path) 
 
 def _settings(auditor: Auditor, databases: Databases, gateway_url: str, **more: object) -> Settings:
     return Settings(
-        orders_database_url=databases.orders,
-        payments_database_url=databases.payments,
-        inventory_database_url=databases.inventory,
+        **databases.settings,
         temporal_address=auditor.world.settings.temporal_address,
         temporal_namespace=auditor.world.settings.temporal_namespace,
         gateway_url=gateway_url,
