@@ -146,6 +146,13 @@ class Settings(BaseSettings):
         False, description="gzip on gRPC. Costs 5-10 % CPU to a near server; worth it to a far one."
     )
 
+    payload_keyring_file: Path | None = Field(
+        None,
+        description="The keys that everything in Temporal is sealed with, made by `orderflow payload-keys create`: for "
+        "the API, all workers, and whoever explains or replays orders. Without it what steps are given and what they "
+        "answer lies in Temporal as it is (the payment token is sealed all the same).",
+    )
+
     # --- Kafka ---
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

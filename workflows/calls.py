@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
 from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
@@ -37,20 +38,31 @@ class Call:
     service: str
     summary: str
 
-    async def outcome(self, *, near: bool) -> StepOutcome:
-        """What it came to. Raises FailureError where not even repeating helps: a bug."""
+    @property
+    def step(self) -> str:
+        """The step's name."""
+        return self.method.__name__
+
+    async def answer(self, *, near: bool) -> RawValue | None:
+        """What came back, as it came: who took a far step may be anybody. None: nothing did.
+
+        Raises FailureError where not even repeating helps: a bug.
+        """
+        found: RawValue | None
         if near:
             try:
-                return await workflow.execute_local_activity_method(
-                    self.method, self.request, summary=self.summary, **NEAR
+                found = await workflow.execute_local_activity(
+                    self.step, self.request, result_type=RawValue, summary=self.summary, **NEAR
                 )
+                return found
             except FailureError:
                 # No answer: from here on it is tried where everybody sees it. It is an ActivityError when it happens,
                 # and its bare cause when it is replayed: the SDK's marker keeps no more.
                 pass
-        return await workflow.execute_activity_method(
-            self.method, self.request, task_queue=self.service, summary=self.summary, **FAR
+        found = await workflow.execute_activity(
+            self.step, self.request, result_type=RawValue, task_queue=self.service, summary=self.summary, **FAR
         )
+        return found
 
 
 def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:

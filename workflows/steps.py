@@ -15,6 +15,7 @@ from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.money import Currency
 from orderflow.domain.orders import Line, Reason
+from orderflow.temporal.answers import Answer
 
 #: What a near step fails with where its service is not in the worker's process, or has not answered for a while.
 NOT_HERE: Final = "not_here"
@@ -117,7 +118,7 @@ class CloseDoor(Model):
     trace: Trace
 
 
-class StepOutcome(Model):
+class StepOutcome(Answer):
     """What a step came to.
 
     ok: it stands. refused: it does not, because of ``reason``. shut: the order was cancelled before, and nothing

@@ -6,20 +6,23 @@ from datetime import timedelta
 
 from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.converter import DataConverter
 from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
-from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.sealing import KeyFileError
+from orderflow.temporal.converter import data_converter, keyring_of
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None) -> Client:
     """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
 
     ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. Raises Unavailable when the server
-    cannot be reached, and where a TLS file cannot be read.
+    cannot be reached, and where a TLS file or the keyring cannot be read.
     """
+    converter = converter_of(settings)
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     try:
         return await Client.connect(
@@ -27,13 +30,21 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
             namespace=settings.temporal_namespace,
             api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
             tls=_tls(settings),
-            data_converter=DATA_CONVERTER,
+            data_converter=converter,
             retry_config=retry,
             interceptors=_interceptors(),
             grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
         )
     except RuntimeError as error:  # the SDK has no type of its own for it
         raise Unavailable("temporal", f"{_plain(error)} at {settings.temporal_address}") from error
+
+
+def converter_of(settings: Settings) -> DataConverter:
+    """What production's clients, workers and replayers read and write with. Raises Unavailable without the keyring."""
+    try:
+        return data_converter(keyring_of(settings.payload_keyring_file))
+    except KeyFileError as error:
+        raise Unavailable("temporal", f"the payload keyring cannot be used: {error}") from error
 
 
 def _plain(error: RuntimeError) -> str:
