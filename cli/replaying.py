@@ -59,7 +59,7 @@ def replay(
 
     replayer.quiet_sdk()
     if file:
-        work: Coroutine[Any, Any, Replayed] = replayer.replay_files(file)
+        work: Coroutine[Any, Any, Replayed] = replayer.replay_files(running_settings(), file)
     elif which is not None:
         work = replayer.replay_order(running_settings(), _workflow_id(which), run_id)
     else:
@@ -93,13 +93,15 @@ def debug(
 
     replayer.quiet_sdk()
 
+    settings = running_settings()
+
     async def work() -> "Failed | None":
         if file:
             history = replayer.read_file(file)
         else:
-            history = await replayer.history_of(running_settings(), _workflow_id(which), run_id)
+            history = await replayer.history_of(settings, _workflow_id(which), run_id)
         err.print(f"{history.workflow_id}: {len(history.events)} events")
-        return await step_through(history, stop_at_run=pdb)
+        return await step_through(history, replayer.converter_of(settings), stop_at_run=pdb)
 
     failed = _run(work())
     if failed is not None:

@@ -31,7 +31,9 @@ _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOK_SECONDS: Final = 1.0
 #: Who else may read it: at most its group.
 _TOO_OPEN: Final = 0o027
-_HEADER: Final = "# Keys of OrderFlow for what travels to Temporal. The first seals, all of them open. Keep it secret.\n"
+_HEADER: Final = (
+    "# Keys of OrderFlow for what travels to Temporal. The first seals, all of them open. Keep it secret.\n"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -138,8 +140,10 @@ def _read(path: Path) -> dict[str, bytes]:
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; `orderflow payload-keys create` makes a keyring") from None
     if mode & _TOO_OPEN:
-        raise KeyFileError(f"{path} has mode {mode & 0o777:04o}: a keyring is for its owner, and at most for its group "
-                           "to read (0600 or 0640)")
+        raise KeyFileError(
+            f"{path} has mode {mode & 0o777:04o}: a keyring is for its owner, and at most for its group "
+            "to read (0600 or 0640)"
+        )
     if len(content) > MOST_BYTES:
         raise KeyFileError(f"{path} is longer than {MOST_BYTES} bytes: it is no keyring")
     keys: dict[str, bytes] = {}

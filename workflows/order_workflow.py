@@ -20,7 +20,7 @@ from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE, ORCHESTRATED, OrderStatus, Reason
 from orderflow.temporal import answers
-from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
+from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, NO_ANSWER_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, CALM, LOCAL, MOST_LOOKS
 from workflows.steps import (
@@ -247,7 +247,7 @@ class OrderWorkflow:
                     workflow.logger.error(
                         "what %s answered is no answer (%s), it will be started again", name, error, extra=self._said()
                     )
-                    await workflow.sleep(AFTER_A_BUG, summary=AGAIN_TIMER)
+                    await workflow.sleep(AFTER_A_BUG, summary=NO_ANSWER_TIMER)
                 except Exception:
                     # Steps are retried without bound and answer refusals: only a bug ends up here. Whatever it raised,
                     # nobody awaits this task: the step would count as running for ever.

@@ -10,9 +10,9 @@ from temporalio.converter import DataConverter
 from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import Unavailable
+from orderflow.sealing import KeyFileError
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
-from orderflow.sealing import KeyFileError
 from orderflow.temporal.converter import data_converter, keyring_of
 
 

@@ -65,12 +65,17 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
 
     def open(self, payload: Payload) -> Payload:
         """One payload, opened; or marked, and counted. Raises nothing."""
-        if payload.metadata.get("encoding") != ENCODING:
+        encoding = payload.metadata.get("encoding")
+        if encoding == NOT_OPENED:
+            return _not_opened("foreign", "it came marked as one that cannot be opened")
+        if encoding != ENCODING:
             return _marked(payload, UNSEALED)
         said = payload.metadata.get(KEY_ID, b"").decode("ascii", "replace")
         about = payload.metadata.get(SEALED_FOR, b"")
         if self._for is not None and about != self._for:
-            return _not_opened("foreign", f"it was sealed for another place ({_short(about.decode('utf-8', 'replace'))})")
+            return _not_opened(
+                "foreign", f"it was sealed for another place ({_short(about.decode('utf-8', 'replace'))})"
+            )
         key = self._keyring.find(said)
         if key is None:
             return _not_opened("unknown_key", f"it was sealed with key {_short(said)}, which this keyring lacks")
@@ -86,7 +91,7 @@ def why_not_opened(payload: Payload) -> str | None:
     """Why the content can't be read, in words; None where it can."""
     encoding = payload.metadata.get("encoding")
     if encoding == NOT_OPENED:
-        return payload.data[:300].decode("utf-8", "replace")
+        return _short(payload.data.decode("utf-8", "replace"), 300)
     if encoding == ENCODING:
         said = payload.metadata.get(KEY_ID, b"").decode("ascii", "replace")
         return f"it was sealed with key {_short(said)}, and ORDERFLOW_PAYLOAD_KEYRING_FILE is not set here"
@@ -96,9 +101,7 @@ def why_not_opened(payload: Payload) -> str | None:
 def _sealed(payload: Payload, key_id: str, key: object, about: bytes) -> Payload:
     nonce = os.urandom(_NONCE_BYTES)
     box = key.encrypt(nonce, payload.SerializeToString(), _bound(key_id, about))  # type: ignore[attr-defined]
-    return Payload(
-        metadata={"encoding": ENCODING, KEY_ID: key_id.encode(), SEALED_FOR: about}, data=nonce + box
-    )
+    return Payload(metadata={"encoding": ENCODING, KEY_ID: key_id.encode(), SEALED_FOR: about}, data=nonce + box)
 
 
 def _bound(key_id: str, about: bytes) -> bytes:
@@ -130,6 +133,6 @@ def _not_opened(reason: str, why: str) -> Payload:
     return Payload(metadata={"encoding": NOT_OPENED, OPENED_WITH: UNSEALED}, data=why.encode())
 
 
-def _short(said: str) -> str:
+def _short(said: str, most: int = 80) -> str:
     """As others wrote it, fit for a line."""
-    return repr(said[:80]).strip("'")
+    return repr(said)[1:-1][:most]
