@@ -90,6 +90,7 @@ def debug(
 
     from operations.replaying import replayer
     from operations.replaying.debugger import step_through
+    from orderflow.temporal.client import converter_of
 
     replayer.quiet_sdk()
 
@@ -101,7 +102,7 @@ def debug(
         else:
             history = await replayer.history_of(settings, _workflow_id(which), run_id)
         err.print(f"{history.workflow_id}: {len(history.events)} events")
-        return await step_through(history, replayer.converter_of(settings), stop_at_run=pdb)
+        return await step_through(history, converter_of(settings), stop_at_run=pdb)
 
     failed = _run(work())
     if failed is not None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orderflow import profiles, urls
+from orderflow.proxies import is_loopback
 from orderflow.tls import client_context
 from orderflow_events.names import dead_letter_topic
 
@@ -201,6 +202,15 @@ class Settings(BaseSettings):
         1.5, description="How long the API tries to tell Temporal of a command; then a dispatcher does."
     )
 
+    # --- Codec server ---
+    codec_host: str = Field("127.0.0.1", description="Where `orderflow codec` listens.")
+    codec_port: Port = Field(8096, description="Its port.")
+    codec_authentication: Literal["bearer", "off"] = Field(
+        "bearer",
+        description="`bearer`: who reads payloads in the Web UI has the scope `operate`. `off`: everybody on this "
+        "machine reads them; it listens on loopback only then.",
+    )
+
     # --- Workers ---
     steps: Literal["near", "far"] = Field(
         "near",
@@ -356,6 +366,13 @@ class Settings(BaseSettings):
                 client_context(prefix, ca, cert, key, opens)
         if (self.kafka_ssl_ca_file or self.kafka_ssl_cert_file) and "SSL" not in self.kafka_security_protocol:
             raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _codec_is_not_open_to_others(self) -> Self:
+        """Who reaches a codec server without authentication reads everything in Temporal."""
+        if self.codec_authentication == "off" and not is_loopback(self.codec_host):
+            raise ValueError("ORDERFLOW_CODEC_AUTHENTICATION is off, and ORDERFLOW_CODEC_HOST is not loopback")
         return self
 
     @model_validator(mode="after")

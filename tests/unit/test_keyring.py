@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from orderflow import keyring
 from orderflow.keyring import Keyring, create_key, ensure_keyring, key_ids, rotate_key
 from orderflow.sealing import KeyFileError
 
@@ -104,7 +103,7 @@ def test_a_running_process_seals_with_the_new_key_soon(ring: Path, monkeypatch: 
     made = rotate_key(ring)
     assert keys.newest[0] == old  # it looks once a second
     now = time.monotonic()
-    monkeypatch.setattr(keyring.time, "monotonic", lambda: now + 2)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2)
     assert keys.newest[0] == made
 
 
@@ -119,7 +118,7 @@ def test_a_file_that_breaks_changes_nothing_for_who_runs(ring: Path, monkeypatch
     keys = Keyring(ring)
     seals = keys.newest[0]
     now = time.monotonic()
-    monkeypatch.setattr(keyring.time, "monotonic", lambda: now + 2)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2)
     ring.write_text("half a line")
     assert keys.newest[0] == seals
     os.unlink(ring)

@@ -3,11 +3,11 @@
 import contextlib
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.protobuf.message import DecodeError
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.common import RawValue
 from temporalio.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
@@ -214,10 +214,10 @@ async def test_a_failure_is_sealed_but_for_what_code_reads(converter: DataConver
 @pytest.mark.parametrize(
     "info",
     [
-        ApplicationFailureInfo(category=99, type="x"),
-        ApplicationFailureInfo(details={"payloads": [Payload(data=b"no encoding")]}),
-        ApplicationFailureInfo(details={"payloads": [Payload(metadata={"encoding": b"json/plain"}, data=b"{")]}),
-        ApplicationFailureInfo(details={"payloads": [Payload(metadata={"encoding": ENCODING}, data=b"{")]}),
+        ApplicationFailureInfo(category=cast(Any, 99), type="x"),
+        ApplicationFailureInfo(details=Payloads(payloads=[Payload(data=b"no encoding")])),
+        ApplicationFailureInfo(details=Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=b"{")])),
+        ApplicationFailureInfo(details=Payloads(payloads=[Payload(metadata={"encoding": ENCODING}, data=b"{")])),
     ],
     ids=["category", "encoding", "json", "sealed"],
 )
