@@ -163,8 +163,10 @@ async def _payloads(request: Request) -> list[Payload]:
             raise _Refused(413, f"more than {MOST_PAYLOADS} payloads")
         return [
             Payload(
-                metadata={name: base64.b64decode(value) for name, value in one.get("metadata", {}).items()},
-                data=base64.b64decode(one.get("data", "")),
+                metadata={
+                    name: base64.b64decode(value, validate=True) for name, value in one.get("metadata", {}).items()
+                },
+                data=base64.b64decode(one.get("data", ""), validate=True),
             )
             for one in asked
         ]

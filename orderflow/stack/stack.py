@@ -246,7 +246,8 @@ class EmbeddedStack:
         api = {"gateway": self.settings.gateway_url, "api": f"{self.settings.api_url}/docs"}
         workers = (*self._worker_names(), "relay")
         health = {name: f"http://{LOOPBACK}:{self.ports[name]}/health/ready" for name in workers}
-        return servers | api | health
+        codec = {"codec": f"http://{LOOPBACK}:{self.ports['codec']}/health/live"}
+        return servers | api | health | codec
 
     def _setup_spec(self) -> Spec:
         async def ended() -> bool:
