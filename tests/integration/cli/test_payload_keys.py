@@ -51,7 +51,7 @@ async def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_codec_server_without_authentication_is_for_this_machine(tmp_path: Path) -> None:
-    open_to_all = Terminal(tmp_path, codec_authentication="off", codec_host="0.0.0.0")
+    open_to_all = Terminal(tmp_path, codec_authentication="off", codec_host="192.0.2.1")
     said = await open_to_all.run("codec")
     assert said.code != 0
     assert "ORDERFLOW_CODEC_HOST is not loopback" in " ".join((said.err + said.out).split())

@@ -17,7 +17,8 @@ def raw(document: str, **metadata: bytes) -> RawValue:
     return RawValue(Payload(metadata={"encoding": b"json/plain", **metadata}, data=document.encode()))
 
 
-def an_answer(order_id: UUID = ORDER, step: str = STEP, **metadata: bytes) -> RawValue:
+def an_answer(order_id: UUID = ORDER, step: str = STEP, opened_with: bytes | None = None) -> RawValue:
+    metadata = {} if opened_with is None else {OPENED_WITH: opened_with}
     return raw(named(StepOutcome(state="ok"), order_id, step).model_dump_json(), **metadata)
 
 
@@ -27,7 +28,7 @@ def read(found: RawValue | None, *, recorded: bool = False) -> StepOutcome:
 
 def test_what_a_worker_of_ours_answered_is_the_answer() -> None:
     assert read(an_answer()).state == "ok"
-    assert read(an_answer(**{OPENED_WITH: b"2026-01-01-00000000"})).state == "ok"
+    assert read(an_answer(opened_with=b"2026-01-01-00000000")).state == "ok"
     refused = StepOutcome(state="refused", reason="payment_declined", detail="no")
     assert read(raw(named(refused, ORDER, STEP).model_dump_json())).reason == "payment_declined"
 
@@ -40,7 +41,7 @@ def test_what_names_another_step_or_order_is_no_answer() -> None:
 
 def test_what_came_unsealed_although_we_seal_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="not sealed by a worker of ours"):
-        read(an_answer(**{OPENED_WITH: UNSEALED}))
+        read(an_answer(opened_with=UNSEALED))
 
 
 @pytest.mark.parametrize(
