@@ -192,7 +192,7 @@ async def a_stranger(settings: Settings, answering: Answering) -> AsyncIterator[
 
 
 @far
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.replace(" ", "_"))
 async def test_what_a_stranger_answers_moves_no_order(
     world: World, settings: Settings, answer: str, impatient: None
 ) -> None:
