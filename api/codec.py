@@ -1,6 +1,7 @@
 """The codec server: Temporal's Web UI asks it, from the reader's browser, for what the payloads in it say.
 
-Only ``POST /decode``; nobody needs to seal by hand. It answers the Web UI's origin and no other, and whoever may
+``POST /decode``; ``/encode`` is there for the command line, which asks it for nothing before each query, and seals
+nothing: what people send by hand is not for our workers. It answers the Web UI's origin and no other, and whoever may
 ``operate``; each answer is audited before it is given. A payment token stays closed: it is sealed once more, for the
 payments role, whose key is not here.
 """
@@ -71,7 +72,7 @@ class _Encoded(TypedDict, total=False):
     data: str
 
 
-class _Asked(TypedDict):
+class _Asked(TypedDict, total=False):
     payloads: list[_Encoded]
 
 
@@ -94,6 +95,7 @@ class CodecServer:
             routes=[
                 Route("/decode", self._preflight, methods=["OPTIONS"]),
                 Route("/decode", self._decode, methods=["POST"]),
+                Route("/encode", self._encode, methods=["POST"]),
                 Route("/health/live", lambda _: PlainTextResponse("ok"), methods=["GET"]),
             ]
         )
@@ -115,6 +117,17 @@ class CodecServer:
             return _answer(refused, allowed)
         found = [_shown(self._codec.open(payload)) for payload in payloads]
         return JSONResponse({"payloads": found}, headers=_MANNERS | allowed)
+
+    async def _encode(self, request: Request) -> Response:
+        allowed: dict[str, str] = {}
+        try:
+            allowed = self._allowed(request)
+            await self._who(request)
+            if await _payloads(request):
+                raise _Refused(400, "nothing is sealed by hand: a signal needs no payload, it is a look")
+        except _Refused as refused:
+            return _answer(refused, allowed)
+        return JSONResponse({"payloads": []}, headers=_MANNERS | allowed)
 
     def _allowed(self, request: Request) -> dict[str, str]:
         """What CORS says to the Web UI. A browser always names the origin of such a request; others need not."""
@@ -158,7 +171,7 @@ async def _payloads(request: Request) -> list[Payload]:
     except ClientDisconnect:
         raise _Refused(400, "the client left") from None
     try:
-        asked = _ASKED.validate_python(json.loads(body), strict=True)["payloads"]
+        asked = _ASKED.validate_python(json.loads(body), strict=True).get("payloads", [])
         if len(asked) > MOST_PAYLOADS:
             raise _Refused(413, f"more than {MOST_PAYLOADS} payloads")
         return [

@@ -254,15 +254,16 @@ async def _no_answers(handle: Handle, number: int) -> bool:
 
 # --- Strangers who signal ---
 
-UNREADABLE: list[list[RawValue]] = [
-    [_sealed_by_somebody]
-    for _sealed_by_somebody in (
-        RawValue(Payload(metadata={"encoding": ENCODING, KEY_ID: b"2026-01-01-00000000"}, data=b"x" * 80)),
-        RawValue(Payload(metadata={"encoding": ENCODING}, data=b"")),
-        RawValue(Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"{}")),
-        _plain(b"{}", __temporal_external_storage_reference=b"true"),
-    )
-]
+
+def _unreadable(workflow_id: str) -> list[Payload]:
+    there = f"{workflow_id}|".encode()
+    return [
+        Payload(metadata={"encoding": ENCODING, KEY_ID: b"2026-01-01-00000000", SEALED_FOR: there}, data=b"x" * 80),
+        Payload(metadata={"encoding": ENCODING, SEALED_FOR: there}, data=b""),
+        Payload(metadata={"encoding": ENCODING}, data=b""),
+        Payload(metadata={"encoding": b"json/external-storage-reference"}, data=b"{}"),
+        Payload(metadata={"encoding": b"json/plain", "__temporal_external_storage_reference": b"true"}, data=b"{}"),
+    ]
 
 
 async def test_a_signal_that_cannot_be_opened_is_a_look(world: World, settings: Settings) -> None:
@@ -271,9 +272,9 @@ async def test_a_signal_that_cannot_be_opened_is_a_look(world: World, settings: 
     await world.reaches(handle, "FULFILLING")
     stranger = await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
     theirs = stranger.get_workflow_handle(handle.id)
-    for arguments in UNREADABLE:
+    for payload in _unreadable(handle.id):
         for name in ("ship", "look"):
-            await theirs.signal(name, args=arguments)
+            await theirs.signal(name, RawValue(payload))
     state = await settled(handle)
     assert (state["status"], state["version"]) == ("FULFILLING", 3)
     await world.ask(handle, "cancel")

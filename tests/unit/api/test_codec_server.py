@@ -166,7 +166,7 @@ async def test_what_cannot_be_opened_says_why(codec: httpx.AsyncClient, tmp_path
     [
         (b"", 400),
         (b"[]", 400),
-        (b"{}", 400),
+        (b"7", 400),
         (b'{"payloads": {}}', 400),
         (b'{"payloads": [{"data": 1}]}', 400),
         (b'{"payloads": [{"data": "?"}]}', 400),
@@ -182,7 +182,9 @@ async def test_what_it_cannot_read_is_refused(codec: httpx.AsyncClient, body: by
 
 
 async def test_nothing_is_sealed_for_anybody(codec: httpx.AsyncClient) -> None:
-    assert (await codec.post("/encode", json={"payloads": []}, headers=BEARER)).status_code == 404
+    assert (await codec.post("/encode", json={}, headers=BEARER)).json() == {"payloads": []}
+    assert (await codec.post("/encode", json={"payloads": [{}]}, headers=BEARER)).status_code == 400
+    assert (await codec.post("/encode", json={})).status_code == 401
 
 
 async def test_without_authentication_it_answers_to_this_machines_names_only(ring: Keyring, audited: Audited) -> None:
