@@ -20,12 +20,15 @@ from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from orderflow.sealing import KeyFileError
 
 #: Of one file: hundreds of keys.
 MOST_BYTES: Final = 65_536
 KEY_BYTES: Final = 32
+_HASHING: Final = b"orderflow/request-hash"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: How often it is looked whether the file has changed; at once where a key is missing.
 _LOOK_SECONDS: Final = 1.0
@@ -46,7 +49,7 @@ class Keyring:
         self.path = path
         self._looked = time.monotonic()
         self._stamp = _stamp(path)
-        self._keys = _ciphers(path)
+        self._keys, self._hashing = _made_of(_read(path))
 
     @property
     def newest(self) -> tuple[str, AESGCM]:
@@ -59,6 +62,11 @@ class Keyring:
         if key_id not in self._keys:
             self._look(0.0)
         return self._keys.get(key_id)
+
+    def hashing_keys(self) -> tuple[tuple[str, bytes], ...]:
+        """A key for hashes beside each, by its id; the newest first."""
+        self._look(_LOOK_SECONDS)
+        return tuple(self._hashing.items())
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -75,7 +83,7 @@ class Keyring:
             return
         self._stamp = stamp
         try:
-            self._keys = _ciphers(self.path)
+            self._keys, self._hashing = _made_of(_read(self.path))
         except KeyFileError as error:
             log.error("payload_keyring_unusable", error=str(error))
         else:
@@ -120,8 +128,13 @@ def _new() -> tuple[str, bytes]:
     return f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}", secrets.token_bytes(KEY_BYTES)
 
 
-def _ciphers(path: Path) -> dict[str, AESGCM]:
-    return {name: AESGCM(key) for name, key in _read(path).items()}
+def _made_of(keys: dict[str, bytes]) -> tuple[dict[str, AESGCM], dict[str, bytes]]:
+    """What seals and what hashes: a key of its own for each use."""
+    hashing = {
+        name: HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_HASHING).derive(key)
+        for name, key in keys.items()
+    }
+    return {name: AESGCM(key) for name, key in keys.items()}, hashing
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -151,7 +151,8 @@ class Settings(BaseSettings):
         None,
         description="The keys that everything in Temporal is sealed with, made by `orderflow payload-keys create`: for "
         "the API, all workers, and whoever explains or replays orders. Without it what steps are given and what they "
-        "answer lies in Temporal as it is (the payment token is sealed all the same).",
+        "answer lies in Temporal as it is (the payment token is sealed all the same), and the record "
+        "of a place has a hash of its token that was made without a key.",
     )
 
     # --- Kafka ---

@@ -1,5 +1,6 @@
 """The keyring: who may read it, what it holds, and that a change of it is seen without a restart."""
 
+import base64
 import os
 import time
 from pathlib import Path
@@ -95,6 +96,18 @@ def test_a_link_stays_a_link(ring: Path, tmp_path: Path) -> None:
     made = rotate_key(link)
     assert link.is_symlink()
     assert key_ids(ring)[0] == made
+
+
+def test_what_hashes_is_another_key_than_what_seals(ring: Path) -> None:
+    made = rotate_key(ring)
+    keys = Keyring(ring)
+    hashing = dict(keys.hashing_keys())
+    assert tuple(hashing) == keys.ids
+    assert next(iter(hashing)) == made
+    written = ring.read_text()
+    assert not any(base64.urlsafe_b64encode(key).decode() in written for key in hashing.values())
+    assert len(set(hashing.values())) == 2
+    assert Keyring(ring).hashing_keys() == keys.hashing_keys()
 
 
 def test_a_running_process_seals_with_the_new_key_soon(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
