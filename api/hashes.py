@@ -30,4 +30,4 @@ class PlaceHashes:
             f"{key_id}:{request_hash('place', {**body, _FIELD: hmac.new(key, token, hashlib.sha256).hexdigest()})}"
             for key_id, key in self._keyring.hashing_keys()
         )
-        return (plain, *keyed)
+        return (*keyed, plain)
