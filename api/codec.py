@@ -188,7 +188,7 @@ async def _payloads(request: Request) -> list[Payload]:
 
 
 def _shown(found: Payload) -> dict[str, Any]:
-    """As the Web UI takes it; in the place of what can't be opened, why."""
+    """As the Web UI takes it; in the place of what cannot be opened, why."""
     if (why := why_not_opened(found)) is not None:
         found = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(f"OrderFlow: {why}").encode())
     elif OPENED_WITH in found.metadata:

@@ -1,6 +1,6 @@
 """``orderflow payload-keys`` and ``orderflow codec``: the keys of what lies in Temporal, and reading it in the Web UI.
 
-Exit codes of ``payload-keys``: 0 done, 1 the keyring can't be used or changed, 2 wrong usage.
+Exit codes of ``payload-keys``: 0 done, 1 the keyring cannot be used or changed, 2 wrong usage.
 """
 
 from collections.abc import Collection

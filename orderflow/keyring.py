@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 class Keyring:
-    """The keys of one file. Once it was read, a file that can't be used any more is logged, and changes nothing."""
+    """The keys of one file. Once it was read, a file that cannot be used any more is logged, and changes nothing."""
 
     def __init__(self, path: Path) -> None:
         """Read it. Raises KeyFileError."""
@@ -96,7 +96,7 @@ def key_ids(path: Path) -> tuple[str, ...]:
 
 
 def create_key(path: Path) -> tuple[str, bool]:
-    """A new key: the first of a file that is made for it, else the last of the file, which opens and doesn't seal.
+    """A new key: the first of a file that is made for it, else the last of the file, which opens and does not seal.
 
     Its id, and whether it seals. Raises KeyFileError.
     """

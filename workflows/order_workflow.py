@@ -65,7 +65,7 @@ class OrderWorkflow:
         self._finished: deque[tuple[str, StepOutcome]] = deque()
         #: The ship whose capture is under way.
         self._ship: PendingShip | None = None
-        #: How many answers of steps have come; why the history can't be followed, where it can't.
+        #: How many answers of steps have come; why the history cannot be followed, where it cannot.
         self._answers = 0
         self._cannot_replay: answers.CannotReplay | None = None
         self._commits = False
@@ -262,7 +262,7 @@ class OrderWorkflow:
         """What a step came to. Raises NoAnswer where what came back is none, and CannotReplay.
 
         That something was no answer is recorded: once we have the key that was missing, it can be read, and the
-        history has gone another way. What was an answer then and can't be read now leads nowhere: the task fails.
+        history has gone another way. What was an answer then and cannot be read now leads nowhere: the task fails.
         """
         self._answers += 1
         refused, replaying = f"no-answer-{self._answers}", workflow.unsafe.is_replaying()

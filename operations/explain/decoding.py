@@ -81,7 +81,7 @@ class Closed(str):
 
 
 def first(payloads: Sequence[Payload]) -> Any:
-    """The first payload, where it is JSON; Closed where it can't be opened."""
+    """The first payload, where it is JSON; Closed where it cannot be opened."""
     if not payloads:
         return None
     if (why := why_not_opened(payloads[0])) is not None:

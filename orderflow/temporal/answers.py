@@ -25,7 +25,7 @@ class NoAnswer(Exception):
 
 
 class CannotReplay(Exception):
-    """An answer that the run was led by can't be read now: the task fails, until it can."""
+    """An answer that the run was led by cannot be read now: the task fails, until it can."""
 
 
 class Answer(Model):

@@ -2,10 +2,10 @@
 
 AES-256-GCM with a key of the keyring, over the payload as it is. A sealed payload names its key, and what it is for:
 the workflow's id, and the step's name where it is a step's. Both are checked: a payload that was copied from another
-order, or from another step, can't be opened there.
+order, or from another step, cannot be opened there.
 
 **Nothing here raises for what others wrote.** An exception in a codec fails the workflow's task, and does so again at
-each attempt, for ever: one bad signal would freeze its order. What can't be opened is marked, with the reason, and
+each attempt, for ever: one bad signal would freeze its order. What cannot be opened is marked, with the reason, and
 whoever needs its content finds out then.
 """
 
@@ -32,7 +32,7 @@ from orderflow.temporal.answers import OPENED_WITH, UNSEALED
 ENCODING: Final = b"binary/encrypted"
 KEY_ID: Final = "encryption-key-id"
 SEALED_FOR: Final = "encryption-context"
-#: What a payload that can't be opened becomes: its data is the reason.
+#: What a payload that cannot be opened becomes: its data is the reason.
 NOT_OPENED: Final = b"orderflow/not-opened"
 _NONCE_BYTES: Final = 12
 #: What a Schedule adds to the id that it starts workflows with: its payloads are sealed once, for all of them.
@@ -88,7 +88,7 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
 
 
 def why_not_opened(payload: Payload) -> str | None:
-    """Why the content can't be read, in words; None where it can."""
+    """Why the content cannot be read, in words; None where it can."""
     encoding = payload.metadata.get("encoding")
     if encoding == NOT_OPENED:
         return _short(payload.data.decode("utf-8", "replace"), 300)

@@ -17,7 +17,7 @@ from orderflow.temporal.failures import BriefFailureConverter, SealedFailureConv
 
 
 class NotReadable(ValueError):
-    """A payload that can't be opened; the message says why."""
+    """A payload that cannot be opened; the message says why."""
 
 
 class _PayloadConverter(PydanticPayloadConverter):
@@ -39,7 +39,7 @@ class _DataConverter(DataConverter):
     """The SDK's, which does without external storage.
 
     The SDK's own raises for a payload that claims to lie there: a stranger's signal would fail its order's task for
-    ever. To us it is a payload like any other that we can't read.
+    ever. To us it is a payload like any other that we cannot read.
     """
 
     async def _decode_reference_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 #: The type of our "no answer" in Temporal; its one detail is who gave none.
 UNAVAILABLE: Final = "unavailable"
-#: The type of a failure that we can't read.
+#: The type of a failure that we cannot read.
 NOT_READ: Final = "not_read"
 #: The message of one whose message is sealed, as Temporal's Web UI knows it.
 ENCODED: Final = "Encoded failure"
@@ -43,7 +43,7 @@ class BriefFailureConverter(DefaultFailureConverter):
                 link.ClearField("cause")
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        """The exception. Whoever may fail a step writes it: what can't be read is a failure all the same."""
+        """The exception. Whoever may fail a step writes it: what cannot be read is a failure all the same."""
         try:
             return super().from_failure(failure, payload_converter)
         except Exception as error:

@@ -15,7 +15,7 @@ _M = TypeVar("_M", bound=Message)
 
 
 def opened(message: _M, converter: DataConverter) -> _M:
-    """A copy in which what the converter's codec opens is plain. What it doesn't open says why, and stays closed."""
+    """A copy in which what the converter's codec opens is plain. What it does not open says why, and stays closed."""
     codec = converter.payload_codec
     copy = type(message)()
     copy.CopyFrom(message)

@@ -33,7 +33,7 @@ class Somebody:
 
 
 class Audited(list[tuple[str, Collection[str]]]):
-    """What was audited; ``fails``: it can't be."""
+    """What was audited; ``fails``: it cannot be."""
 
     fails = False
 
