@@ -155,6 +155,12 @@ class Settings(BaseSettings):
         "of a place has a hash of its token that was made without a key.",
     )
 
+    payload_plain: Literal["refuse", "take"] = Field(
+        "refuse",
+        description="With a keyring, whether a step also does what it is asked in clear. `take` it while the keyring "
+        "is turned on, until what was asked before is done: meanwhile, who may start workflows may ask for a capture.",
+    )
+
     # --- Kafka ---
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

@@ -139,7 +139,7 @@ STEP_NO_ANSWERS: Final = Counter(
 PAYLOADS_NOT_OPENED: Final = Counter(
     "payloads_not_opened_total",
     "Sealed payloads from Temporal that this process could not open: unknown_key (its keyring lacks it), foreign "
-    "(sealed for another order or step), damaged.",
+    "(sealed for another order), damaged; or that came in clear and ask a step for something: unsealed.",
     ("reason",),
     item="Payloads that could not be opened",
     query="sum by (reason) (increase(orderflow_payloads_not_opened_total[1h]))",

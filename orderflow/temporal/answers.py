@@ -1,8 +1,9 @@
-"""What counts as a step's answer: one that names its step and its order, and was sealed where we seal.
+"""What counts as a step's answer, and as a request for one: sealed where we seal, by a process of ours.
 
 Whoever reaches Temporal may poll a task queue, take a step away from our workers, and answer it: with a plain "ok",
-with what it was given, with an answer that it saw elsewhere. None of that is an answer, and money never follows from
-it. What is read here is only what a worker of ours wrote. It imports nothing that talks to the world.
+with what it was given, with an answer that it saw elsewhere. Or run a workflow under an order's id, and have it ask our
+workers for a capture. None of that is an answer or a request of ours, and money never follows from it. This imports
+nothing that talks to the world.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,10 @@ class NoAnswer(Exception):
 
 class CannotReplay(Exception):
     """An answer that the run was led by cannot be read now: the task fails, until it can."""
+
+
+class Asked(Model):
+    """The base of what steps are asked. Where we seal, the converter takes it only sealed for the very step."""
 
 
 class Answer(Model):

@@ -42,7 +42,8 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
 def converter_of(settings: Settings) -> DataConverter:
     """What production's clients, workers and replayers read and write with. Raises Unavailable without the keyring."""
     try:
-        return data_converter(keyring_of(settings.payload_keyring_file))
+        keyring = keyring_of(settings.payload_keyring_file)
+        return data_converter(keyring, takes_plain=settings.payload_plain == "take")
     except KeyFileError as error:
         raise Unavailable("temporal", f"the payload keyring cannot be used: {error}") from error
 

@@ -12,6 +12,8 @@ from temporalio.converter import DataConverter
 
 from orderflow.domain.model import what_is_wrong
 from orderflow.keyring import Keyring
+from orderflow.telemetry.metrics import PAYLOADS_NOT_OPENED
+from orderflow.temporal.answers import OPENED_WITH, UNSEALED, Asked
 from orderflow.temporal.codec import SealingCodec, why_not_opened
 from orderflow.temporal.failures import BriefFailureConverter, SealedFailureConverter
 
@@ -35,6 +37,25 @@ class _PayloadConverter(PydanticPayloadConverter):
             raise
 
 
+class _SealedOnly(_PayloadConverter):
+    """The same for who seals: what a step is asked comes sealed for that step, or is not read.
+
+    An error here fails the attempt of a step, never a workflow's task: workflows are asked nothing.
+    """
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        for payload, hint in zip(payloads, type_hints or (), strict=False):
+            if (
+                isinstance(hint, type)
+                and issubclass(hint, Asked)
+                and payload.metadata.get(OPENED_WITH, UNSEALED) == UNSEALED
+                and why_not_opened(payload) is None
+            ):
+                PAYLOADS_NOT_OPENED.add("unsealed")
+                raise NotReadable("it was not sealed for this step by a process of ours")
+        return super().from_payloads(payloads, type_hints)
+
+
 class _DataConverter(DataConverter):
     """The SDK's, which does without external storage.
 
@@ -55,12 +76,15 @@ DATA_CONVERTER: Final[DataConverter] = _DataConverter(
 )
 
 
-def data_converter(keyring: Keyring | None) -> DataConverter:
-    """Production's: seals with ``keyring``; None: plain. Plain payloads are read by either."""
+def data_converter(keyring: Keyring | None, *, takes_plain: bool = False) -> DataConverter:
+    """Production's: seals with ``keyring``; None: plain.
+
+    Plain payloads of histories are read by either. ``takes_plain``: also steps do what they are asked unsealed.
+    """
     if keyring is None:
         return DATA_CONVERTER
     return _DataConverter(
-        payload_converter_class=_PayloadConverter,
+        payload_converter_class=_PayloadConverter if takes_plain else _SealedOnly,
         payload_codec=SealingCodec(keyring),
         failure_converter_class=SealedFailureConverter,
     )

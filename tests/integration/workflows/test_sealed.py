@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from operations.replaying.replayer import make_replayer
 from orderflow.domain.errors import Unavailable
@@ -250,6 +250,42 @@ async def test_what_was_no_answer_stays_none_when_its_key_comes(
 async def _no_answers(handle: Handle, number: int) -> bool:
     marks = [event for event in await history(handle) if event.HasField("timer_fired_event_attributes")]
     return len(marks) >= number
+
+
+# --- Strangers who ask for steps ---
+
+
+@workflow.defn(name="Forged")
+class Forged:
+    """Runs under an order's id, on a queue of its own, and asks our workers for a capture."""
+
+    @workflow.run
+    async def run(self, asked: dict[str, Any]) -> None:
+        await workflow.execute_activity(
+            "capture_payment", asked, task_queue=PAYMENTS_QUEUE, start_to_close_timeout=timedelta(seconds=5)
+        )
+
+
+@far
+async def test_a_strangers_workflow_captures_nothing(world: World, settings: Settings) -> None:
+    handle = await world.place()
+    await world.ask(handle, "approve")
+    await world.reaches(handle, "FULFILLING")
+    asked = {"order_id": str(order_id(handle)), "command_id": "w:capture:c:forged", "trace": {}}
+    stranger = await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
+    await stranger.get_workflow_handle(handle.id).terminate()
+    runner = UnsandboxedWorkflowRunner()
+    async with Worker(stranger, task_queue="theirs", workflows=[Forged], workflow_runner=runner):
+        forged = await stranger.start_workflow("Forged", asked, id=handle.id, task_queue="theirs")
+
+        async def refused() -> bool:
+            pending = (await forged.describe()).raw_description.pending_activities
+            return any(one.attempt >= 2 for one in pending)
+
+        await until(refused, seconds=30)
+        assert [name for name, _ in world.gateway.calls] == ["authorize"]
+        await forged.terminate()
+    assert (await world.statuses(handle, "payments"))[-1] == "AUTHORIZED"
 
 
 # --- Strangers who signal ---

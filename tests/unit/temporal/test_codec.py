@@ -3,7 +3,8 @@
 import contextlib
 import random
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
+from uuid import uuid4
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -14,10 +15,11 @@ from temporalio.converter import ActivitySerializationContext, DataConverter, Wo
 from temporalio.exceptions import ApplicationError
 
 from orderflow.keyring import Keyring, create_key, ensure_keyring, rotate_key
-from orderflow.temporal.answers import OPENED_WITH, UNSEALED
+from orderflow.temporal.answers import OPENED_WITH, UNSEALED, Asked
 from orderflow.temporal.codec import ENCODING, KEY_ID, NOT_OPENED, SEALED_FOR, why_not_opened
 from orderflow.temporal.converter import DATA_CONVERTER, NotReadable, data_converter
 from orderflow.temporal.opening import opened
+from workflows.steps import CapturePayment, InventorySteps, OrderSteps, PaymentSteps, Trace
 
 VALUE = {"customer": "household-515", "token": "tok_canary_5f0c2d9a71", "n": [1, 2.5, None, "ü🍌"]}
 
@@ -79,14 +81,17 @@ async def test_it_is_opened_where_it_belongs_and_nowhere_else(converter: DataCon
     payload = await sealed(converter.with_context(of_step()))
     elsewhere = [
         of_step(order="order-2"),
-        of_step(step="capture_payment"),
-        of_workflow("order-1"),
+        of_workflow("order-12"),
         of_workflow("order-1|authorize_payment"),
     ]
     for context in elsewhere:
         found = await raw(converter.with_context(context), payload)
         assert found.metadata["encoding"] == NOT_OPENED
         assert b"sealed for another place (order-1|authorize_payment)" in found.data
+    # Of another step of the same run: known as not sealed for here, so neither an answer nor asked of a step.
+    for context in (of_step(step="capture_payment"), of_workflow("order-1")):
+        found = await raw(converter.with_context(context), payload)
+        assert found.metadata[OPENED_WITH] == UNSEALED
     # Another attempt, queue or namespace is the same step: a Replayer has a namespace of its own.
     same = of_step(namespace="ReplayNamespace", activity_id="7", activity_task_queue="x", is_local=True)
     assert await converter.with_context(same).decode([payload]) == [VALUE]
@@ -229,3 +234,24 @@ async def test_a_failure_that_nobody_can_read_is_a_failure_all_the_same(
     failure = Failure(message="m", application_failure_info=info, cause=Failure(application_failure_info=info))
     found = here.failure_converter.from_failure(failure, here.payload_converter)
     assert isinstance(found, ApplicationError)
+
+
+async def test_a_step_is_asked_by_who_seals_for_it_and_by_nobody_else(ring: Path) -> None:
+    asked = CapturePayment(order_id=uuid4(), command_id="w:capture:c:forged", trace=Trace())
+    strict = data_converter(Keyring(ring)).with_context(of_step(step="capture_payment"))
+    assert await strict.decode([await sealed(strict, asked)], [CapturePayment]) == [asked]
+    plain = await sealed(DATA_CONVERTER, asked)
+    plain.metadata[OPENED_WITH] = b"a stranger says so"
+    for forged in (plain, await sealed(strict.with_context(of_step(step="void_payment")), asked)):
+        with pytest.raises(NotReadable, match="not sealed for this step by a process of ours"):
+            await strict.decode([forged], [CapturePayment])
+    turning_on = data_converter(Keyring(ring), takes_plain=True)
+    assert await turning_on.decode([plain], [CapturePayment]) == [asked]
+    assert await DATA_CONVERTER.decode([plain], [CapturePayment]) == [asked]
+
+
+def test_every_step_is_asked_what_must_be_sealed() -> None:
+    for contract in (OrderSteps, PaymentSteps, InventorySteps):
+        for name in contract.__abstractmethods__:
+            [asked, _] = get_type_hints(getattr(contract, name)).values()
+            assert issubclass(asked, Asked), name
