@@ -17,6 +17,7 @@ from api import problems
 from api.admission import Admission
 from api.commands import OrderCommands
 from api.documents import OrderDocuments
+from api.hashes import PlaceHashes
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
 from api.measuring import RequestMetrics
@@ -39,6 +40,7 @@ from orderflow.store.stock import StockKeeper
 from orderflow.telemetry import spans
 from orderflow.telemetry.scrape import MetricsPage
 from orderflow.temporal.client import connect
+from orderflow.temporal.converter import keyring_of
 from orderflow.temporal.runs import OrderRuns
 from orderflow.urls import shown
 
@@ -76,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documents=OrderDocuments(
             f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
         ),
+        hashes=PlaceHashes(keyring_of(settings.payload_keyring_file)),
         wait_seconds=settings.api_wait_seconds,
     )
     health_routes = HealthRoutes(

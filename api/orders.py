@@ -12,6 +12,7 @@ from api import cursors, documents, problems
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.documents import OrderDocuments
+from api.hashes import PlaceHashes
 from api.headers import (
     Reading,
     RequestTrace,
@@ -88,6 +89,7 @@ class OrderRoutes:
     commands: OrderCommands
     waiter: Waiter
     documents: OrderDocuments
+    hashes: PlaceHashes
     wait_seconds: float
 
     def router(self) -> APIRouter:
@@ -134,10 +136,12 @@ class OrderRoutes:
                 currency=placed.currency,
                 lines=tuple(placed.lines),
             )
+            recorded, *older = self.hashes.of(request.json)
             command = Command(
                 name="place",
                 id=PLACE_ID,
-                request_hash=request_hash("place", request.json),
+                request_hash=recorded,
+                older_hashes=tuple(older),
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
             )

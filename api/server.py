@@ -4,6 +4,7 @@ import socket
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from orderflow import process
 from orderflow.connections import within
@@ -42,3 +43,19 @@ def serve(app: FastAPI, settings: Settings) -> None:
         timeout_keep_alive=75,
     )
     Server(config, app).run()
+
+
+def serve_codec(app: Starlette, settings: Settings) -> None:
+    """Serve the codec server until a signal comes."""
+    uvicorn.run(
+        app,
+        host=settings.codec_host,
+        port=settings.codec_port,
+        loop="uvloop",
+        http="h11",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )

@@ -137,8 +137,8 @@ class FloorOrder:
         row = await _local(OrderSteps.look, Look(order_id=order_id, first=True), "look")
         if row.secure is not None:
             await asyncio.gather(
-                calls.authorize(order_id, row.secure, row.trace).outcome(near=True),
-                calls.reserve(order_id, row.secure, row.trace).outcome(near=True),
+                calls.authorize(order_id, row.secure, row.trace).answer(near=True),
+                calls.reserve(order_id, row.secure, row.trace).answer(near=True),
             )
         command = Command(name="fulfil", id="w:fulfil", **row.trace.model_dump())
         await _local(OrderSteps.move_order, MoveOrder(order_id=order_id, command=command), "fulfil")
@@ -147,8 +147,8 @@ class FloorOrder:
         row = await _local(OrderSteps.look, Look(order_id=order_id, first=False), "look")
         if row.ship is not None:
             ship = row.ship
-            await calls.capture(order_id, ship.command_id, ship.trace, None).outcome(near=True)
-            commit = asyncio.create_task(calls.commit(order_id, row.trace).outcome(near=True))
+            await calls.capture(order_id, ship.command_id, ship.trace, None).answer(near=True)
+            commit = asyncio.create_task(calls.commit(order_id, row.trace).answer(near=True))
             end = EndShip(order_id=order_id, command_id=ship.command_id, trace=ship.trace)
             await _local(OrderSteps.end_ship, end, "ship")
             _show("SHIPPED")

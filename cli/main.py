@@ -12,6 +12,7 @@ import typer
 
 from cli import (
     cancelling,
+    codec,
     demo,
     dlq,
     doctor,
@@ -51,11 +52,13 @@ replaying.register(app)
 lag.register(app)
 doctor.register(app)
 observe.register(app)
+codec.register(app)
 app.add_typer(orders.app, name="order")
 app.add_typer(stock.app, name="stock")
 app.add_typer(events.app, name="events")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(codec.app, name="payload-keys")
 app.add_typer(profiles.app, name="profile")
 
 

@@ -60,7 +60,7 @@ def replay(
 
     replayer.quiet_sdk()
     if file:
-        work: Coroutine[Any, Any, Replayed] = replayer.replay_files(file)
+        work: Coroutine[Any, Any, Replayed] = replayer.replay_files(running_settings(), file)
     elif which is not None:
         work = replayer.replay_order(running_settings(), _workflow_id(which), run_id)
     else:
@@ -91,16 +91,19 @@ def debug(
 
     from operations.replaying import replayer
     from operations.replaying.debugger import step_through
+    from orderflow.temporal.client import converter_of
 
     replayer.quiet_sdk()
+
+    settings = running_settings()
 
     async def work() -> "Failed | None":
         if file:
             history = replayer.read_file(file)
         else:
-            history = await replayer.history_of(running_settings(), _workflow_id(which), run_id)
+            history = await replayer.history_of(settings, _workflow_id(which), run_id)
         err.print(f"{history.workflow_id}: {counted(len(history.events), 'event')}")
-        return await step_through(history, stop_at_run=pdb)
+        return await step_through(history, converter_of(settings), stop_at_run=pdb)
 
     failed = _run(work())
     if failed is not None:

@@ -33,6 +33,7 @@ from orderflow.database_setup import (
     restrict_server,
 )
 from orderflow.domain.errors import Unavailable
+from orderflow.keyring import ensure_keyring
 from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic, in_words
@@ -75,6 +76,7 @@ async def setup(settings: Settings, report: Report) -> None:
     await setup_search_attributes(settings, report)
     await refuse_older_runs(settings)
     setup_token_keys(settings, report)
+    setup_payload_keyring(settings, report)
 
 
 def admin_url(settings: Settings, service: Service) -> str:
@@ -248,6 +250,19 @@ async def refuse_older_runs(settings: Settings) -> None:
             f"{older} orders run with the workflow from before 0.1.0, on the task queue {OLDER_QUEUE}: let the workers "
             "of that version finish them, or start with empty servers (`orderflow up --fresh`)"
         )
+
+
+def setup_payload_keyring(settings: Settings, report: Report) -> None:
+    """Make the keyring for what travels to Temporal, where one is set and not there. Raises SetupError."""
+    path = settings.payload_keyring_file
+    if path is None:
+        return
+    there = path.exists()
+    try:
+        ensure_keyring(path)
+    except KeyFileError as error:
+        raise SetupError(str(error)) from error
+    report(SetupStep("keys for what lies in Temporal", "there already" if there else f"made, {path}"))
 
 
 def setup_token_keys(settings: Settings, report: Report) -> None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orderflow import profiles, temporal_config, urls
+from orderflow.proxies import is_loopback
 from orderflow.temporal_config import TemporalConfig
 from orderflow.tls import client_context
 from orderflow_events.names import dead_letter_topic
@@ -210,6 +211,20 @@ class Settings(BaseSettings):
         False, description="gzip on gRPC. Costs 5-10 % CPU to a near server; worth it to a far one."
     )
 
+    payload_keyring_file: Path | None = Field(
+        None,
+        description="The keys that everything in Temporal is sealed with, made by `orderflow payload-keys create`: for "
+        "the API, all workers, and whoever explains or replays orders. Without it what steps are given and what they "
+        "answer lies in Temporal as it is (the payment token is sealed all the same), and the record "
+        "of a place has a hash of its token that was made without a key.",
+    )
+
+    payload_plain: Literal["refuse", "take"] = Field(
+        "refuse",
+        description="With a keyring, whether a step also does what it is asked in clear. `take` it while the keyring "
+        "is turned on, until what was asked before is done: meanwhile, who may start workflows may ask for a capture.",
+    )
+
     # --- Kafka ---
     kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -256,6 +271,15 @@ class Settings(BaseSettings):
     )
     api_temporal_timeout_seconds: PositiveFloat = Field(
         1.5, description="How long the API tries to tell Temporal of a command; then a dispatcher does."
+    )
+
+    # --- Codec server ---
+    codec_host: str = Field("127.0.0.1", description="Where `orderflow codec` listens.")
+    codec_port: Port = Field(8096, description="Its port.")
+    codec_authentication: Literal["bearer", "off"] = Field(
+        "bearer",
+        description="`bearer`: who reads payloads in the Web UI has the scope `operate`. `off`: everybody on this "
+        "machine reads them; it listens on loopback only then.",
     )
 
     # --- Workers ---
@@ -413,6 +437,13 @@ class Settings(BaseSettings):
                 client_context(prefix, ca, cert, key, opens)
         if (self.kafka_ssl_ca_file or self.kafka_ssl_cert_file) and "SSL" not in self.kafka_security_protocol:
             raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _codec_is_not_open_to_others(self) -> Self:
+        """Who reaches a codec server without authentication reads everything in Temporal."""
+        if self.codec_authentication == "off" and not is_loopback(self.codec_host):
+            raise ValueError("ORDERFLOW_CODEC_AUTHENTICATION is off, and ORDERFLOW_CODEC_HOST is not loopback")
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,8 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
     """Serve ``roles`` until told to stop. A role that fails ends the process: its supervisor starts it again."""
     # Nobody could ask for what a process without a port counts.
     page = process.begin(settings, "-".join(roles), serves_metrics=bool(settings.health_port))
+    if settings.payload_keyring_file is None:
+        log.warning("payloads_not_sealed", setting="ORDERFLOW_PAYLOAD_KEYRING_FILE")
     stopping = asyncio.Event()
     health = Health()
     loop = asyncio.get_running_loop()

@@ -39,38 +39,31 @@ class Call:
     service: str
     summary: str
 
-    async def outcome(self, *, near: bool) -> StepOutcome:
-        """What it came to. Raises FailureError where not even repeating helps: a bug; ValueError or another error of
-        the converter's where somebody else answered, with what is no outcome."""
+    @property
+    def step(self) -> str:
+        """The step's name."""
+        return self.method.__name__
+
+    async def answer(self, *, near: bool) -> RawValue | None:
+        """What came back, as it came: who took a far step may be anybody. None: nothing did.
+
+        Raises FailureError where not even repeating helps: a bug.
+        """
+        found: RawValue | None
         if near:
             try:
-                return await workflow.execute_local_activity_method(
-                    self.method, self.request, summary=self.summary, **NEAR
+                found = await workflow.execute_local_activity(
+                    self.step, self.request, result_type=RawValue, summary=self.summary, **NEAR
                 )
+                return found
             except FailureError:
                 # No answer: from here on it is tried where everybody sees it. It is an ActivityError when it happens,
                 # and its bare cause when it is replayed: the SDK's marker keeps no more.
                 pass
-        # By its name, so that the answer comes as it was sent: what the SDK itself cannot read fails the workflow task,
-        # for ever, and anybody with Temporal's CLI can answer a pending step.
-        answer = await workflow.execute_activity(
-            self.method.__name__,
-            self.request,
-            task_queue=self.service,
-            summary=self.summary,
-            result_type=RawValue,
-            **FAR,
+        found = await workflow.execute_activity(
+            self.step, self.request, result_type=RawValue, task_queue=self.service, summary=self.summary, **FAR
         )
-        return _outcome_in(answer)
-
-
-def _outcome_in(answer: RawValue | None) -> StepOutcome:
-    if answer is None:
-        raise ValueError("the step was answered with nothing")
-    [outcome] = workflow.payload_converter().from_payloads([answer.payload], [StepOutcome])
-    if not isinstance(outcome, StepOutcome):
-        raise ValueError("the step was answered with no outcome")
-    return outcome
+        return found
 
 
 def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:

@@ -20,7 +20,8 @@ from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.money import money
 from orderflow.domain.orders import LIFECYCLE, ORCHESTRATED, OrderStatus, Reason
-from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
+from orderflow.temporal import answers
+from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, NO_ANSWER_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
 from workflows.options import AFTER_A_BUG, CALM, LOCAL, MOST_LOOKS
 from workflows.steps import (
@@ -67,6 +68,9 @@ class OrderWorkflow:
         self._finished: deque[tuple[str, StepOutcome]] = deque()
         #: The ship whose capture is under way.
         self._ship: PendingShip | None = None
+        #: How many answers of steps have come; why the history cannot be followed, where it cannot.
+        self._answers = 0
+        self._cannot_replay: answers.CannotReplay | None = None
         self._commits = False
         self._shuts = False
         #: An operator's cancel stands until it is done, or the order is SHIPPED; tried when something has changed.
@@ -237,8 +241,17 @@ class OrderWorkflow:
             near = call.service in (self._near or ())
             while True:
                 try:
-                    self._finished.append((name, await call.outcome(near=near)))
+                    self._finished.append((name, self._outcome(call.step, await call.answer(near=near))))
                     break
+                except answers.CannotReplay as error:
+                    self._cannot_replay = error
+                    return
+                except answers.NoAnswer as error:
+                    # An alert: somebody who is no worker of ours takes its steps, or one of ours lacks a key.
+                    workflow.logger.error(
+                        "what %s answered is no answer (%s), it will be started again", name, error, extra=self._said()
+                    )
+                    await workflow.sleep(AFTER_A_BUG, summary=NO_ANSWER_TIMER)
                 except Exception:
                     # Steps are retried without bound and answer refusals: only a bug ends up here. Whatever it raised,
                     # nobody awaits this task: the step would count as running for ever.
@@ -248,6 +261,25 @@ class OrderWorkflow:
 
         if name not in self._running:
             self._running[name] = asyncio.create_task(step())
+
+    def _outcome(self, step: str, found: RawValue | None) -> StepOutcome:
+        """What a step came to. Raises NoAnswer where what came back is none, and CannotReplay.
+
+        That something was no answer is recorded: once we have the key that was missing, it can be read, and the
+        history has gone another way. What was an answer then and cannot be read now leads nowhere: the task fails.
+        """
+        self._answers += 1
+        refused, replaying = f"no-answer-{self._answers}", workflow.unsafe.is_replaying()
+        if replaying and workflow.patched(refused):
+            raise answers.NoAnswer("as recorded")
+        try:
+            return answers.answer_of(StepOutcome, found, self._order_id, step, recorded=replaying)
+        except answers.NoAnswer as error:
+            if replaying:
+                raise answers.CannotReplay(f"the recorded answer of {step} cannot be replayed: {error}") from None
+            workflow.patched(refused)
+            answers.report(step)
+            raise
 
     # --- The loop's own ---
 
@@ -259,13 +291,17 @@ class OrderWorkflow:
         while True:
             try:
                 await workflow.wait_condition(
-                    condition, timeout=timeout, timeout_summary=CALM_TIMER if timeout else None
+                    lambda: self._cannot_replay is not None or condition(),
+                    timeout=timeout,
+                    timeout_summary=CALM_TIMER if timeout else None,
                 )
             except TimeoutError:
                 return False
             except asyncio.CancelledError:
                 self._cancel_stands = self._cancel_is_due = True
             else:
+                if self._cannot_replay is not None:
+                    raise self._cannot_replay
                 return True
 
     async def _local(self, step: Callable[[Any, Any], Coroutine[Any, Any, _T]], request: object, summary: str) -> _T:

@@ -15,6 +15,7 @@ from orderflow.domain.errors import Problem
 from orderflow.domain.model import Model
 from orderflow.domain.money import Currency
 from orderflow.domain.orders import Line, Reason
+from orderflow.temporal.answers import Answer, Asked
 
 #: What a near step fails with where its service is not in the worker's process, or has not answered for a while.
 NOT_HERE: Final = "not_here"
@@ -27,7 +28,7 @@ class Trace(Model):
     traceparent: str | None = None
 
 
-class Look(Model):
+class Look(Asked):
     """Read the order's row. ``first``: the run has not chosen yet where its steps run."""
 
     order_id: UUID
@@ -68,14 +69,14 @@ class OrderRow(Model):
     near: tuple[str, ...] = ()
 
 
-class MoveOrder(Model):
+class MoveOrder(Asked):
     """A transition of the workflow's own: fulfil, fail, or an operator's cancel."""
 
     order_id: UUID
     command: Command
 
 
-class EndShip(Model):
+class EndShip(Asked):
     """A ship whose capture is known. ``problem``: why it was refused; None: the money was taken."""
 
     order_id: UUID
@@ -84,7 +85,7 @@ class EndShip(Model):
     trace: Trace
 
 
-class AuthorizePayment(Model):
+class AuthorizePayment(Asked):
     """Hold ``amount`` minor units. ``sealed_token`` None: it is gone."""
 
     order_id: UUID
@@ -94,7 +95,7 @@ class AuthorizePayment(Model):
     trace: Trace
 
 
-class CapturePayment(Model):
+class CapturePayment(Asked):
     """Take what is held, for the ship with ``command_id``."""
 
     order_id: UUID
@@ -102,7 +103,7 @@ class CapturePayment(Model):
     trace: Trace
 
 
-class ReserveInventory(Model):
+class ReserveInventory(Asked):
     """Set aside all lines, or none."""
 
     order_id: UUID
@@ -110,14 +111,14 @@ class ReserveInventory(Model):
     trace: Trace
 
 
-class CloseDoor(Model):
+class CloseDoor(Asked):
     """Undo what was done for a cancelled order, and let nothing come after. Also: commit its stock."""
 
     order_id: UUID
     trace: Trace
 
 
-class StepOutcome(Model):
+class StepOutcome(Answer):
     """What a step came to.
 
     ok: it stands. refused: it does not, because of ``reason``. shut: the order was cancelled before, and nothing

@@ -26,6 +26,7 @@ WHAT: Final = {
     "payments": "Worker: payments",
     "inventory": "Worker: inventory",
     "relay": "Relay and tracking",
+    "codec": "Opens payloads for the Web UI",
     "api": "HTTP API",
 }
 

@@ -11,6 +11,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from orderflow.temporal.codec import why_not_opened
 from orderflow.temporal.failures import UNAVAILABLE
 from workflows.steps import NOT_HERE
 
@@ -45,8 +46,8 @@ def who_is_away(failure: Failure) -> str | None:
     """Who gave no answer, as our Unavailable calls it; None where the failure does not say."""
     for one in _chain(failure):
         info = one.application_failure_info
-        if info.type == UNAVAILABLE and isinstance(dependency := first(info.details.payloads), str):
-            return dependency
+        if info.type == UNAVAILABLE and isinstance(who := first(info.details.payloads), str):
+            return None if isinstance(who, Closed) else who
     return None
 
 
@@ -73,10 +74,18 @@ def _kind(failure: Failure) -> str:
     return failure.application_failure_info.type
 
 
+class Closed(str):
+    """In the place of a content that our keyring does not open: why."""
+
+    __slots__ = ()
+
+
 def first(payloads: Sequence[Payload]) -> Any:
-    """The first payload, where it is JSON."""
+    """The first payload, where it is JSON; Closed where it cannot be opened."""
     if not payloads:
         return None
+    if (why := why_not_opened(payloads[0])) is not None:
+        return Closed(why)
     try:
         return json.loads(payloads[0].data)
     except ValueError:
@@ -88,13 +97,17 @@ def summary(event: HistoryEvent) -> str:
     if not event.HasField("user_metadata"):
         return ""
     found = first([event.user_metadata.summary])
-    return found if isinstance(found, str) else ""
+    return found if isinstance(found, str) and not isinstance(found, Closed) else ""
+
+
+def _closed(result: Any) -> str:
+    return f"an answer that cannot be read: {result}" if isinstance(result, Closed) else ""
 
 
 def outcome(result: Any) -> str:
     """What a step's result (``StepOutcome`` as JSON) says, in a few words; "done" for a result that is none."""
     if not isinstance(result, dict):
-        return "done"
+        return _closed(result) or "done"
     why = ", ".join(str(result[key]) for key in ("reason", "detail") if result.get(key)).rstrip(".")
     state = str(result.get("state", "done"))
     return f"{_STATES.get(state, state)}{f' ({why})' if why else ''}"
@@ -103,7 +116,7 @@ def outcome(result: Any) -> str:
 def transitioned(result: Any) -> str:
     """What a transition's result (``Outcome`` as JSON) says, in a few words; "done" for another."""
     if not isinstance(result, dict):
-        return "done"
+        return _closed(result) or "done"
     refusal = result.get("refusal")
     if isinstance(refusal, dict):
         return f"refused ({refusal.get('slug')})"
@@ -111,10 +124,16 @@ def transitioned(result: Any) -> str:
     return f"{result.get('status') or result.get('state')} (version {result.get('version')}){replayed}"
 
 
+def ended_as(result: Any) -> str:
+    """What a run's result (``OrderResult`` as JSON) says, in a few words."""
+    status = result.get("status") if isinstance(result, dict) else None
+    return _closed(result) or status or "there is no row"
+
+
 def looked(result: Any) -> str:
     """What a look found (``OrderRow`` as JSON), in a few words; nothing of its payment token."""
     if not isinstance(result, dict) or result.get("status") is None:
-        return "there is no row"
+        return _closed(result) or "there is no row"
     ship = result.get("ship")
     pending = f", with a pending ship ({ship.get('command_id')})" if isinstance(ship, dict) else ""
     return f"{result['status']} (version {result.get('version')}){pending}"

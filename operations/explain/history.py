@@ -15,6 +15,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from operations.explain.decoding import (
+    ended_as,
     first,
     is_not_here,
     is_unavailable,
@@ -29,7 +30,7 @@ from operations.explain.decoding import (
 )
 from operations.explain.facts import StoryLine, Transition
 from operations.words import duration, times
-from orderflow.temporal.names import AGAIN_TIMER, SHIP_REFUSED
+from orderflow.temporal.names import AGAIN_TIMER, NO_ANSWER_TIMER, SHIP_REFUSED
 from workflows.steps import OrderSteps
 
 _LOCAL: Final = "core_local_activity"
@@ -37,6 +38,7 @@ _LOOK: Final = OrderSteps.look.__name__
 #: Local activities that read or move the order's own row; all others are steps of other services, taken near.
 _OWN: Final = frozenset({_LOOK, OrderSteps.move_order.__name__, OrderSteps.end_ship.__name__})
 #: What a transition's summary says, to the command that it carries out.
+_AGAIN: Final = (AGAIN_TIMER, NO_ANSWER_TIMER)
 _COMMANDS: Final = {SHIP_REFUSED: "ship"}
 
 
@@ -86,7 +88,7 @@ class _Teller:
         """What all of them said together."""
         told = self._told
         for about, _ in self._timers.values():
-            if about == AGAIN_TIMER:
+            if about in _AGAIN:
                 told.bug = "; ".join(self._failures.values()) or about
         return told
 
@@ -104,8 +106,7 @@ class _Teller:
 
     def _workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
         ended = first(event.workflow_execution_completed_event_attributes.result.payloads)
-        status = ended.get("status") if isinstance(ended, dict) else None
-        self._say(at, f"workflow ended: {status or 'there is no row'}")
+        self._say(at, f"workflow ended: {ended_as(ended)}")
         self._untroubled()
 
     def _workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
@@ -263,7 +264,7 @@ class _Teller:
         after = span(started.start_to_fire_timeout)
         self._timers[started.timer_id] = (about, at + after)
         if about:
-            self._say(at, f"timer: {about}, in {duration(after)}", about == AGAIN_TIMER)
+            self._say(at, f"timer: {about}, in {duration(after)}", about in _AGAIN)
 
     def _timer_fired(self, event: HistoryEvent, at: datetime) -> None:
         about, _ = self._timers.pop(event.timer_fired_event_attributes.timer_id, ("", at))

@@ -6,22 +6,28 @@ import sys
 from typing import Any
 
 from temporalio.client import WorkflowHistory
+from temporalio.converter import DataConverter
 
 from operations.replaying.replayer import Failed, failed, make_replayer
+from orderflow.temporal.converter import DATA_CONVERTER
 from workflows.order_workflow import OrderWorkflow
 
 
-async def step_through(history: WorkflowHistory, *, stop_at_run: bool) -> Failed | None:
+async def step_through(
+    history: WorkflowHistory, converter: DataConverter = DATA_CONVERTER, *, stop_at_run: bool
+) -> Failed | None:
     """Replay ``history``; None: it did what was recorded. ``stop_at_run``: pdb at the first line of ``run``."""
     if stop_at_run:
         _stop_at(OrderWorkflow.run)
     try:
-        result = await make_replayer(debug=True).replay_workflow(history, raise_on_replay_failure=False)
+        result = await make_replayer(converter=converter, debug=True).replay_workflow(
+            history, raise_on_replay_failure=False
+        )
     finally:
         sys.settrace(None)
     if result.replay_failure is None:
         return None
-    return await failed(history, result.replay_failure)
+    return await failed(history, result.replay_failure, converter)
 
 
 def _stop_at(function: Any) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from google.protobuf.json_format import Parse, ParseError
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.client import Client, WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -26,8 +27,9 @@ from operations.replaying.difference import Difference, difference
 from orderflow.files import UnreadableFile, read_text
 from orderflow.settings import Settings
 from orderflow.temporal.answering import answering
-from orderflow.temporal.client import connect
+from orderflow.temporal.client import connect, converter_of
 from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.failures import BriefFailureConverter
 from orderflow.temporal.interceptor import StepInterceptor
 from orderflow.temporal.names import ORDER_WORKFLOW
 from workflows.order_workflow import OrderWorkflow
@@ -73,40 +75,46 @@ class Replayed:
         return self.count / self.seconds if self.seconds else 0.0
 
 
-def make_replayer(workflows: Sequence[type] = (OrderWorkflow, ReconcileWorkflow), *, debug: bool = False) -> Replayer:
+def make_replayer(
+    workflows: Sequence[type] = (OrderWorkflow, ReconcileWorkflow),
+    *,
+    converter: DataConverter = DATA_CONVERTER,
+    debug: bool = False,
+) -> Replayer:
     """As the workers run their workflows. ``debug``: in this thread, without a limit of time."""
     return Replayer(
         workflows=workflows,
         workflow_runner=UnsandboxedWorkflowRunner(),
-        data_converter=DATA_CONVERTER,
+        # A failed replay is told here, and sent nowhere: its message is not sealed.
+        data_converter=replace(converter, failure_converter_class=BriefFailureConverter),
         interceptors=[StepInterceptor()],
         build_id="replay",  # its default is a hash over all code that is loaded: seconds
         debug_mode=debug,
     )
 
 
-async def replay(histories: AsyncIterator[WorkflowHistory]) -> Replayed:
+async def replay(histories: AsyncIterator[WorkflowHistory], converter: DataConverter = DATA_CONVERTER) -> Replayed:
     """Replay all of them; what fails is told, and the rest goes on."""
     done, started = Replayed(), time.monotonic()
-    async with make_replayer().workflow_replay_iterator(histories) as results:
+    async with make_replayer(converter=converter).workflow_replay_iterator(histories) as results:
         async for result in results:
             done.count += 1
             done.events += len(result.history.events)
             if result.replay_failure is not None:
                 done.failed += 1
                 if len(done.failures) < MOST_FAILURES:
-                    done.failures.append(await failed(result.history, result.replay_failure))
+                    done.failures.append(await failed(result.history, result.replay_failure, converter))
     done.seconds = time.monotonic() - started
     return done
 
 
-async def failed(history: WorkflowHistory, error: BaseException) -> Failed:
+async def failed(history: WorkflowHistory, error: BaseException, converter: DataConverter = DATA_CONVERTER) -> Failed:
     """Why ``history`` does not replay, and where."""
-    found = difference(error, await failing_task(history))
+    found = difference(error, await failing_task(history, converter))
     return Failed(history.workflow_id, history.run_id, found)
 
 
-async def failing_task(history: WorkflowHistory) -> list[HistoryEvent]:
+async def failing_task(history: WorkflowHistory, converter: DataConverter = DATA_CONVERTER) -> list[HistoryEvent]:
     """The events of the first workflow task that does not replay, from its completion to the start of the next one.
 
     By replaying ever shorter beginnings of the history: a beginning up to a task's start says whether all before it
@@ -118,7 +126,7 @@ async def failing_task(history: WorkflowHistory) -> list[HistoryEvent]:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
     ]
     ends = [*(place + 1 for place in starts[1:]), len(history.events)]
-    replayer = make_replayer()
+    replayer = make_replayer(converter=converter)
 
     async def fails(tasks: int) -> bool:
         beginning = WorkflowHistory(history.workflow_id, history.events[: ends[tasks]])
@@ -137,17 +145,22 @@ async def failing_task(history: WorkflowHistory) -> list[HistoryEvent]:
 
 async def replay_order(settings: Settings, workflow_id: str, run_id: str | None = None) -> Replayed:
     """Replay one workflow's latest run (or that run) of Temporal. Raises NoHistory and Unavailable."""
-    return await replay(of_workflow(await _connect(settings), workflow_id, run_id))
+    client = await _connect(settings)
+    return await replay(of_workflow(client, workflow_id, run_id), client.data_converter)
 
 
 async def replay_query(settings: Settings, query: str) -> Replayed:
     """Replay every run that a visibility query gives. Raises BadHistory and Unavailable."""
-    return await replay(of_query(await _connect(settings), query))
+    client = await _connect(settings)
+    return await replay(of_query(client, query), client.data_converter)
 
 
-async def replay_files(paths: Sequence[Path]) -> Replayed:
-    """Replay what ``temporal workflow show --output json`` wrote. Raises BadHistory at the first that is none."""
-    return await replay(of_files(paths))
+async def replay_files(settings: Settings, paths: Sequence[Path]) -> Replayed:
+    """Replay what ``temporal workflow show --output json`` wrote. Raises BadHistory at the first that is none.
+
+    Raises Unavailable where the keyring cannot be read.
+    """
+    return await replay(of_files(paths), converter_of(settings))
 
 
 async def history_of(settings: Settings, workflow_id: str, run_id: str | None = None) -> WorkflowHistory:

@@ -48,11 +48,15 @@ def only(*versions: int) -> Precondition:
 
 
 class Command(Model):
-    """One request to move one order. ``data`` goes into the event."""
+    """One request to move one order. ``data`` goes into the event.
+
+    ``older_hashes``: what may be recorded of the same request, made with other keys.
+    """
 
     name: str
     id: str
     request_hash: str | None = None
+    older_hashes: tuple[str, ...] = ()
     precondition: Precondition = ANY_VERSION
     correlation_id: str = ""
     traceparent: str | None = None

@@ -23,6 +23,7 @@ USUAL_PORTS = {
     "orders": 8093,
     "payments": 8094,
     "inventory": 8095,
+    "codec": 8096,
     "prometheus": 9090,
 }
 

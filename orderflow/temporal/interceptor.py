@@ -11,16 +11,21 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.telemetry.meters import is_on
-from orderflow.telemetry.metrics import STEP_RETRIES, STEP_SECONDS
+from orderflow.telemetry.metrics import STEP_NO_ANSWERS, STEP_RETRIES, STEP_SECONDS
 from orderflow.telemetry.origin import identify, origin_of
+from orderflow.temporal import answers
 from orderflow.temporal.failures import UNAVAILABLE
+from orderflow.temporal.names import order_of
 
 
 class StepInterceptor(Interceptor):
     """Around every step: our errors become Temporal's, each log line names the order, and it is measured.
 
-    A Rejection is never retried, Unavailable always is.
+    A Rejection is never retried, Unavailable always is. What a step answers is given its names: see ``answers``.
     """
+
+    def __init__(self) -> None:
+        answers.report = STEP_NO_ANSWERS.add
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap each step."""
@@ -33,13 +38,14 @@ class _Step(ActivityInboundInterceptor):
         # Until the task ends: the SDK's own line about a failure comes after us.
         bind_contextvars(**identify(info.workflow_id, info.workflow_run_id, origin_of(input.args)))
         try:
-            return await super().execute_activity(input)
+            result = await super().execute_activity(input)
         except Rejection as error:
             raise ApplicationError(
                 str(error), error.problem.to_data(), type=error.problem.slug, non_retryable=True
             ) from error
         except Unavailable as error:
             raise ApplicationError(str(error), error.dependency, type=UNAVAILABLE) from error
+        return answers.named(result, order_of(info.workflow_id or ""), info.activity_type)
 
 
 class _MeasuredStep(ActivityInboundInterceptor):

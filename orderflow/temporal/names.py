@@ -19,6 +19,7 @@ ORDER_WORKFLOW: Final = "OrderWorkflow"
 
 #: Summaries: Temporal has no other name for the workflow's timers, and for the record of a refused ship.
 AGAIN_TIMER: Final = "a step that failed is started again"
+NO_ANSWER_TIMER: Final = "a step that no worker of ours answered is started again"
 CALM_TIMER: Final = "a run of many looks begins anew"
 SHIP_REFUSED: Final = "ship refused"
 

@@ -43,7 +43,9 @@ from orderflow.domain.errors import Unavailable
 from orderflow.domain.handovers import Handover
 from orderflow.domain.orders import OrderStatus
 from orderflow.temporal.answering import answering
+from orderflow.temporal.converter import NotReadable
 from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW, ORDERS_QUEUE, order_of, workflow_id
+from orderflow.temporal.opening import opened
 
 #: For who does not say how long a call may take.
 TIMEOUT: Final = timedelta(seconds=10)
@@ -180,7 +182,7 @@ class OrderRuns:
         async with self.answering() as client:
             try:
                 state: dict[str, Any] = await self.handle(client, order_id).query("order", rpc_timeout=_QUERY_TIMEOUT)
-            except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
+            except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, NotReadable):
                 return run
         busy = tuple(state["running"])
         return RunFact(
@@ -188,23 +190,25 @@ class OrderRuns:
         )
 
     async def describe(self, order_id: UUID) -> DescribeWorkflowExecutionResponse | None:
-        """All that Temporal says of the latest run, its pending steps too; None: it knows none."""
+        """All that Temporal says of the latest run, its pending steps too, opened; None: it knows none."""
         async with self.answering() as client:
             request = DescribeWorkflowExecutionRequest(
                 namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id(order_id))
             )
             try:
-                return await client.workflow_service.describe_workflow_execution(request, timeout=self.timeout)
+                found = await client.workflow_service.describe_workflow_execution(request, timeout=self.timeout)
+                return opened(found, client.data_converter)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
                 raise
 
     async def history(self, order_id: UUID, run_id: str) -> list[HistoryEvent]:
-        """A run's events."""
+        """A run's events, opened where our keyring opens them."""
         async with self.answering() as client:
             handle = client.get_workflow_handle(workflow_id(order_id), run_id=run_id)
-            return [event async for event in handle.fetch_history_events(rpc_timeout=self.timeout)]
+            events = handle.fetch_history_events(rpc_timeout=self.timeout)
+            return [opened(event, client.data_converter) async for event in events]
 
     # --- Asking about many ---
 

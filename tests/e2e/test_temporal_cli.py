@@ -46,21 +46,25 @@ async def test_the_commands_print_what_the_page_shows(stack: EmbeddedStack, shop
     for approved in (order, other):
         await shop.ask(approved, "approve")
         await shop.reaches(approved, "FULFILLING")
-    address = stack.settings.temporal_address
+    address, codec = stack.settings.temporal_address, f"127.0.0.1:{stack.settings.codec_port}"
 
     # The index of search attributes follows a moment later: what the page lists must be there.
     found = f"""until [ "$(temporal workflow count --address {address} \
       --query "OrderStatus = 'FULFILLING' AND WorkflowId = 'order-{order}'")" = "Total: 1" ]; do sleep 0.1; done\n"""
     beside = str(Path(sys.executable).parent)
     shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", "set -e\n" + found + commands.replace("localhost:7233", address)),
+        *(
+            "bash",
+            "-c",
+            "set -e\n" + found + commands.replace("localhost:7233", address).replace("localhost:8096", codec),
+        ),
         cwd=tmp_path,
         env={**os.environ, "PATH": f"{beside}:{os.environ['PATH']}", "ORDER": order, "OTHER": other},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await asyncio.wait_for(shell.communicate(), 60)
-    assert shell.returncode == 0, errors.decode()
+    assert shell.returncode == 0, errors.decode(errors="replace")
     printed = [plain(line) for line in output.decode().splitlines()]
     missing = [line for line in shown if not any(said.startswith(line) for said in printed)]
     assert missing == [], output.decode()

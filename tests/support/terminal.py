@@ -103,6 +103,7 @@ async def a_shop(
         "temporal_address": settings.temporal_address,
         "temporal_namespace": settings.temporal_namespace,
         **databases.settings,
+        "payload_keyring_file": str(settings.payload_keyring_file),
     }
     async with a_world(await connect(settings), databases, settings) as world, served(settings) as url:
         await world.stock(bread=1000, milk=1000)

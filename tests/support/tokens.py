@@ -1,4 +1,4 @@
-"""Keys for payment tokens: one pair for a test run, also as the files that settings name."""
+"""Keys for a test run, as the files that settings name: for payment tokens, and for what travels to Temporal."""
 
 import atexit
 import shutil
@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from orderflow.keyring import ensure_keyring
 from orderflow.sealing import TokenOpener, TokenSealer, make_keys
 
 
 @cache
 def key_files() -> dict[str, Path]:
-    """The settings that name the pair."""
+    """The settings that name them."""
     folder = Path(tempfile.mkdtemp(prefix="orderflow-keys-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     private, public = folder / "keys" / "private.pem", folder / "keys" / "public.pem"
     make_keys(private, public)
-    return {"token_private_key_file": private, "token_public_key_file": public}
+    keyring = folder / "keys" / "payload-keys"
+    ensure_keyring(keyring)
+    return {
+        "token_private_key_file": private,
+        "token_public_key_file": public,
+        "payload_keyring_file": keyring,
+    }
 
 
 @cache

@@ -182,7 +182,7 @@ async def strict_temporal(folder: Path, on_event: Callable[[Event], None]) -> As
     """A stack that is started inside runs on this server, with its data in ``folder``. Raises StackError."""
     async with TemporalOnPostgres(folder, on_event) as temporal:
 
-        def server(home: Path, *_ports: int) -> TemporalServer:
+        def server(home: Path, *_ports: int, codec_url: str | None = None) -> TemporalServer:
             return StrictTemporal(temporal, home)
 
         with patch("orderflow.stack.stack.TemporalServer", server):

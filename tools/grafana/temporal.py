@@ -227,10 +227,32 @@ _WORK = Row(
     ),
 )
 
+_STRANGERS: Final = Row(
+    "Does somebody else write into Temporal?",
+    (
+        Panel(
+            "Answers of strangers",
+            "Which steps were answered by what is no worker of ours, or lacks our key?",
+            [Query(rate("orderflow_step_no_answers_total", "step", where=HERE), "{{step}}")],
+            unit="ops",
+            runbook="Stranger answers",
+            width=12,
+        ),
+        Panel(
+            "Payloads not opened",
+            "Which could not be opened, and why: a key that is missing, another order's, damaged, not sealed at all?",
+            [Query(rate("orderflow_payloads_not_opened_total", "reason", where=HERE), "{{reason}}")],
+            unit="ops",
+            runbook="Payloads not opened",
+            width=12,
+        ),
+    ),
+)
+
 TEMPORAL: Final = Board(
     "temporal",
     "OrderFlow: Temporal",
     "Are there workers, have they room, and does Temporal answer? As the SDK in our processes sees it.",
-    (_NOW, _TOLD, _REQUESTS, _WORK),
+    (_NOW, _TOLD, _REQUESTS, _WORK, _STRANGERS),
     by_instance=True,
 )

@@ -8,11 +8,13 @@ from typing import Final
 from operations.doctor.check import Check, Checked
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
+from orderflow.keyring import key_ids
 from orderflow.sealing import KeyFileError, TokenOpener, TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.statements import Statement
 
 ABOUT: Final = "payment token keys"
+KEYRING: Final = "payload keyring"
 COMMAND_SECONDS: Final = 5.0
 _USED: Final = Statement(
     "doctor.token_keys",
@@ -22,8 +24,26 @@ _USED: Final = Statement(
 
 
 def checks(settings: Settings) -> list[Check]:
-    """One: do the two files fit, and can every token that is kept be opened."""
-    return [Check(ABOUT, lambda: _look(settings), "make a pair: `orderflow setup`")]
+    """Do the two files fit, and can every token that is kept be opened; is there a keyring for Temporal."""
+    return [
+        Check(ABOUT, lambda: _look(settings), "make a pair: `orderflow setup`"),
+        Check(KEYRING, lambda: _keyring(settings), "see ORDERFLOW_PAYLOAD_KEYRING_FILE"),
+    ]
+
+
+async def _keyring(settings: Settings) -> Sequence[Checked]:
+    path = settings.payload_keyring_file
+    if path is None:
+        said = "not set: what steps are given and answer lies in Temporal for everybody who reaches it"
+        return [Checked(KEYRING, False, said, "set ORDERFLOW_PAYLOAD_KEYRING_FILE, and run `orderflow setup`")]
+    if path.exists() and not os.access(path, os.R_OK):
+        return [Checked(KEYRING, True, f"not for this user to read: {path}")]
+    try:
+        keys = key_ids(path)
+    except KeyFileError as error:
+        return [Checked(KEYRING, False, str(error), "put back the file: without it no order in Temporal can be read")]
+    older = f", {len(keys) - 1} more open" if len(keys) > 1 else ""
+    return [Checked(KEYRING, True, f"{path}: {keys[0]} seals{older}")]
 
 
 async def _look(settings: Settings) -> Sequence[Checked]:

@@ -60,7 +60,7 @@ async def test_up_runs_everything_until_it_is_interrupted(shell: Terminal) -> No
     status = await status_of(shell)
     assert status["phase"] == "running"
     running = {process["name"]: process for process in status["processes"]}
-    assert set(running) == {"postgres", "temporal", "kafka", "gateway", "workers", "relay", "api"}
+    assert set(running) == {"postgres", "temporal", "kafka", "gateway", "workers", "relay", "codec", "api"}
     assert all(process["link"] in shown for process in running.values())
 
     again = await shell.run("up")

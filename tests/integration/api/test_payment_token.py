@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from orderflow.domain.commands import request_hash
+from orderflow.keyring import ensure_keyring, key_ids, rotate_key
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
@@ -127,3 +130,38 @@ async def test_the_payment_token_is_in_no_answer(api: httpx.AsyncClient) -> None
     named = answers.pop(5)
     assert CANARY in named.text
     assert [answer.request.url for answer in answers if shows(answer.text)] == []
+
+
+_PLACED = Statement("test.placed", "Reads a place's hash.", "SELECT request_hash FROM commands WHERE name = 'place'")
+
+
+async def test_the_record_of_a_place_lets_nobody_try_tokens(world: World, settings: Settings, tmp_path: Path) -> None:
+    """Its hash is made with a key, which it names; so the same request is known again after rotations, and before."""
+    keyed = {"Idempotency-Key": "k-1"}
+    body = order_body(payment_token=CANARY)
+    ring = tmp_path / "ring"
+    ensure_keyring(ring)
+    [old] = key_ids(ring)
+    own = settings.model_copy(update={"payload_keyring_file": ring})
+    async with an_api(own) as api:
+        assert (await api.post("/orders", json=body, headers=keyed)).status_code == 201
+    [row] = await world.orders.all(_PLACED, {})
+    assert row["request_hash"].startswith(f"{old}:")
+    assert request_hash("place", body) not in row["request_hash"]
+
+    rotate_key(ring)
+    async with an_api(own) as api:
+        again = await api.post("/orders", json=body, headers=keyed)
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+        other = await api.post("/orders", json=order_body(payment_token=f"{CANARY}x"), headers=keyed)
+        assert (other.status_code, other.json()["type"]) == (422, "urn:orderflow:problems/idempotency_conflict")
+
+
+async def test_a_place_from_before_the_keyring_is_known_again(world: World, settings: Settings) -> None:
+    keyed = {"Idempotency-Key": "k-1"}
+    body = order_body(payment_token=CANARY)
+    async with an_api(settings.model_copy(update={"payload_keyring_file": None})) as api:
+        assert (await api.post("/orders", json=body, headers=keyed)).status_code == 201
+    async with an_api(settings) as api:
+        again = await api.post("/orders", json=body, headers=keyed)
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")

@@ -17,7 +17,7 @@ from support.terminal import Said, Terminal
 
 NO_ORDER = "00000000-0000-4000-8000-000000000000"
 #: They print no result: processes that stay in the foreground, and a debugger.
-WITHOUT_JSON = {"up", "api", "worker", "observe", "debug"}
+WITHOUT_JSON = {"up", "api", "codec", "worker", "observe", "debug"}
 REASON = ("--reason", "x")
 #: Every command that needs a server, with what it needs.
 WITH_SERVERS: dict[str, tuple[str, ...]] = {
@@ -54,6 +54,7 @@ WITH_SERVERS: dict[str, tuple[str, ...]] = {
 }
 #: `doctor` says of each server whether it answers, and ends with 1; the others need none, or start their own.
 WITHOUT_SERVERS = {"doctor", "demo", "down", "order trace", "profile list", "profile show"}
+WITHOUT_SERVERS |= {"payload-keys create", "payload-keys list", "payload-keys rotate"}
 
 
 def commands() -> dict[str, TyperCommand]:

@@ -51,11 +51,11 @@ async def test_with_everything_down_each_line_says_what_to_do(tmp_path: Path) ->
     wrong = {about for about, check in found.items() if not check["ok"]}
     assert wrong == {
         *("orders database", "payments database", "inventory database", "dead letters"),
-        *("Temporal", "Kafka", "API", "payment gateway"),
+        *("Temporal", "Kafka", "API", "payment gateway", "payload keyring"),
     }
     assert all(found[about]["fix"] and found[about]["detail"] for about in wrong)
     people = await Terminal(tmp_path, **NOWHERE).run("doctor")
-    assert (people.code, people.out.count("fix: "), "8 need you" in people.out) == (1, 8, True)
+    assert (people.code, people.out.count("fix: "), "9 need you" in people.out) == (1, 9, True)
 
 
 async def test_a_wrong_password_is_called_that(databases: Databases, tmp_path: Path) -> None:

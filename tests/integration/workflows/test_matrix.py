@@ -8,15 +8,15 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
+from temporalio.common import RawValue
 
 from orderflow.settings import Settings
-from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.client import converter_of
 from support.faults import Faults
 from support.runs import PATIENCE_SECONDS, count, ended, far_steps, history, latest_ends, settled
 from support.waiting import until
 from support.world import Handle, World, order_id
 from workflows.calls import Call
-from workflows.steps import StepOutcome
 
 #: Local always: they write the order's row.
 TRANSITIONS = ("fulfil", "end_ship")
@@ -38,7 +38,7 @@ async def temporal(settings: Settings, faults: Faults) -> Client:
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=DATA_CONVERTER,
+        data_converter=converter_of(settings),
         interceptors=[faults],
     )
 
@@ -148,17 +148,17 @@ async def test_an_answer_that_the_workflow_cannot_read_is_asked_for_again(
 ) -> None:
     """The step's task ends with an error that is nobody's failure: it does not count as running for ever."""
     monkeypatch.setattr("workflows.order_workflow.AFTER_A_BUG", timedelta(seconds=0.3))
-    taken, attempts = Call.outcome, 0
+    taken, attempts = Call.answer, 0
 
-    async def unreadable(call: Call, *, near: bool) -> StepOutcome:
+    async def unreadable(call: Call, *, near: bool) -> RawValue | None:
         nonlocal attempts
-        outcome = await taken(call, near=near)
+        answer = await taken(call, near=near)
         attempts += call.summary.startswith("authorize payment")
         if attempts == 1 and call.summary.startswith("authorize payment"):
             raise RuntimeError("not a StepOutcome")
-        return outcome
+        return answer
 
-    monkeypatch.setattr(Call, "outcome", unreadable)
+    monkeypatch.setattr(Call, "answer", unreadable)
     handle = await _complete(world)
     await _is_completed(world, handle)
     assert attempts == 2

@@ -77,7 +77,7 @@ async def test_what_was_done_is_done_again_by_a_replay(world: World) -> None:
     await world.ask(handles[2], "cancel")
     for handle in handles:
         await ended(handle)
-        await make_replayer().replay_workflow(await handle.fetch_history())
+        await make_replayer(converter=world.client.data_converter).replay_workflow(await handle.fetch_history())
 
 
 async def test_a_draft_has_no_workflow(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from orderflow.settings import Settings
-from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.client import converter_of
 from support.faults import Faults
 from support.runs import PATIENCE_SECONDS, ended, is_pending, latest_ends, pending_steps, settled
 from support.waiting import until
@@ -26,7 +26,7 @@ async def temporal(settings: Settings, faults: Faults) -> Client:
     return await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
-        data_converter=DATA_CONVERTER,
+        data_converter=converter_of(settings),
         interceptors=[faults],
     )
 

@@ -1,4 +1,4 @@
-"""What ``orderflow doctor`` says of the keys for payment tokens, as far as a machine has them."""
+"""What ``orderflow doctor`` says of the keys for payment tokens and payloads, as far as a machine has them."""
 
 import asyncio
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from operations.doctor.check import Checked, run_all
 from operations.doctor.checks import keys
+from orderflow.keyring import create_key, ensure_keyring, key_ids
 from orderflow.sealing import make_keys
 from orderflow.settings import Settings
 
@@ -26,7 +27,7 @@ def looked(private: Path, public: Path | None = None) -> Checked:
     settings = Settings(
         **NOWHERE, token_private_key_file=private, token_public_key_file=public or private.with_name("public.pem")
     )
-    [line] = asyncio.run(run_all(keys.checks(settings)))
+    [line] = [line for line in asyncio.run(run_all(keys.checks(settings))) if line.about == keys.ABOUT]
     assert line.ok or line.fix
     return line
 
@@ -62,3 +63,28 @@ def test_a_file_that_cannot_be_used_is_named(private: Path) -> None:
     private.write_text("no key at all")
     line = looked(private)
     assert (line.ok, "holds no private key" in line.detail) == (False, True)
+
+
+def keyring(path: Path | None) -> Checked:
+    settings = Settings(**NOWHERE, payload_keyring_file=path)
+    [line] = [line for line in asyncio.run(run_all(keys.checks(settings))) if line.about == keys.KEYRING]
+    assert line.ok or line.fix
+    return line
+
+
+def test_payloads_that_nothing_seals_are_a_fault() -> None:
+    line = keyring(None)
+    assert (line.ok, line.detail.startswith("not set: ")) == (False, True)
+    assert "ORDERFLOW_PAYLOAD_KEYRING_FILE" in line.fix
+
+
+def test_a_payload_keyring_is_told_by_its_key_that_seals(tmp_path: Path) -> None:
+    ring = tmp_path / "ring"
+    ensure_keyring(ring)
+    [seals] = key_ids(ring)
+    assert (keyring(ring).ok, keyring(ring).detail) == (True, f"{ring}: {seals} seals")
+    create_key(ring)
+    assert keyring(ring).detail == f"{ring}: {seals} seals, 1 more open"
+    ring.chmod(0o644)
+    assert (keyring(ring).ok, "0644" in keyring(ring).detail) == (False, True)
+    assert "No such file" in keyring(tmp_path / "nowhere").detail
