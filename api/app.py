@@ -15,6 +15,8 @@ from pydantic.json_schema import models_json_schema
 
 from api import problems
 from api.admission import Admission
+from api.authentication import ApiKeys, Identities, Nobody
+from api.authorization import IDENTITIES, needed, refuse_silent_routes, routes
 from api.commands import OrderCommands
 from api.documents import OrderDocuments
 from api.health import HealthRoutes, broker_answers, database_answers
@@ -30,8 +32,10 @@ from api.telling import Teller
 from api.waiting import Waiter
 from orderflow import process
 from orderflow.databases import open_database
+from orderflow.domain.access import SCOPES
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
+from orderflow.store.access import Access
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
@@ -43,7 +47,8 @@ from orderflow.temporal.runs import OrderRuns
 from orderflow.urls import shown
 
 DESCRIPTION: Final = """
-Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
+Orders from placing to completion. Callers send `Authorization: Bearer` with an API key; each operation names the scope
+that it needs. What belongs to another customer is not there (404).
 
 - Placing, approving, completing and cancelling are done when they are answered. A ship waits for its payment capture
   (2 s, or `Prefer: wait=N`); what takes longer is answered 202, and `Location` says what will come of it.
@@ -124,9 +129,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
+    refuse_silent_routes(app)
+    identities: Identities = Nobody() if settings.api_authentication == "off" else ApiKeys(Access(orders_db))
+    setattr(app.state, IDENTITIES, identities)
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _add_security(app: FastAPI, schema: dict[str, Any]) -> None:
+    """What each operation needs, from the same table that lets callers in."""
+    scopes = "\n".join(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items())
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": f"An API key. Its scopes:\n\n{scopes}"}
+    }
+    for route in routes(app):
+        scope = needed(route)
+        for method in (route.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
+            if operation := schema["paths"].get(route.path, {}).get(method.lower()):
+                operation["security"] = [{"bearer": [str(scope)]}] if scope else []
 
 
 def _sent(schema: dict[str, Any]) -> dict[str, Any]:
@@ -160,5 +181,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for operation in path.values():
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _sent(parameter["schema"])
+        _add_security(app, schema)
         app.openapi_schema = schema
     return app.openapi_schema

@@ -154,7 +154,13 @@ def _print_status(found: "Status", data_dir: Path) -> None:
     out.print(pages.running(found.processes))
 
 
-def setup(as_json: AsJson = False) -> None:
+def setup(
+    development_keys: Annotated[
+        bool,
+        typer.Option("--development-keys", help="Also an API key for each role, in `keys/` of the data folder."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
     from orderflow import bootstrap
 
@@ -168,7 +174,7 @@ def setup(as_json: AsJson = False) -> None:
             out.print(f"{step.what}: {step.outcome}")
 
     try:
-        asyncio.run(bootstrap.setup(settings, report))
+        asyncio.run(bootstrap.setup(settings, report, development_keys=development_keys))
     except bootstrap.SetupError as error:
         fail(str(error), UNREACHABLE if error.unanswered else REFUSED)
     finally:

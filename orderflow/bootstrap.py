@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -21,9 +22,14 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
+from orderflow import api_keys
+from orderflow.credentials import CredentialError, header_line, read_secret, write_secret
+from orderflow.databases import open_database
+from orderflow.domain.access import ROLES, SYSTEM
 from orderflow.domain.errors import Unavailable
 from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
+from orderflow.store.access import KEY_LASTS, Access
 from orderflow.stream.topic import TopicDiffers, ensure_topic
 from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
@@ -36,6 +42,8 @@ OLDER_QUEUE: Final = "orders"
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
 SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600
+#: Whose orders the development key of the role customer reaches.
+DEVELOPMENT_CUSTOMER: Final = "household-1"
 
 
 class SetupError(Exception):
@@ -60,8 +68,11 @@ class SetupStep:
 Report = Callable[[SetupStep], None]
 
 
-async def setup(settings: Settings, report: Report) -> None:
-    """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError."""
+async def setup(settings: Settings, report: Report, *, development_keys: bool = False) -> None:
+    """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError.
+
+    ``development_keys``: also a principal and an API key for each role.
+    """
     for service in SERVICES:
         await setup_database(
             service,
@@ -74,6 +85,8 @@ async def setup(settings: Settings, report: Report) -> None:
     await setup_search_attributes(settings, report)
     await refuse_older_runs(settings)
     setup_token_keys(settings, report)
+    if development_keys:
+        await setup_development_keys(settings, report)
 
 
 def admin_url(settings: Settings, service: Service) -> str:
@@ -290,3 +303,39 @@ def setup_token_keys(settings: Settings, report: Report) -> None:
             "keys for payment tokens", f"made, {private} for the payments role alone" if made else "there already"
         )
     )
+
+
+async def setup_development_keys(settings: Settings, report: Report) -> None:
+    """A principal and an API key for each role, as files ``ROLE.header`` that ``curl -H @FILE`` sends.
+
+    For the embedded stack. A key that is good stays. Raises SetupError.
+    """
+    folder = settings.data_dir / "keys"
+    made = []
+    try:
+        async with open_database(settings, "orders", pool_size=1) as database:
+            access = Access(database)
+            for role, scopes in ROLES.items():
+                name, path = f"development-{role}", folder / f"{role}.header"
+                if await _is_good(access, path):
+                    continue
+                text, key = api_keys.make(settings.deployment)
+                await access.make_principal(name, scopes, DEVELOPMENT_CUSTOMER if role == "customer" else None)
+                await access.revoke(name, SYSTEM)
+                await access.make_key(name, key, SYSTEM, expires_at=datetime.now(UTC) + KEY_LASTS)
+                write_secret(path, header_line(text), replace=True)
+                made.append(role)
+    except (Unavailable, CredentialError) as error:
+        raise SetupError(f"API keys for development: {error}") from error
+    report(SetupStep("API keys for development", f"made in {folder}" if made else "there already"))
+
+
+async def _is_good(access: Access, path: Path) -> bool:
+    try:
+        key = api_keys.parse(read_secret(path, "its key").split()[-1])
+    except (CredentialError, IndexError):
+        return False
+    stored = await access.find(key.id) if key is not None else None
+    if key is None or stored is None or stored.revoked_at is not None:
+        return False
+    return api_keys.same(stored.digest, key.digest) and datetime.now(UTC) + timedelta(days=1) < stored.expires_at

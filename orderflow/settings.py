@@ -21,6 +21,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 ENV_FILE: Final = ".env"
+#: Only this machine reaches what listens here.
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def unread() -> list[str]:
@@ -177,7 +179,19 @@ class Settings(BaseSettings):
     gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
 
     # --- HTTP API ---
-    api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
+    api_host: str = Field("127.0.0.1", description="Where the API listens. Beyond loopback, put TLS before it.")
+    api_authentication: Literal["on", "off"] = Field(
+        "on",
+        description="Who calls the API must have a key (`orderflow keys create`). `off`: whoever reaches it may do "
+        "everything; it listens on loopback alone then.",
+    )
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] = Field(
+        "dev", description="A short name of this deployment, a-z 0-9: it stands in API keys, so that people see whose."
+    )
+    api_key: SecretStr | None = Field(None, description="The API key with which the CLI calls the API.")
+    api_key_file: Path | None = Field(
+        None, description="A file with that key, or with the line `Authorization: Bearer KEY`; instead of the above."
+    )
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: Annotated[str, AfterValidator(_api_url)] = Field(
         "http://localhost:8080", description="Where the CLI finds the API."
@@ -349,6 +363,16 @@ class Settings(BaseSettings):
                 client_context(prefix, ca, cert, key, opens)
         if (self.kafka_ssl_ca_file or self.kafka_ssl_cert_file) and "SSL" not in self.kafka_security_protocol:
             raise ValueError("ORDERFLOW_KAFKA_SSL_*_FILE is set, and ORDERFLOW_KAFKA_SECURITY_PROTOCOL is not SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_is_let_in_from_afar(self) -> Self:
+        """Without authentication, only this machine may reach the API."""
+        if self.api_authentication == "off" and self.api_host not in LOOPBACK:
+            raise ValueError(
+                f"ORDERFLOW_API_AUTHENTICATION is off, and ORDERFLOW_API_HOST is {self.api_host}: without "
+                f"authentication the API listens on loopback only ({', '.join(LOOPBACK)})"
+            )
         return self
 
     @model_validator(mode="after")

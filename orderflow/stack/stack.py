@@ -220,6 +220,7 @@ class EmbeddedStack:
         if self._all:
             api, gateway = self.ports["api"], self.ports["gateway"]
             here |= {"api_port": api, "api_url": f"http://{LOOPBACK}:{api}"}
+            here |= {"api_key": None, "api_key_file": self.data_dir / "keys" / "merchant.header"}
             here |= {"gateway_url": f"http://{LOOPBACK}:{gateway}"}
         return self._given.model_copy(update={**databases, **admins, **here})
 
@@ -240,7 +241,9 @@ class EmbeddedStack:
         async def ended() -> bool:
             return False
 
-        return self._python("setup", "cli.main", "setup", ready=ended, ready_seconds=SETUP_SECONDS, admin=True)
+        return self._python(
+            "setup", "cli.main", "setup", "--development-keys", ready=ended, ready_seconds=SETUP_SECONDS, admin=True
+        )
 
     def _application(self) -> list[Spec]:
         gateway = self._python(
@@ -284,7 +287,9 @@ class EmbeddedStack:
             name=name,
             argv=[sys.executable, "-P", "-m", module, *arguments],
             env=child_environment(
-                as_environment(self.settings, admin=admin, **changes) | self._code() | {"OTEL_SERVICE_NAME": name}
+                as_environment(self.settings.model_copy(update=changes), admin=admin)
+                | self._code()
+                | {"OTEL_SERVICE_NAME": name}
             ),
             cwd=self.data_dir,
             ready=ready,

@@ -26,6 +26,7 @@ from orderflow.stack.postgres import Postgres, clear_remains
 from orderflow.stack.records import Identity, Record, stop_left
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
+from support.keys import put_key
 from support.paths import MIGRATIONS
 
 PREFIX = f"orderflow-tests-{os.getuid()}-"
@@ -81,6 +82,7 @@ class PostgresServer:
                 migrations_dir=MIGRATIONS,
                 report=lambda _: None,
             )
+        await put_key(self.server.url("template_orders"))
 
     async def fresh_databases(self) -> Databases:
         """Copy the three templates. FILE_COPY: twice as fast as by WAL where nothing waits for the disk."""

@@ -14,6 +14,7 @@ from operations.bulk.csv_files import read_baskets
 from operations.bulk.placing import place_baskets
 from orderflow.client import ApiClient, Unreachable
 from support.api import CLOSED
+from support.keys import MERCHANT
 from support.terminal import Shop, Terminal, served
 from support.waiting import until
 
@@ -35,7 +36,7 @@ async def shown(shop: Shop, order_id: str) -> dict[str, Any]:
 
 
 async def reach(shop: Shop, order_id: str, status: str) -> None:
-    async with httpx.AsyncClient(base_url=shop.url) as client:
+    async with httpx.AsyncClient(base_url=shop.url, headers=MERCHANT) as client:
 
         async def there() -> bool:
             return bool((await client.get(f"/orders/{order_id}")).json()["status"] == status)
@@ -132,7 +133,7 @@ async def test_the_next_change_can_be_waited_for(shop: Shop) -> None:
     unchanged = await shop.terminal.run("order", "show", order, "--wait", "1", "--json")
     assert json.loads(unchanged.out)["status"] == "DRAFT"
     waiting = await shop.terminal.start("order", "show", order, "--wait", "60", "--json")
-    async with httpx.AsyncClient(base_url=shop.url) as client:
+    async with httpx.AsyncClient(base_url=shop.url, headers=MERCHANT) as client:
         # It may begin to wait only now, or find the change when it comes.
         await client.post(f"/orders/{order}/cancel")
     out, _ = await asyncio.wait_for(waiting.communicate(), 30)
@@ -300,7 +301,7 @@ async def test_what_a_customer_wrote_is_shown_and_not_obeyed_in_every_encoding(s
         "payment_token": "tok_ok",
         "lines": [{"sku": "bread", "quantity": 1, "unit_price": 99}],
     }
-    async with httpx.AsyncClient(base_url=shop.url) as client:
+    async with httpx.AsyncClient(base_url=shop.url, headers=MERCHANT) as client:
         order = (await client.post("/orders", json=body)).json()["id"]
     terminal = Terminal(shop.terminal.home)
     terminal.env = {**shop.terminal.env, "PYTHONIOENCODING": encoding}
