@@ -1,11 +1,11 @@
 """What a caller may do: each route says which scope it needs, or that it is open to anybody; no other is served."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 
 from api.authentication import Identities, authenticate
@@ -72,12 +72,9 @@ def needed(route: APIRoute) -> Scope | None:
     )
 
 
-def routes(app: FastAPI) -> Iterator[APIRoute]:
-    """All routes of ours."""
-    return (route for route in app.routes if isinstance(route, APIRoute))
-
-
-def refuse_silent_routes(app: FastAPI) -> None:
-    """Raises RuntimeError for a route that does not say what it needs."""
-    for route in routes(app):
-        needed(route)
+def refuse_silent_routes(routers: Iterable[APIRouter]) -> list[tuple[APIRoute, Scope | None]]:
+    """All routes, each with the scope that it needs. Raises RuntimeError for one that does not say."""
+    found = [(route, needed(route)) for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    if not found:
+        raise RuntimeError("there are no routes: what they need cannot be checked")
+    return found

@@ -44,7 +44,7 @@ from api.schemas import (
     Ship,
 )
 from api.waiting import Gone, Waiter
-from orderflow.domain.access import COMMAND_SCOPES, Owner, Principal, Scope
+from orderflow.domain.access import COMMAND_SCOPES, Everyone, Owner, Principal, Scope
 from orderflow.domain.commands import (
     Command,
     Precondition,
@@ -58,6 +58,7 @@ from orderflow.domain.errors import FieldProblem, Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
 from orderflow.store import tracking
+from orderflow.store.access import Access
 from orderflow.store.database import Database
 from orderflow.store.order_views import Filters, OrderView, OrderViews, PageEnd
 
@@ -90,6 +91,7 @@ class OrderRoutes:
 
     database: Database
     views: OrderViews
+    access: Access
     commands: OrderCommands
     waiter: Waiter
     documents: OrderDocuments
@@ -218,6 +220,8 @@ class OrderRoutes:
                 created_from=query.created_from,
                 created_to=query.created_to,
             )
+            if query.customer_id is None and isinstance(caller.owner, Everyone):
+                await self.access.audit(caller.actor, "orders.listed")
             found = await self.views.page(filters, caller.owner, after, query.limit + 1)
             page, last = found[: query.limit], found[query.limit - 1 : query.limit]
             more = len(found) > query.limit

@@ -146,7 +146,7 @@ def stopped(scope: Mapping[str, Any]) -> Response:
     return answer(scope, said.problem, said.headers, **said.members)
 
 
-def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict[str, Any]:
+def document(scope: Mapping[str, Any], problem: Problem, /, **members: str) -> dict[str, Any]:
     """The problem document of a request."""
     known = TYPES.get(problem.slug)
     rest = problem.to_data()
@@ -164,7 +164,7 @@ def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict
 
 
 def answer(
-    scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None, **members: str
+    scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None, /, **members: str
 ) -> Response:
     """The response. ASCII only: a field's name may hold what UTF-8 cannot say."""
     content = json.dumps(document(scope, problem, **members), ensure_ascii=True)

@@ -45,7 +45,7 @@ CREATE TRIGGER audit_is_only_added_to BEFORE UPDATE OR DELETE ON audit
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 GRANT SELECT, INSERT ON audit TO orderflow_service;
-GRANT SELECT, INSERT ON principals TO orderflow_service;
+GRANT SELECT, INSERT, UPDATE ON principals TO orderflow_service;
 GRANT SELECT, INSERT, UPDATE ON api_keys TO orderflow_service;
 
 -- migrate:down
