@@ -17,6 +17,7 @@ from orderflow.domain.access import ROLES, SCOPES, SYSTEM, Scope
 from orderflow.settings import Settings
 from orderflow.store.access import Access
 from orderflow.store.database import Database
+from orderflow.store.statements import Statement
 from support.api import a_namespace, an_api, api_settings, order_body, placed
 from support.keys import KEY_TEXT, bearer
 from support.stack import PostgresServer
