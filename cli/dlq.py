@@ -152,3 +152,26 @@ def discard(
         print_json(pages.document(given_up, whole=True))
     else:
         out.print(f"{given_up} is discarded", soft_wrap=True)
+
+
+@app.command()
+def passed(
+    group: Group = None,
+    database: Where = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Tell of them no more: somebody has seen to them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show records that could not even become dead letters, and took no effect. Exit code 1: there are some."""
+    from dataclasses import asdict
+
+    from operations.dead_letters import passed as read
+
+    found = run(read(running_settings(), group, database, forget=forget))
+    if as_json:
+        print_json([{**asdict(one), "passed_at": one.passed_at.isoformat()} for one in found])
+    for one in [] if as_json else found:
+        out.print(f"{one.passed_at:%Y-%m-%d %H:%M:%SZ} {one}", soft_wrap=True)
+    if not as_json:
+        err.print(f"{len(found)} {'forgotten' if forget else 'passed without a dead letter'}")
+    if found and not forget:
+        raise typer.Exit(REFUSED)

@@ -162,7 +162,10 @@ def setup(
     as_json: AsJson = False,
 ) -> None:
     """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
+    from operations.development_keys import ensure_development_keys
     from orderflow import bootstrap
+    from orderflow.credentials import CredentialError
+    from orderflow.domain.errors import Unavailable
 
     settings = load_settings()
     steps: list[dict[str, str]] = []
@@ -174,7 +177,12 @@ def setup(
             out.print(f"{step.what}: {step.outcome}")
 
     try:
-        asyncio.run(bootstrap.setup(settings, report, development_keys=development_keys))
+        asyncio.run(bootstrap.setup(settings, report))
+        if development_keys:
+            made = asyncio.run(ensure_development_keys(settings))
+            report(bootstrap.SetupStep("API keys for development", f"made, in {made}" if made else "there already"))
+    except (Unavailable, CredentialError) as error:
+        fail(f"API keys for development: {error}", UNREACHABLE)
     except bootstrap.SetupError as error:
         fail(str(error), UNREACHABLE if error.unanswered else REFUSED)
     finally:

@@ -91,6 +91,51 @@ UPDATE commands SET refusal = $refusal, recorded_at = clock_timestamp()
 WHERE order_id = $order_id AND command_id = $command_id AND version IS NULL AND refusal IS NULL;
 
 
+-- orderflow/store/coverage.py
+-- Events that nobody will publish: they are neither in the outbox nor among the publications.
+
+-- coverage.until --
+-- Reads how far every event is known to be published, not further back than a window, and the database's clock.
+SELECT greatest((SELECT checked_until FROM coverage), clock_timestamp() - $window::interval) AS since,
+       clock_timestamp() AS now;
+
+-- coverage.forgotten --
+-- Reads the events of a span of time that are neither published nor in the outbox, by order and version.
+SELECT e.order_id, e.version, e.recorded_at FROM events e
+WHERE e.recorded_at >= $since::timestamptz AND e.recorded_at < $until::timestamptz
+  AND (SELECT true FROM publications p WHERE p.order_id = e.order_id AND p.version = e.version LIMIT 1) IS NULL
+  AND (SELECT true FROM outbox o WHERE o.order_id = e.order_id AND o.version = e.version LIMIT 1) IS NULL
+ORDER BY e.order_id, e.version LIMIT 500;
+
+-- coverage.checked --
+-- Remembers that every event before a moment is published; the moment of the oldest that waits, if that is earlier.
+INSERT INTO coverage (checked_until)
+SELECT least($until::timestamptz, (
+    SELECT min(e.recorded_at) FROM outbox o CROSS JOIN LATERAL (
+        SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
+    ) e
+))
+ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(coverage.checked_until, excluded.checked_until)
+RETURNING checked_until;
+
+-- coverage.put_back --
+-- Puts events of an order into the outbox that are neither there nor published, ahead of what is pending of it.
+WITH back AS (
+    SELECT e.order_id, e.version FROM events e
+    WHERE e.order_id = $order_id AND e.version = ANY ($versions::int[])
+      AND NOT EXISTS (SELECT FROM publications p WHERE p.order_id = e.order_id AND p.version = e.version)
+      AND NOT EXISTS (SELECT FROM outbox o WHERE o.order_id = e.order_id AND o.version = e.version)
+), behind AS (
+    DELETE FROM outbox o WHERE o.order_id IN (SELECT back.order_id FROM back) RETURNING o.order_id, o.version
+), again AS (
+    INSERT INTO outbox (order_id, version)
+    SELECT order_id, version FROM (SELECT * FROM back UNION ALL SELECT * FROM behind) entry
+    ORDER BY order_id, version
+    RETURNING order_id
+)
+SELECT (SELECT count(*) FROM back) AS events, (SELECT count(*) FROM again) AS entries;
+
+
 -- orderflow/store/database.py
 -- One service's database: a pool that runs statements, and a hint to those who wait.
 
@@ -101,6 +146,14 @@ BEGIN;
 -- database.notify --
 -- Tells the relay and the API's waiting requests that something was written.
 SELECT pg_notify('orderflow', '');
+
+
+-- orderflow/store/deployment.py
+-- Which stack an orders database belongs to.
+
+-- deployment.id --
+-- Reads which stack this database belongs to.
+SELECT left(deployment_id::text, 8) AS id FROM deployment;
 
 
 -- orderflow/store/handovers.py
@@ -569,16 +622,17 @@ ORDER BY o.position;
 -- outbox.acknowledge --
 -- Moves entries that Kafka acknowledged from the outbox to the publications.
 WITH acked AS (
-    SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[])
-        AS acked (position, partition, "offset")
+    SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[], $topics::int[])
+        AS acked (position, partition, "offset", topic_id)
 ), locked AS (
     SELECT o.position FROM outbox o WHERE o.position = ANY ($positions::bigint[]) ORDER BY o.position FOR UPDATE
 ), gone AS (
     DELETE FROM outbox o USING locked WHERE o.position = locked.position
     RETURNING o.position, o.order_id, o.version
 )
-INSERT INTO publications (order_id, version, partition, "offset")
-SELECT gone.order_id, gone.version, acked.partition, acked."offset" FROM gone JOIN acked USING (position)
+INSERT INTO publications (order_id, version, partition, "offset", topic_id)
+SELECT gone.order_id, gone.version, acked.partition, acked."offset", acked.topic_id
+FROM gone JOIN acked USING (position)
 ON CONFLICT DO NOTHING
 RETURNING version;
 
@@ -1141,6 +1195,24 @@ SELECT sku, on_hand, reserved, version, updated_at FROM stock ORDER BY sku LIMIT
 SELECT sku, on_hand, reserved, version, updated_at FROM stock WHERE sku > $after ORDER BY sku LIMIT $limit;
 
 
+-- orderflow/store/topics.py
+-- The topics that a database's events were published to, as small numbers: offsets mean something within one alone.
+
+-- topics.number --
+-- Gives the topic's number; a topic that is new, or back, becomes the present one.
+WITH known AS (
+    SELECT topic_id, turn FROM topics WHERE kafka_id = $kafka_id
+), back AS (
+    UPDATE topics SET turn = (SELECT max(turn) + 1 FROM topics)
+    FROM known WHERE topics.topic_id = known.topic_id AND known.turn < (SELECT max(turn) FROM topics)
+), made AS (
+    INSERT INTO topics (kafka_id, name, turn)
+    SELECT $kafka_id, $name, coalesce((SELECT max(turn) FROM topics), 0) + 1 WHERE NOT EXISTS (SELECT FROM known)
+    ON CONFLICT DO NOTHING RETURNING topic_id
+)
+SELECT topic_id FROM known UNION ALL SELECT topic_id FROM made;
+
+
 -- orderflow/store/tracking.py
 -- `order_state_tracking`: an order's three parts and its timeline, as the stream told them.
 
@@ -1234,7 +1306,8 @@ WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at;
 -- trail.relay --
 -- Reads whether the relay works, and whether it parked the order or lets it wait.
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at
+       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at,
+       s.cause AS stopped_cause
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
 LEFT JOIN waiting_orders w USING (order_id)
@@ -1274,29 +1347,54 @@ WHERE consumer_group = $consumer_group AND subject IS NOT NULL GROUP BY subject 
 -- What was published and is no longer on Kafka: the partitions that stand still for it, and the way back to the outbox.
 
 -- truncation.last --
--- Reads the event with the highest offset in each partition, where it is young enough.
+-- Reads the event with the highest offset in each partition of the present topic, where it is young enough.
 WITH RECURSIVE parts AS (
     (SELECT partition FROM publications ORDER BY partition LIMIT 1)
     UNION ALL
     SELECT (SELECT p.partition FROM publications p WHERE p.partition > parts.partition ORDER BY p.partition LIMIT 1)
     FROM parts WHERE parts.partition IS NOT NULL
 )
-SELECT last.order_id, last.version, last.partition, last."offset"
+SELECT last.order_id, last.version, last.partition, last."offset", last.topic_id
 FROM parts CROSS JOIN LATERAL (
-    SELECT * FROM publications p WHERE p.partition = parts.partition ORDER BY p."offset" DESC LIMIT 1
+    (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id = $topic::int
+     ORDER BY p."offset" DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id IS NULL
+     ORDER BY p.topic_id DESC, p."offset" DESC LIMIT 1)
+    ORDER BY topic_id NULLS LAST LIMIT 1
 ) last
 WHERE last.published_at > clock_timestamp() - $retention::interval
 ORDER BY last.partition;
 
+-- truncation.elsewhere --
+-- Reads each partition's last event that was published to another topic than the present one, if it is young.
+WITH RECURSIVE parts AS (
+    (SELECT partition FROM publications ORDER BY partition LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.partition FROM publications p WHERE p.partition > parts.partition ORDER BY p.partition LIMIT 1)
+    FROM parts WHERE parts.partition IS NOT NULL
+)
+SELECT last.order_id, last.version, last.partition, last."offset", last.topic_id
+FROM parts CROSS JOIN LATERAL (
+    SELECT there.* FROM topics t CROSS JOIN LATERAL (
+        SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id = t.topic_id
+        ORDER BY p."offset" DESC LIMIT 1
+    ) there
+    WHERE t.topic_id IS DISTINCT FROM $topic::int
+      AND there.published_at > clock_timestamp() - $retention::interval
+    ORDER BY t.turn DESC LIMIT 1
+) last
+ORDER BY last.partition;
+
 -- truncation.in_partition --
--- Reads the events published in a partition that are young enough, by offset.
-SELECT order_id, version, partition, "offset" FROM publications
+-- Reads the events published in a partition that are young enough, by order and version.
+SELECT order_id, version, partition, "offset", topic_id FROM publications
 WHERE partition = $partition AND published_at > clock_timestamp() - $retention::interval
-ORDER BY "offset";
+ORDER BY order_id, version;
 
 -- truncation.chosen --
 -- Reads the published events that an operator means, by order and version.
-SELECT order_id, version, partition, "offset" FROM publications
+SELECT order_id, version, partition, "offset", topic_id FROM publications
 WHERE ($order_id::uuid IS NULL OR order_id = $order_id)
   AND ($since::timestamptz IS NULL OR published_at >= $since)
   AND ($partition::int IS NULL OR partition = $partition)
@@ -1304,8 +1402,8 @@ ORDER BY order_id, version;
 
 -- truncation.stop --
 -- Stops a partition, unless it is stopped already.
-INSERT INTO stopped_partitions (partition, "offset", order_id, version, found)
-VALUES ($partition, $offset, $order_id, $version, $found)
+INSERT INTO stopped_partitions (partition, "offset", order_id, version, found, cause)
+VALUES ($partition, $offset, $order_id, $version, $found, $cause)
 ON CONFLICT DO NOTHING RETURNING partition;
 
 -- truncation.stopped --
@@ -1314,7 +1412,7 @@ SELECT partition FROM stopped_partitions;
 
 -- truncation.stops --
 -- Reads the stopped partitions with what was found in each, and how many orders wait for it.
-SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.stopped_at,
+SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.cause, s.stopped_at,
        (SELECT count(*) FROM waiting_orders w WHERE w.partition = s.partition) AS waiting_orders
 FROM stopped_partitions s ORDER BY s.partition;
 
@@ -1329,6 +1427,13 @@ ON CONFLICT DO NOTHING RETURNING order_id;
 -- truncation.go_on --
 -- Lets a partition be published to again.
 DELETE FROM stopped_partitions WHERE partition = $partition RETURNING partition;
+
+-- truncation.place --
+-- Corrects where published events stand on the present topic.
+UPDATE publications p SET "offset" = found."offset", topic_id = $topic::int
+FROM unnest($order_ids::uuid[], $versions::int[], $offsets::bigint[]) AS found (order_id, version, "offset")
+WHERE p.order_id = found.order_id AND p.version = found.version
+RETURNING p.version;
 
 -- truncation.lock --
 -- Keeps writers and acknowledgements off the outbox until the transaction ends.

@@ -17,7 +17,7 @@ from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.stream.tracking import log_gap, track
 from orderflow_events.applying import Connect, Effect
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import DeadLetter, Remembered, forget_passed, passed_records
 from orderflow_events.failures import Interruption
 from orderflow_events.redrive import Redriven, dead_letters
 from orderflow_events.redrive import discard as give_up
@@ -73,6 +73,16 @@ async def discard(settings: Settings, group: str | None, url: str | None, letter
     """Give one dead letter up for good; None: there is none with this id. Its order is free if it was the only one."""
     async with _connect(settings, url) as connect:
         return await give_up(connect, group or settings.tracking_group, letter)
+
+
+async def passed(settings: Settings, group: str | None, url: str | None, *, forget: bool) -> list[Remembered]:
+    """The records that were passed without a dead letter, the latest first; ``forget``: they are told no more."""
+    name = group or settings.tracking_group
+    async with _connect(settings, url) as connect, connect() as connection:
+        found = await passed_records(connection, name)
+        if forget:
+            await forget_passed(connection, name)
+    return found
 
 
 def effect_of(settings: Settings, group: str | None, named: str | None) -> Effect:

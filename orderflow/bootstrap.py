@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -22,15 +21,10 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
-from orderflow import api_keys
-from orderflow.credentials import CredentialError, header_line, read_secret, write_secret
-from orderflow.databases import open_database
-from orderflow.domain.access import ROLES, SYSTEM
 from orderflow.domain.errors import Unavailable
 from orderflow.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
-from orderflow.store.access import KEY_LASTS, Access
-from orderflow.stream.topic import TopicDiffers, ensure_topic
+from orderflow.stream.topic import TopicDiffers, ensure_topic, in_words
 from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, SEARCH_ATTRIBUTES
 from orderflow.urls import without_password
@@ -42,8 +36,6 @@ OLDER_QUEUE: Final = "orders"
 #: Any number that nobody else locks on the admin's database: two setups at once take turns.
 SETUP_LOCK: Final = 0x6F72646572
 MIGRATION_SECONDS: Final = 600
-#: Whose orders the development key of the role customer reaches.
-DEVELOPMENT_CUSTOMER: Final = "household-1"
 
 
 class SetupError(Exception):
@@ -68,11 +60,8 @@ class SetupStep:
 Report = Callable[[SetupStep], None]
 
 
-async def setup(settings: Settings, report: Report, *, development_keys: bool = False) -> None:
-    """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError.
-
-    ``development_keys``: also a principal and an API key for each role.
-    """
+async def setup(settings: Settings, report: Report) -> None:
+    """Prepare databases, topic, search attributes, and the keys for payment tokens. Raises SetupError."""
     for service in SERVICES:
         await setup_database(
             service,
@@ -85,8 +74,6 @@ async def setup(settings: Settings, report: Report, *, development_keys: bool = 
     await setup_search_attributes(settings, report)
     await refuse_older_runs(settings)
     setup_token_keys(settings, report)
-    if development_keys:
-        await setup_development_keys(settings, report)
 
 
 def admin_url(settings: Settings, service: Service) -> str:
@@ -231,12 +218,16 @@ def _at_database(url: str, database: str, *, tls: bool) -> str:
 async def setup_topic(settings: Settings, report: Report) -> None:
     """Make the topic, or compare it with the settings. Raises SetupError when it differs."""
     try:
-        created = await ensure_topic(settings)
+        ensured = await ensure_topic(settings)
     except TopicDiffers as error:
         raise SetupError(f"Kafka {error}") from error
     except (KafkaError, OSError) as error:
         raise SetupError(f"Kafka at {settings.kafka_bootstrap_servers}: {error}", unanswered=True) from error
-    outcome = f"created with {settings.kafka_partitions} partitions" if created else "there, as the settings say"
+    outcome = "there, as the settings say"
+    if ensured.created:
+        outcome = f"created with {settings.kafka_partitions} partitions"
+    elif ensured.differences:
+        outcome = f"there, and differs from the settings: {in_words(ensured.differences)}"
     report(SetupStep(f"Kafka topic {settings.kafka_topic}", outcome))
 
 
@@ -303,39 +294,3 @@ def setup_token_keys(settings: Settings, report: Report) -> None:
             "keys for payment tokens", f"made, {private} for the payments role alone" if made else "there already"
         )
     )
-
-
-async def setup_development_keys(settings: Settings, report: Report) -> None:
-    """A principal and an API key for each role, as files ``ROLE.header`` that ``curl -H @FILE`` sends.
-
-    For the embedded stack. A key that is good stays. Raises SetupError.
-    """
-    folder = settings.data_dir / "keys"
-    made = []
-    try:
-        async with open_database(settings, "orders", pool_size=1) as database:
-            access = Access(database)
-            for role, scopes in ROLES.items():
-                name, path = f"development-{role}", folder / f"{role}.header"
-                if await _is_good(access, path):
-                    continue
-                text, key = api_keys.make(settings.deployment)
-                await access.make_principal(name, scopes, DEVELOPMENT_CUSTOMER if role == "customer" else None)
-                await access.revoke(name, SYSTEM)
-                await access.make_key(name, key, SYSTEM, expires_at=datetime.now(UTC) + KEY_LASTS)
-                write_secret(path, header_line(text), replace=True)
-                made.append(role)
-    except (Unavailable, CredentialError) as error:
-        raise SetupError(f"API keys for development: {error}") from error
-    report(SetupStep("API keys for development", f"made in {folder}" if made else "there already"))
-
-
-async def _is_good(access: Access, path: Path) -> bool:
-    try:
-        key = api_keys.parse(read_secret(path, "its key").split()[-1])
-    except (CredentialError, IndexError):
-        return False
-    stored = await access.find(key.id) if key is not None else None
-    if key is None or stored is None or stored.revoked_at is not None:
-        return False
-    return api_keys.same(stored.digest, key.digest) and datetime.now(UTC) + timedelta(days=1) < stored.expires_at

@@ -6,10 +6,15 @@ from collections.abc import Callable
 import structlog
 
 from orderflow.databases import open_database
+from orderflow.domain.errors import Unavailable
 from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
+from orderflow.store.database import Database
+from orderflow.store.deployment import deployment_id
 from orderflow.stream.gauges import ConsumerLagGauges, DeadLetterGauges, OrderGauges
-from orderflow.stream.topic import check_topic
+from orderflow.stream.sharing import group_clients, of_others
+from orderflow.stream.sharing import in_words as in_words_of_sharing
+from orderflow.stream.topic import check_topic, in_words
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
@@ -17,6 +22,8 @@ from orderflow.telemetry.readiness import STARTING, PartKind, PartState
 from workers.shared import Shared
 
 PART = "tracking"
+#: Between two looks at the group's members.
+SHARING_SECONDS = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +37,72 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
     report(STARTING)
     await _topic_as_it_should_be(settings, stopping, report)
     database = open_database(settings, "orders", name=PART, pool_size=2)
-    consumer = make_consumer(settings, database, report)
     group = settings.tracking_group
     try:
+        deployment = await _deployment(database, stopping, report)
+        if deployment is None:
+            return
+        sharing = Sharing(settings, deployment, report)
+        consumer = make_consumer(settings, database, sharing.report, deployment=deployment)
         with (
             sampled("consumer_lag", ConsumerLagGauges(group, consumer)),
             sampled("dead_letters", DeadLetterGauges(group, database)),
             # The orders are shown here too: this process has their database, and is one of few.
             sampled("orders", OrderGauges(database)),
         ):
-            await consumer.run(stopping)
+            looking = asyncio.create_task(sharing.look())
+            try:
+                await consumer.run(stopping)
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
     finally:
         await database.close()
+
+
+class Sharing:
+    """Sees now and again whether another stack is in the group; while it is, the tracking is not ready, and goes on."""
+
+    def __init__(self, settings: Settings, deployment: str, report: Callable[[PartState], None]) -> None:
+        self._settings = settings
+        self._deployment = deployment
+        self._report = report
+        self._state = STARTING
+        self._others: list[str] = []
+
+    def report(self, state: PartState) -> None:
+        """How the consumer stands."""
+        self._state = state
+        if state.kind is PartKind.OK and self._others:
+            state = PartState(PartKind.WAITING, in_words_of_sharing(self._settings.tracking_group, self._others))
+        self._report(state)
+
+    async def look(self) -> None:
+        """Until cancelled. What Kafka does not answer is asked again the next time."""
+        while True:
+            try:
+                others = of_others(await group_clients(self._settings), self._deployment)
+            except Unavailable as error:
+                log.info("group_not_seen", group=self._settings.tracking_group, detail=error.detail)
+            else:
+                if others and others != self._others:
+                    log.error("group_is_shared", group=self._settings.tracking_group, others=others)
+                if others != self._others:
+                    self._others = others
+                    self.report(self._state)
+            await asyncio.sleep(SHARING_SECONDS)
+
+
+async def _deployment(database: Database, stopping: asyncio.Event, report: Callable[[PartState], None]) -> str | None:
+    """Which stack this is; None: stopped before the database said so."""
+    backoff = Backoff()
+    while not stopping.is_set():
+        try:
+            return await deployment_id(database)
+        except Unavailable as error:
+            report(PartState(PartKind.WAITING, f"{error.dependency} {error.complaint}: {error.detail}"))
+            await pause(backoff.next(), stopping)
+    return None
 
 
 async def _topic_as_it_should_be(
@@ -52,9 +113,11 @@ async def _topic_as_it_should_be(
     while not stopping.is_set():
         try:
             differences = await check_topic(settings)
-            if not differences:
+            problem = in_words(differences)
+            if not any(difference.stops for difference in differences):
+                if problem:
+                    log.warning("topic_differs", topic=settings.kafka_topic, differences=problem)
                 return
-            problem = " ".join(differences)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         report(PartState(PartKind.WAITING, f"topic {settings.kafka_topic}: {problem}"))

@@ -10,8 +10,14 @@ A record is the original's key, value and headers, and these headers:
 ``dlq_first_failed_at``  the first and the last failure (RFC 3339, UTC); both absent for ``follows``
 ``dlq_last_failed_at``
 ``dlq_left_out``         what Kafka would not take (the record's size, mostly): its headers, then also its value, then
-                         also its key; absent where it is whole. The row in ``dead_letters`` has all of it
+                         also its key, then all but its coordinates; absent where it is whole. The row in
+                         ``dead_letters`` has all of it
 ======================  ==================================================================================
+
+An error that says no to the record has it shortened, and passed in the end. One that says nothing clear (Kafka's
+"unknown", and whatever else is neither an outage nor a refusal) is the record's own if a record with nothing of it but
+its coordinates goes through in its place; that one then stands there, and the original counts as passed. If that does
+not go through either, the topic or the broker is at fault, and is waited for like an outage.
 
 At least once, and first occurrences in order. The row in ``dead_letters`` is written first, the record after it, the
 offset commit last: whatever crashes between them makes the original come again, find its row, and be sent once more.
@@ -29,6 +35,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     CorruptRecordException,
     InvalidTimestampError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
@@ -53,6 +60,9 @@ _FORMS: Final = (
     (True, False, "headers, value"),
     (False, False, "headers, value, key"),
 )
+
+#: How often a letter meets an error that says nothing clear before it is looked at whether it is its own.
+MOST_UNCLEAR: Final = 3
 
 _CONNECTION = ("bootstrap_servers", "client_id", "security_protocol", "ssl_context")
 
@@ -106,13 +116,15 @@ class DeadLetterTopic:
         """
         backoff = Backoff()
         failed = False
+        unclear = 0
         left = deque(letters)
         while left:
             try:
                 async with asyncio.timeout(30):
-                    await self._send(left[0])
+                    await self._send(left[0], judge=unclear >= MOST_UNCLEAR)
             except Exception as error:
                 failed = True
+                unclear += not _is_outage(error)
                 problem = f"cannot send to {self._topic}: {sentence(error)}"
                 self._on_state(ConsumerState(StateKind.FAILING, problem))
                 log.warning("%d dead letters are sent to %s again", len(left), self._topic, exc_info=error)
@@ -120,6 +132,7 @@ class DeadLetterTopic:
                 if await pause(backoff.next(), stopping):
                     return False
             else:
+                unclear = 0
                 left.popleft()  # one after the other: an order's records keep their order whatever fails
         if failed:
             self._on_state(OK)
@@ -135,8 +148,9 @@ class DeadLetterTopic:
             except Exception as error:  # it is thrown away
                 log.info("producer not closed cleanly: %s", sentence(error))
 
-    async def _send(self, letter: DeadLetter) -> None:
-        refusal = ""
+    async def _send(self, letter: DeadLetter, *, judge: bool) -> None:
+        """Send the first form that is taken. ``judge``: also behind an error that says nothing clear."""
+        refusal, clear = "", True
         for with_key, with_value, left_out in _FORMS:
             producer = await self._open()
             key = letter.key if with_key else None
@@ -148,13 +162,29 @@ class DeadLetterTopic:
                     key=key,
                     headers=dead_letter_headers(letter, left_out),
                 )
-            except _REFUSALS as error:
-                refusal = sentence(error)
+            except Exception as error:
+                refused = isinstance(error, _REFUSALS)
+                if not refused and (not judge or _is_outage(error)):
+                    raise
+                refusal, clear = sentence(error), clear and refused
                 log.warning("%s does not fit into %s: %s", letter, self._topic, refusal)
                 await self.aclose()  # as above
             else:
                 return
+        if not clear:
+            await self._send_coordinates(letter)
         self._on_passed(Passed(letter.topic, letter.partition, letter.offset, letter.subject, "copy", refusal))
+
+    async def _send_coordinates(self, letter: DeadLetter) -> None:
+        """A record with nothing in it that came from elsewhere. Whatever it raises says no to the topic."""
+        where = f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+        headers = [
+            (name, value)
+            for name, value in dead_letter_headers(letter, "all but its coordinates")
+            if name not in ("dlq_reason", "dlq_timestamp", "dlq_first_failed_at", "dlq_last_failed_at")
+        ]
+        producer = await self._open()
+        await producer.send_and_wait(self._topic, b"", key=where, headers=headers)
 
     async def _open(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -180,6 +210,11 @@ class DeadLetterTopic:
                     raise RuntimeError(f"it is not there and cannot be created: {for_code(code).__name__} {message}")
         finally:
             await admin.close()
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether nobody has answered, or somebody who may do better soon."""
+    return isinstance(error, OSError | TimeoutError | KafkaTimeoutError) or bool(getattr(error, "retriable", False))
 
 
 def _time(at: datetime) -> str:

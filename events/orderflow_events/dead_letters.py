@@ -60,6 +60,25 @@ RETURNING *
 """
 
 
+_REMEMBER = """
+INSERT INTO passed_records (
+    consumer_group, record_topic, record_partition, record_offset, record_timestamp, reason
+) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING
+"""
+
+#: So many are told at once.
+MOST_PASSED: Final = 1000
+
+_PASSED = """
+SELECT * FROM passed_records WHERE consumer_group = $1 ORDER BY passed_at DESC LIMIT $2
+"""
+
+_FORGET = """
+DELETE FROM passed_records WHERE consumer_group = $1 RETURNING passed_at
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A record, and the event in it or why there is none. ``subject`` is the order it belongs to, as far as known."""
@@ -133,6 +152,20 @@ class Passed:
         return f"{self.topic}[{self.partition}]@{self.offset} ({order}) is not in {where}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A record that was passed, and what had refused its row among the dead letters."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    passed_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}: {self.reason}"
+
+
 async def held(connection: Connection, group: str, subjects: Iterable[str]) -> set[str]:
     """Those of ``subjects`` that have a dead letter. They stay held until the caller's transaction ends."""
     rows = await connection.fetch(_HELD, group, sorted(set(subjects)))
@@ -164,7 +197,34 @@ async def set_aside(
             refusals.append(error)
             log.warning("dead letter %s is refused, it is shortened", _where(arrival.record), exc_info=error)
     record = arrival.record
-    return Passed(record.topic, record.partition, record.offset, arrival.subject, "row", sentence(refusals[-1]))
+    reason = sentence(refusals[-1])
+    await _remember(connection, group, record, reason)
+    return Passed(record.topic, record.partition, record.offset, arrival.subject, "row", reason)
+
+
+async def _remember(connection: Connection, group: str, record: ConsumerRecord, reason: str) -> None:
+    """Enter a record that is passed, where the table is there: nobody is stopped for it."""
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                _REMEMBER, group, *_place(record), reason.encode("ascii", "backslashreplace").decode()
+            )
+    except (*_REFUSALS, postgres.UndefinedTableError, postgres.InsufficientPrivilegeError) as error:
+        log.warning("%s is passed, and not entered in passed_records: %s", _where(record), sentence(error))
+
+
+async def passed_records(connection: Connection, group: str) -> list[Remembered]:
+    """What the group has passed and nobody has forgotten, the latest first, at most ``MOST_PASSED``."""
+    rows = await connection.fetch(_PASSED, group, MOST_PASSED)
+    return [
+        Remembered(row["record_topic"], row["record_partition"], row["record_offset"], row["reason"], row["passed_at"])
+        for row in rows
+    ]
+
+
+async def forget_passed(connection: Connection, group: str) -> int:
+    """Forget what the group has passed, once people have seen to it. How many there were."""
+    return len(await connection.fetch(_FORGET, group))
 
 
 def _row(
@@ -177,7 +237,7 @@ def _row(
     kept = [(printable(name), value) for name, value in record.headers] if headers else []
     return (
         *(group, arrival.subject, kind, reason, failure.attempts, failure.first_at, failure.last_at),
-        *(record.topic, record.partition, record.offset, -1 if record.timestamp is None else record.timestamp),
+        *_place(record),
         *((record.key, record.value) if content else (None, None)),
         *([name for name, _ in kept], [value for _, value in kept]),
     )
@@ -203,6 +263,11 @@ def letter_of(row: Any) -> DeadLetter:
         value=row["record_value"],
         headers=tuple(zip(row["header_names"], row["header_values"], strict=True)),
     )
+
+
+def _place(record: ConsumerRecord) -> tuple[str, int, int, int]:
+    timestamp = -1 if record.timestamp is None else record.timestamp
+    return record.topic, record.partition, record.offset, timestamp
 
 
 def _where(record: ConsumerRecord) -> str:

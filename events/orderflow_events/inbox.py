@@ -19,7 +19,7 @@ from orderflow_events.envelope import Envelope
 #: A connection, or one that a pool lends.
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
-_SQL_FILES = ("processed_messages.sql", "dead_letters.sql")
+_SQL_FILES = ("processed_messages.sql", "dead_letters.sql", "passed_records.sql")
 
 #: Creates the kit's two tables and their indexes where they are not there; put it into a migration of yours.
 TABLES_SQL = "\n".join(files(__package__).joinpath(name).read_text() for name in _SQL_FILES)

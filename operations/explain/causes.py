@@ -30,6 +30,7 @@ class Cause(StrEnum):
     STEP_HANGS = "step_hangs"
     DISAGREES = "disagrees"
     NOTHING_UNDER_WAY = "nothing_under_way"
+    EVENTS_FORGOTTEN = "events_forgotten"
     PARKED = "parked"
     PARTITION_STOPPED = "partition_stopped"
     KAFKA_AWAY = "kafka_away"

@@ -137,7 +137,9 @@ class OutboxState:
     """One service's events of the order on their way to Kafka.
 
     ``waiting``: not published yet, the oldest since ``oldest_at``. ``led``: a relay holds this database's lease.
-    ``stopped_partition``: where they would go, Kafka lost records, and nothing is sent until a person has it mended.
+    ``stopped_partition``: where they would go, Kafka lost records, and nothing is sent until a person has it mended;
+    ``made_anew``: it is not Kafka that lost them, the topic was made anew. ``forgotten``: versions that are neither
+    published nor waiting.
     """
 
     service: str
@@ -149,6 +151,9 @@ class OutboxState:
     led: bool = True
     stopped_partition: int | None = None
     stopped_at: datetime | None = None
+    made_anew: bool = False
+    forgotten: tuple[int, ...] = ()
+    forgotten_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

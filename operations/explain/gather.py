@@ -26,7 +26,7 @@ from orderflow.domain.orders import OrderStatus
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.lookup import GatewayPayment, look_up
 from orderflow.settings import Service, Settings
-from orderflow.store import reconciliation, tracking
+from orderflow.store import reconciliation, tracking, truncation
 from orderflow.store import trail as trails
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers, PendingHandover
@@ -194,6 +194,7 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
 def _outbox_state(service: Service, said: _Service) -> OutboxState:
     relay = said.trail.relay
     waiting = [event for event in said.trail.events if event.waits]
+    forgotten = [event for event in said.trail.events if event.is_forgotten]
     return OutboxState(
         service,
         len(waiting),
@@ -204,6 +205,9 @@ def _outbox_state(service: Service, said: _Service) -> OutboxState:
         led=relay.led_until is not None and relay.led_until > relay.now,
         stopped_partition=relay.stopped_partition,
         stopped_at=relay.stopped_at,
+        made_anew=relay.stopped_cause == truncation.Cause.MADE_ANEW,
+        forgotten=tuple(event.version for event in forgotten),
+        forgotten_since=min((event.recorded_at for event in forgotten), default=None),
     )
 
 

@@ -10,6 +10,17 @@ from operations.words import clock, one_or_many, short
 def stream(facts: Facts) -> Iterator[Verdict]:
     """Where its events do not reach Kafka: parked, a stopped partition, Kafka or the relay away."""
     for outbox in facts.outboxes:
+        if outbox.forgotten:
+            versions = ", ".join(map(str, outbox.forgotten))
+            yield Verdict(
+                Cause.EVENTS_FORGOTTEN,
+                "wrong",
+                f"Nobody publishes its {outbox.service} {one_or_many(len(outbox.forgotten), 'event', 'events')} "
+                f"{versions}: somebody deleted {one_or_many(len(outbox.forgotten), 'it', 'them')} from the outbox.",
+                "`orderflow reconcile --repair` puts back what was deleted; the order itself goes on.",
+                outbox.forgotten_since,
+                "events deleted from an outbox",
+            )
         if outbox.parked_error is not None:
             yield Verdict(
                 Cause.PARKED,
@@ -58,15 +69,17 @@ def stream(facts: Facts) -> Iterator[Verdict]:
 
 def _stopped(partition: int, outboxes: list[OutboxState]) -> Verdict:
     services = " and ".join(outbox.service for outbox in outboxes)
+    why, group = f"Kafka lost records of partition {partition} that it had acknowledged", "Kafka lost records of"
+    if any(outbox.made_anew for outbox in outboxes):
+        why, group = f"the topic was made anew, and partition {partition} lacks what was published before", "new topic:"
     return Verdict(
         Cause.PARTITION_STOPPED,
         "wrong",
-        f"Its {services} events wait for people: Kafka lost records of partition {partition} that it had acknowledged, "
-        "so nothing is sent there.",
+        f"Its {services} events wait for people: {why}, so nothing is sent there.",
         f"`orderflow outbox republish --partition {partition}` sends the missing events again, and these after them; "
         "the order itself goes on.",
         min((outbox.stopped_at for outbox in outboxes if outbox.stopped_at is not None), default=None),
-        f"Kafka lost records of partition {partition}",
+        f"{group} partition {partition}",
     )
 
 

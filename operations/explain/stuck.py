@@ -21,7 +21,7 @@ from operations.explain.verdict import verdicts_on
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import ORCHESTRATED, OrderStatus
 from orderflow.settings import SERVICES, Service, Settings
-from orderflow.store import reconciliation, trail
+from orderflow.store import coverage, reconciliation, trail
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.reconciliation import OrderFact
@@ -30,6 +30,8 @@ from orderflow.store.reconciliation import OrderFact
 MOST_LOOKED_AT: Final = 1000
 AT_ONCE: Final = 8
 _LIST_SECONDS: Final = 30.0
+#: So far back events are compared with outbox and publications, or to reconciliation's last clean look.
+_FORGOTTEN_WITHIN: Final = timedelta(hours=1)
 #: Above what a whole look takes.
 _REMEMBER_SECONDS: Final = 120.0
 T = TypeVar("T")
@@ -118,6 +120,8 @@ async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Sour
     for service in SERVICES:
         old = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
         waiting |= (await _listed(service, unread, old) or {}).keys()
+        lost = partial(coverage.forgotten, sources.databases[service], _FORGOTTEN_WITHIN)
+        waiting |= {found.order_id for found in await _listed(service, unread, lost) or ()}
     held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
     waiting |= set(await _listed("orders", unread, held) or ())
     open_runs = running or {}

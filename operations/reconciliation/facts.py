@@ -8,12 +8,14 @@ from uuid import UUID
 from orderflow.gateways.protocol import MoneyFact
 from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import (
+    ForgottenFact,
     OrderFact,
     OutboxFact,
     ParkedFact,
     PaymentFact,
     ReservationFact,
     StockFact,
+    StoppedFact,
 )
 from orderflow.temporal.runs import RunFact
 
@@ -35,6 +37,8 @@ class Facts:
     stock: Sequence[StockFact] = ()
     outbox: Sequence[OutboxFact] = ()
     parked: Sequence[ParkedFact] = ()
+    stopped: Sequence[StoppedFact] = ()
+    forgotten: Sequence[ForgottenFact] = ()
 
 
 @dataclass(frozen=True, slots=True)

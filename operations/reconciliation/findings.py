@@ -39,6 +39,8 @@ class Kind(StrEnum):
     WAITS_LONG = "waits_long"
     OUTBOX_WAITS = "outbox_waits"
     ORDER_PARKED = "order_parked"
+    PARTITION_STOPPED = "partition_stopped"
+    EVENTS_FORGOTTEN = "events_forgotten"
 
 
 class Repair(StrEnum):
@@ -46,6 +48,7 @@ class Repair(StrEnum):
 
     LOOK = "look"
     VOID_AT_GATEWAY = "void_at_gateway"
+    PUT_BACK = "put_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,16 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "Kafka refuses an event of an order even when it is sent alone; its later events wait.",
         "see the error, change the topic's limits, and unpark the order.",
         report_only=True,
+    ),
+    Kind.PARTITION_STOPPED: About(
+        "The topic lacks events that were published: Kafka lost them, or the topic was made anew. Nothing is sent to "
+        "that partition.",
+        "somebody must have seen what happened to the topic; then `orderflow outbox republish --stopped`.",
+        report_only=True,
+    ),
+    Kind.EVENTS_FORGOTTEN: About(
+        "Events of an order are neither published nor in the outbox: somebody deleted them there.",
+        "put_back: they wait in the outbox again, ahead of the order's later ones, and the relay sends them.",
     ),
 }
 

@@ -116,6 +116,8 @@ class Reconciler:
             stock=await reads.stock_that_differs(self._inventory),
             outbox=[fact for database in self._all() for fact in await reads.waiting_events(database, limits.outbox)],
             parked=[fact for database in self._all() for fact in await reads.parked(database)],
+            stopped=[fact for database in self._all() for fact in await reads.stopped(database)],
+            forgotten=[fact for database in self._all() for fact in await reads.forgotten(database, limits.window)],
         )
         return await self._cleared_up(facts, limits)
 

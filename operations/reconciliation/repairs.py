@@ -3,11 +3,12 @@
 The record is a row in the orders' ``commands`` with an id ``r:<repair>:<kind>:<what it was found on>``: a command that
 changed nothing in the order's row, so it stands there as refused, with the reason as its detail.
 
-There are two. Nearly everything is put right by the order's own workflow, once it looks at the row: it is told so, and
-a run begins where none runs. Only what the gateway holds against our own records is undone there directly.
+There are three. Nearly everything is put right by the order's own workflow, once it looks at the row: it is told so,
+and a run begins where none runs. Only what the gateway holds against our own records is undone there directly, and what
+is missing in an outbox is put back into it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -16,6 +17,7 @@ from operations.reconciliation.findings import ABOUT, Finding, Repair
 from orderflow.domain.commands import Command
 from orderflow.domain.errors import Problem
 from orderflow.gateways.protocol import PaymentGateway
+from orderflow.store.coverage import put_back
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
@@ -28,14 +30,16 @@ class RepairFailed(Exception):
 class Repairs:
     """What ``orderflow reconcile --repair`` may do."""
 
-    def __init__(self, database: Database, gateway: PaymentGateway) -> None:
-        """``database``: the orders one."""
-        self._orders = Orders(database)
-        self._handovers = Handovers(database)
+    def __init__(self, orders: Database, gateway: PaymentGateway, others: Collection[Database] = ()) -> None:
+        """``orders``: that database; ``others``: the other services', each with an outbox."""
+        self._orders = Orders(orders)
+        self._handovers = Handovers(orders)
         self._gateway = gateway
+        self._databases = {database.name: database for database in (orders, *others)}
         self._by_name: Final[dict[Repair, Callable[[UUID, Finding], Awaitable[None]]]] = {
             Repair.LOOK: self._look,
             Repair.VOID_AT_GATEWAY: self._void_at_gateway,
+            Repair.PUT_BACK: self._put_back,
         }
 
     async def repair(self, finding: Finding) -> None:
@@ -59,6 +63,12 @@ class Repairs:
         # A key of its own: under the first void's the gateway would only repeat what it answered then.
         key = f"{order_id}:r:void:{_stamp(finding.since)}"
         await self._gateway.void(order_id, key, correlation_id=f"reconcile:{finding.kind}")
+
+    async def _put_back(self, order_id: UUID, finding: Finding) -> None:
+        database = self._databases.get(finding.evidence["database"])
+        if database is None:
+            raise RepairFailed(f"the {finding.evidence['database']} database is not at hand")
+        await put_back(database, order_id, finding.evidence["versions"])
 
 
 def _stamp(moment: datetime) -> str:

@@ -28,6 +28,7 @@ def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
     ]
     found += _of_stock(facts)
     found += _of_events(facts)
+    found += _of_forgotten(facts, limits)
     order = list(Kind)
     return sorted(found, key=lambda finding: (order.index(finding.kind), finding.since, finding.subject))
 
@@ -225,3 +226,26 @@ def _of_events(facts: Facts) -> Iterator[Finding]:
             evidence={"version": parked.version, "error": parked.error},
             why_not="somebody must see why Kafka refuses it",
         )
+    for stopped in facts.stopped:
+        stop = stopped.stop
+        yield Finding(
+            kind=Kind.PARTITION_STOPPED,
+            subject=f"{stopped.database}/partition {stop.partition}",
+            since=stop.stopped_at,
+            evidence={"cause": stop.cause, "offset": stop.offset, "found": stop.found},
+            why_not="a topic that was deleted by mistake is not filled again by itself",
+        )
+
+
+def _of_forgotten(facts: Facts, limits: Limits) -> Iterator[Finding]:
+    for forgotten in facts.forgotten:
+        events = forgotten.events
+        if facts.now - events.since > limits.older_than:
+            yield Finding(
+                kind=Kind.EVENTS_FORGOTTEN,
+                subject=f"{forgotten.database}/{events.order_id}",
+                order_id=events.order_id,
+                since=events.since,
+                evidence={"database": forgotten.database, "versions": list(events.versions)},
+                repair=Repair.PUT_BACK,
+            )

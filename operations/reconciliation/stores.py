@@ -37,7 +37,7 @@ class Stores:
     def reconciler(self, settings: Settings, client: Client) -> Reconciler:
         """A reconciler that uses them and ``client``."""
         runs = OrderRuns.of(client)
-        repairs = Repairs(self.orders, self.gateway)
+        repairs = Repairs(self.orders, self.gateway, (self.payments, self.inventory))
         return Reconciler(settings, self.orders, self.payments, self.inventory, self.gateway, runs, repairs)
 
 

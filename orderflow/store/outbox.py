@@ -37,11 +37,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An entry that Kafka has acknowledged, and where it stands."""
+    """An entry that Kafka has acknowledged, and where it stands. ``topic``: its number, None where Kafka has no ids."""
 
     entry: Entry
     partition: int
     offset: int
+    topic: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +101,17 @@ _ACKNOWLEDGE = Statement(
     "Moves entries that Kafka acknowledged from the outbox to the publications.",
     """
 WITH acked AS (
-    SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[])
-        AS acked (position, partition, "offset")
+    SELECT * FROM unnest($positions::bigint[], $partitions::int[], $offsets::bigint[], $topics::int[])
+        AS acked (position, partition, "offset", topic_id)
 ), locked AS (
     SELECT o.position FROM outbox o WHERE o.position = ANY ($positions::bigint[]) ORDER BY o.position FOR UPDATE
 ), gone AS (
     DELETE FROM outbox o USING locked WHERE o.position = locked.position
     RETURNING o.position, o.order_id, o.version
 )
-INSERT INTO publications (order_id, version, partition, "offset")
-SELECT gone.order_id, gone.version, acked.partition, acked."offset" FROM gone JOIN acked USING (position)
+INSERT INTO publications (order_id, version, partition, "offset", topic_id)
+SELECT gone.order_id, gone.version, acked.partition, acked."offset", acked.topic_id
+FROM gone JOIN acked USING (position)
 ON CONFLICT DO NOTHING
 RETURNING version""",
 )
@@ -181,6 +183,7 @@ async def acknowledge(database: Database, published: Sequence[Published]) -> Non
             "positions": [p.entry.position for p in published],
             "partitions": [p.partition for p in published],
             "offsets": [p.offset for p in published],
+            "topics": [p.topic for p in published],
         },
     )
 

@@ -13,8 +13,11 @@ from uuid import UUID
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import LIFECYCLE
 from orderflow.domain.payments import PaymentStatus
+from orderflow.store import coverage, truncation
+from orderflow.store.coverage import Forgotten
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+from orderflow.store.truncation import Stop
 
 #: Ids in one look-up.
 _CHUNK: Final = 1000
@@ -169,6 +172,22 @@ class ParkedFact:
     parked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedFact:
+    """A partition to which one database's events are not sent."""
+
+    database: str
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenFact:
+    """Events of an order, in one database, that nobody will publish."""
+
+    database: str
+    events: Forgotten
+
+
 async def now(database: Database) -> datetime:
     """The database's clock: it dates the rows, so it says how old they are."""
     row = await database.one(_NOW, {})
@@ -228,6 +247,20 @@ async def waiting_events(database: Database, older_than: timedelta) -> list[Outb
 async def parked(database: Database) -> list[ParkedFact]:
     """Orders whose events Kafka refuses."""
     return [ParkedFact(database.name, **row) for row in await database.all(_PARKED, {})]
+
+
+async def stopped(database: Database) -> list[StoppedFact]:
+    """Partitions that stand still."""
+    return [StoppedFact(database.name, stop) for stop in await truncation.stops(database)]
+
+
+async def forgotten(database: Database, window: timedelta) -> list[ForgottenFact]:
+    """Events that are neither published nor in the outbox. Where there are none, the next look begins here."""
+    began = await now(database)
+    found = [ForgottenFact(database.name, events) for events in await coverage.forgotten(database, window)]
+    if not found:
+        await coverage.checked(database, began)
+    return found
 
 
 def _chunks(order_ids: Collection[UUID]) -> Iterator[list[UUID]]:

@@ -39,7 +39,8 @@ _RELAY = Statement(
     "Reads whether the relay works, and whether it parked the order or lets it wait.",
     """
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at
+       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at,
+       s.cause AS stopped_cause
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
 LEFT JOIN waiting_orders w USING (order_id)
@@ -108,6 +109,11 @@ class Recorded:
     published_at: datetime | None
     waits: bool
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Neither published nor waiting: somebody deleted it from the outbox."""
+        return self.published_at is None and not self.waits
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -124,7 +130,7 @@ class Relayed:
     """How the relay of this database stands, and whether it has parked the order. ``now``: the database's clock.
 
     ``led_until``: how long the present leader holds its lease; None: nobody holds it. ``stopped_partition``: the order
-    waits for this partition, in which Kafka lost records.
+    waits for this partition, in which Kafka lost records; ``stopped_cause``: a ``truncation.Cause``.
     """
 
     now: datetime
@@ -134,6 +140,7 @@ class Relayed:
     led_until: datetime | None
     stopped_partition: int | None = None
     stopped_at: datetime | None = None
+    stopped_cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """What was published and is no longer on Kafka: the partitions that stand still for it, and the way back to the outbox.
 
-A broker can lose records that it had acknowledged. The relay then stops the partition (a row in
-``stopped_partitions``, so that any other leader keeps it stopped), and its orders' entries wait. ``move_back`` makes
-published events pending again, in version order and ahead of what is pending of the same orders; ``go_on`` lifts the
-stop. Nothing is lost in between: an event is in ``outbox`` or in ``publications``, always.
+A broker can lose records that it had acknowledged, and a topic can be made anew. The relay then stops the partition (a
+row in ``stopped_partitions``, so that any other leader keeps it stopped), and its orders' entries wait. ``move_back``
+makes published events pending again, in version order and ahead of what is pending of the same orders; ``go_on`` lifts
+the stop. Nothing is lost in between: an event is in ``outbox`` or in ``publications``, always.
+
+A topic is a number (``topics.py``), and None where Kafka has no ids: offsets of two are never compared.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from orderflow.store.database import Database
@@ -17,12 +20,25 @@ from orderflow.store.statements import Statement
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A published event, and the partition and offset where it stands on Kafka, or stood."""
+    """A published event, and the partition and offset where it stands on Kafka, or stood; ``topic_id``: on which topic.
+
+    None: it is not known, as the broker gives its topics no ids.
+    """
 
     order_id: UUID
     version: int
     partition: int
     offset: int
+    topic_id: int | None = None
+
+
+class Cause(StrEnum):
+    """Why a partition stands still."""
+
+    #: The broker has lost what it had acknowledged.
+    LOST = "lost"
+    #: The topic was deleted, and one of the same name was made, or another name was set.
+    MADE_ANEW = "made_anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,7 @@ class Stop:
     order_id: UUID
     version: int
     found: str
+    cause: Cause
     stopped_at: datetime
     #: Orders that are known to wait for it.
     waiting_orders: int
@@ -48,33 +65,58 @@ class Chosen:
     partition: int | None = None
 
 
-# From the index, one partition after the other (a plain DISTINCT ON reads the whole table). What is older than the
-# retention may be gone by right.
-_LAST = Statement(
-    "truncation.last",
-    "Reads the event with the highest offset in each partition, where it is young enough.",
-    """
+# From the index, one partition after the other (a plain DISTINCT ON reads the whole table).
+_PARTS = """
 WITH RECURSIVE parts AS (
     (SELECT partition FROM publications ORDER BY partition LIMIT 1)
     UNION ALL
     SELECT (SELECT p.partition FROM publications p WHERE p.partition > parts.partition ORDER BY p.partition LIMIT 1)
     FROM parts WHERE parts.partition IS NOT NULL
 )
-SELECT last.order_id, last.version, last.partition, last."offset"
+SELECT last.order_id, last.version, last.partition, last."offset", last.topic_id"""
+
+# Of an unknown topic only where there is none of the present one: those were published before it had a number. (They
+# are ordered by the topic as well: for IS NULL Postgres does not see that the index has the offsets in order.) What is
+# older than the retention may be gone by right.
+_LAST = Statement(
+    "truncation.last",
+    "Reads the event with the highest offset in each partition of the present topic, where it is young enough.",
+    f"""{_PARTS}
 FROM parts CROSS JOIN LATERAL (
-    SELECT * FROM publications p WHERE p.partition = parts.partition ORDER BY p."offset" DESC LIMIT 1
+    (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id = $topic::int
+     ORDER BY p."offset" DESC LIMIT 1)
+    UNION ALL
+    (SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id IS NULL
+     ORDER BY p.topic_id DESC, p."offset" DESC LIMIT 1)
+    ORDER BY topic_id NULLS LAST LIMIT 1
 ) last
 WHERE last.published_at > clock_timestamp() - $retention::interval
 ORDER BY last.partition""",
 )
 
+_ELSEWHERE = Statement(
+    "truncation.elsewhere",
+    "Reads each partition's last event that was published to another topic than the present one, if it is young.",
+    f"""{_PARTS}
+FROM parts CROSS JOIN LATERAL (
+    SELECT there.* FROM topics t CROSS JOIN LATERAL (
+        SELECT * FROM publications p WHERE p.partition = parts.partition AND p.topic_id = t.topic_id
+        ORDER BY p."offset" DESC LIMIT 1
+    ) there
+    WHERE t.topic_id IS DISTINCT FROM $topic::int
+      AND there.published_at > clock_timestamp() - $retention::interval
+    ORDER BY t.turn DESC LIMIT 1
+) last
+ORDER BY last.partition""",
+)
+
 _IN_PARTITION = Statement(
     "truncation.in_partition",
-    "Reads the events published in a partition that are young enough, by offset.",
+    "Reads the events published in a partition that are young enough, by order and version.",
     """
-SELECT order_id, version, partition, "offset" FROM publications
+SELECT order_id, version, partition, "offset", topic_id FROM publications
 WHERE partition = $partition AND published_at > clock_timestamp() - $retention::interval
-ORDER BY "offset"
+ORDER BY order_id, version
 """,
 )
 
@@ -82,7 +124,7 @@ _CHOSEN = Statement(
     "truncation.chosen",
     "Reads the published events that an operator means, by order and version.",
     """
-SELECT order_id, version, partition, "offset" FROM publications
+SELECT order_id, version, partition, "offset", topic_id FROM publications
 WHERE ($order_id::uuid IS NULL OR order_id = $order_id)
   AND ($since::timestamptz IS NULL OR published_at >= $since)
   AND ($partition::int IS NULL OR partition = $partition)
@@ -93,8 +135,8 @@ _STOP = Statement(
     "truncation.stop",
     "Stops a partition, unless it is stopped already.",
     """
-INSERT INTO stopped_partitions (partition, "offset", order_id, version, found)
-VALUES ($partition, $offset, $order_id, $version, $found)
+INSERT INTO stopped_partitions (partition, "offset", order_id, version, found, cause)
+VALUES ($partition, $offset, $order_id, $version, $found, $cause)
 ON CONFLICT DO NOTHING RETURNING partition""",
 )
 
@@ -108,7 +150,7 @@ _STOPS = Statement(
     "truncation.stops",
     "Reads the stopped partitions with what was found in each, and how many orders wait for it.",
     """
-SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.stopped_at,
+SELECT s.partition, s."offset", s.order_id, s.version, s.found, s.cause, s.stopped_at,
        (SELECT count(*) FROM waiting_orders w WHERE w.partition = s.partition) AS waiting_orders
 FROM stopped_partitions s ORDER BY s.partition""",
 )
@@ -131,8 +173,18 @@ _GO_ON = Statement(
     "DELETE FROM stopped_partitions WHERE partition = $partition RETURNING partition",
 )
 
-# Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
-_LOCK = Statement(
+_PLACE = Statement(
+    "truncation.place",
+    "Corrects where published events stand on the present topic.",
+    """
+UPDATE publications p SET "offset" = found."offset", topic_id = $topic::int
+FROM unnest($order_ids::uuid[], $versions::int[], $offsets::bigint[]) AS found (order_id, version, "offset")
+WHERE p.order_id = found.order_id AND p.version = found.version
+RETURNING p.version""",
+)
+
+#: Against writers and acknowledgements, for the moment: an event that is written meanwhile gets a later position.
+LOCK = Statement(
     "truncation.lock",
     "Keeps writers and acknowledgements off the outbox until the transaction ends.",
     "LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE",
@@ -160,13 +212,18 @@ SELECT (SELECT count(*) FROM back) AS moved, (SELECT count(*) FROM again) AS ent
 )
 
 
-async def last_acknowledged(database: Database, retention: timedelta) -> list[Position]:
-    """The event with the highest offset in each partition, where it is younger than ``retention``."""
-    return [Position(**row) for row in await database.all(_LAST, {"retention": retention})]
+async def last_acknowledged(database: Database, topic: int | None, retention: timedelta) -> list[Position]:
+    """The event with the highest offset in each partition of ``topic``, where it is younger than ``retention``."""
+    return [Position(**row) for row in await database.all(_LAST, {"topic": topic, "retention": retention})]
+
+
+async def elsewhere(database: Database, topic: int | None, retention: timedelta) -> list[Position]:
+    """For each partition the last event on another topic than ``topic``, where it is younger than ``retention``."""
+    return [Position(**row) for row in await database.all(_ELSEWHERE, {"topic": topic, "retention": retention})]
 
 
 async def in_partition(database: Database, partition: int, retention: timedelta) -> list[Position]:
-    """The events published in ``partition`` that are younger than ``retention``, by offset."""
+    """The events published in ``partition`` of any topic that are younger than ``retention``, by order and version."""
     values = {"partition": partition, "retention": retention}
     return [Position(**row) for row in await database.all(_IN_PARTITION, values)]
 
@@ -177,10 +234,10 @@ async def published(database: Database, chosen: Chosen) -> list[Position]:
     return [Position(**row) for row in await database.all(_CHOSEN, values)]
 
 
-async def stop(database: Database, last: Position, found: str) -> bool:
+async def stop(database: Database, last: Position, found: str, cause: Cause) -> bool:
     """Stop the partition of ``last``, the event that ``found`` stands in place of. False: it is stopped already."""
     values = {"partition": last.partition, "offset": last.offset, "order_id": last.order_id, "version": last.version}
-    return await database.one(_STOP, {**values, "found": found}) is not None
+    return await database.one(_STOP, {**values, "found": found, "cause": cause}) is not None
 
 
 async def stopped(database: Database) -> frozenset[int]:
@@ -190,7 +247,7 @@ async def stopped(database: Database) -> frozenset[int]:
 
 async def stops(database: Database) -> list[Stop]:
     """The same, with all that is known of each."""
-    return [Stop(**row) for row in await database.all(_STOPS, {})]
+    return [Stop(**{**row, "cause": Cause(row["cause"])}) for row in await database.all(_STOPS, {})]
 
 
 async def let_wait(database: Database, orders: Mapping[UUID, int]) -> frozenset[int]:
@@ -207,6 +264,20 @@ async def go_on(database: Database, partition: int) -> bool:
     return found
 
 
+async def place(database: Database, positions: Collection[Position], topic: int | None, *, at_once: int = 1000) -> None:
+    """Record where published events stand: at their ``offset`` of ``topic``."""
+    for batch in _by_order(positions, at_once):
+        await database.all(
+            _PLACE,
+            {
+                "order_ids": [position.order_id for position in batch],
+                "versions": [position.version for position in batch],
+                "offsets": [position.offset for position in batch],
+                "topic": topic,
+            },
+        )
+
+
 async def move_back(database: Database, positions: Collection[Position], *, at_once: int = 1000) -> int:
     """Make published events pending again; how many there were. Again: those that are pending are left alone.
 
@@ -215,7 +286,7 @@ async def move_back(database: Database, positions: Collection[Position], *, at_o
     moved = 0
     for batch in _by_order(positions, at_once):
         async with database.transaction() as connection:
-            await connection.execute(_LOCK.sql)
+            await connection.execute(LOCK.sql)
             values = {"order_ids": [p.order_id for p in batch], "versions": [p.version for p in batch]}
             moved += await connection.fetchval(_MOVE_BACK.sql, *_MOVE_BACK.arguments(values))
     database.wrote()

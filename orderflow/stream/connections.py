@@ -10,9 +10,12 @@ else, so its next minor version needs the tests of this room before it is let in
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from orderflow.stream.topic_id import topic_id
 
 
 class Connections:
@@ -34,6 +37,13 @@ class Connections:
             connection._on_close_cb = self._told
             if not connection.connected():
                 self.lost.set()
+
+    async def topic_id(self, topic: str) -> UUID | None:
+        """The id of ``topic``, asked on one of the connections. Raises KafkaError, also where none is left."""
+        for (node, _), connection in self._client._conns.items():
+            if connection.connected():
+                return await topic_id(self._client, node, topic)
+        raise KafkaConnectionError("no connection to Kafka is left")
 
     async def _only_open(self, node_id: Any, **options: Any) -> Any:
         open_ones = {key[0]: connection for key, connection in self._client._conns.items() if connection.connected()}

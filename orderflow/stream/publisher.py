@@ -3,12 +3,15 @@
 Why a new producer: a batch that fails may have used up its sequence number, and everything that the same producer
 sends to that partition afterwards is refused as out of order. And behind a connection that has ended there may be a
 broker that lost data: before a new producer sends anything, it is asked which partitions must stand still for that.
+
+A topic that was deleted and made anew takes records on the connections to the old one. So the topic's id is asked for
+before each round; where the broker gives none, an acknowledged offset that is not above the last one tells.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -29,7 +32,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from orderflow.domain.errors import Unavailable
 from orderflow.store.outbox import Entry, Published
 from orderflow.stream.connections import Connections, close_producer
-from orderflow.stream.topic import TopicDiffers
+from orderflow.stream.topic import Difference, TopicDiffers, in_words
 from orderflow.stream.traced import send_traced
 from orderflow.telemetry.metrics import PUBLISH_SECONDS, PUBLISHED, RELAY_BATCH
 from orderflow_events.envelope import EnvelopeError, Record, encode
@@ -55,6 +58,23 @@ class _Attempt:
     answer: asyncio.Future[Any] | Exception
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a look at the topic says. ``stopped``: partitions to which nothing may be sent.
+
+    ``topic``: the number of the topic that was looked at, None where Kafka has no ids; ``last``: the highest offset
+    that counts as published in each partition.
+    """
+
+    stopped: frozenset[int]
+    topic: int | None = None
+    last: Mapping[int, int] = field(default_factory=dict)
+
+
+class TopicMadeAnew(Exception):
+    """The topic is another one than that which was looked at before sending."""
+
+
 @dataclass(slots=True)
 class RoundOutcome:
     """What came of a round. Entries that are in neither list were not acknowledged: they are still pending."""
@@ -73,8 +93,9 @@ class Publisher:
 
     ``check_topic`` says how the topic differs from what it should be; it is asked before each new producer, and then
     now and again: partitions that someone adds would move live orders.
-    ``check_acknowledged`` says which partitions stand still, given what Kafka has acknowledged and no database knows
-    yet; asked at the same times, with the connections made and nothing sent. Entries for those are left alone.
+    ``check_acknowledged`` says which partitions stand still, given the topic's id and what Kafka has acknowledged and
+    no database knows yet; asked at the same times, with the connections made and nothing sent. Entries for those are
+    left alone.
     ``delivery_timeout`` in seconds: an idempotent producer tries for ever, and would never say that Kafka is away.
     """
 
@@ -84,8 +105,8 @@ class Publisher:
         topic: str,
         *,
         make_producer: Callable[[], AIOKafkaProducer],
-        check_topic: Callable[[], Awaitable[list[str]]],
-        check_acknowledged: Callable[[Sequence[Published]], Awaitable[frozenset[int]]],
+        check_topic: Callable[[], Awaitable[Sequence[Difference]]],
+        check_acknowledged: Callable[[UUID | None, Sequence[Published]], Awaitable[Compared]],
         partitions: int,
         delivery_timeout: float = 15.0,
     ) -> None:
@@ -102,6 +123,11 @@ class Publisher:
         self._connections: Connections | None = None
         #: Partitions to which nothing is sent. The relay refreshes it; each check at a connect does, too.
         self.stopped: frozenset[int] = frozenset()
+        #: How the topic differs from the settings at the moment, where that stops nobody.
+        self.drift = ""
+        self._topic_id: UUID | None = None
+        self._topic_number: int | None = None
+        self._last: dict[int, int] = {}
         self._check_again_at = 0.0
         self._log = structlog.get_logger(__name__).bind(source=source)
 
@@ -117,15 +143,23 @@ class Publisher:
             await self.close()
         if self._producer is not None and clock() <= self._check_again_at:
             return self._producer
-        if differences := await self._check_topic():
+        differences = await self._check_topic()
+        if any(difference.stops for difference in differences):
             raise TopicDiffers(self._topic, differences)
+        if (drift := in_words(differences)) != self.drift and drift:
+            self._log.warning("topic_differs", topic=self._topic, differences=drift)
+        self.drift = drift
         producer = self._producer or self._make_producer()
+        connections = self._connections
         try:
-            if self._producer is None:
+            if self._producer is None or connections is None:
                 await producer.start()
-                self._connections = Connections(producer)
-                await self._connections.seal()
-            self.stopped = await self._check_acknowledged(unrecorded)
+                connections = self._connections = Connections(producer)
+                await connections.seal()
+            # Asked before the look and before anything is sent: a record never stands on an older topic than it says.
+            self._topic_id = await connections.topic_id(self._topic)
+            compared = await self._check_acknowledged(self._topic_id, unrecorded)
+            self.stopped, self._topic_number, self._last = compared.stopped, compared.topic, dict(compared.last)
         except BaseException:
             self._producer = None
             await close_producer(producer)
@@ -148,6 +182,8 @@ class Publisher:
         """
         outcome, started_at = RoundOutcome(), time.perf_counter()
         orders = self._orders(entries, outcome)
+        if orders:
+            await self._see_topic(outcome)
         suspects: list[_Sendable] = []
         while outcome.error is None and not suspects:
             wave = [chain.popleft() for chain in orders.values() if chain]
@@ -164,6 +200,28 @@ class Publisher:
             PUBLISH_SECONDS.observe(time.perf_counter() - started_at, self._service)
             PUBLISHED.add(self._service, amount=len(outcome.published))
         return outcome
+
+    async def _see_topic(self, outcome: RoundOutcome) -> None:
+        """Before a round: give the producer up where the topic is another one by now; the next one looks first."""
+        if self._producer is None or self._connections is None or self._topic_id is None:
+            return
+        try:
+            async with asyncio.timeout(self._delivery_timeout):
+                found = await self._connections.topic_id(self._topic)
+        except (KafkaError, OSError, TimeoutError) as error:
+            outcome.error = error
+            await self.close()
+        else:
+            if found != self._topic_id:
+                self._log.error("topic_made_anew", topic=self._topic, was=str(self._topic_id), found=str(found))
+                await self.close()
+
+    def _began_again(self, published: Sequence[Published]) -> bool:
+        """Whether an offset is not above the last one of its partition: another log stands there. Keeps the last."""
+        again = any(0 <= one.offset <= self._last.get(one.partition, -1) for one in published)
+        for one in published:
+            self._last[one.partition] = max(self._last.get(one.partition, -1), one.offset)
+        return again
 
     def _orders(self, entries: Iterable[Entry], outcome: RoundOutcome) -> dict[UUID, deque[_Sendable]]:
         orders: dict[UUID, deque[_Sendable]] = {}
@@ -202,11 +260,45 @@ class Publisher:
             outcome.error = TimeoutError(f"no acknowledgement from Kafka in {self._delivery_timeout} s")
         except (KafkaError, OSError, TopicDiffers, Unavailable) as error:
             outcome.error = error
-        refused, batch_failed = _classify(attempts, outcome)
+        refused, batch_failed, published = self._classify(attempts, outcome)
+        if self._began_again(published):
+            # What was acknowledged now may stand on another topic than it says: it stays pending.
+            outcome.error = outcome.error or TopicMadeAnew(f"{self._topic} has begun again: it was made anew")
+        else:
+            outcome.published += published
         if (batch_failed or outcome.error is not None) and self._producer is not None:
             self._log.warning("producer_replaced", refused=len(refused), error=repr(outcome.error))
             await self.close()
         return refused
+
+    def _classify(
+        self, attempts: Iterable[_Attempt], outcome: RoundOutcome
+    ) -> tuple[list[_Refused], bool, list[Published]]:
+        """The refused and, last, the acknowledged records; an error that is none of a record's goes to ``outcome``.
+
+        Second: whether Kafka failed a batch. Its sequence numbers may be spent, so its producer must send nothing more.
+        """
+        refused: list[_Refused] = []
+        published: list[Published] = []
+        batch_failed = False
+        for attempt in attempts:
+            if isinstance(attempt.answer, Exception):  # it never left: no sequence number was spent on it
+                refused.append((attempt.sendable, attempt.answer))
+                continue
+            if not attempt.answer.done() or attempt.answer.cancelled():
+                continue  # the time is up: it stays pending
+            cause = attempt.answer.exception()
+            if cause is None:
+                where = attempt.answer.result()
+                entry = attempt.sendable[0]
+                published.append(Published(entry, where.partition, where.offset, self._topic_number))
+                continue
+            batch_failed = True
+            if isinstance(cause, REFUSALS):
+                refused.append((attempt.sendable, cause))
+            elif isinstance(cause, Exception):
+                outcome.error = cause
+        return refused, batch_failed, published
 
     async def _deliver(self, wave: Iterable[_Sendable], outcome: RoundOutcome, attempts: list[_Attempt]) -> None:
         """Give the producer what goes to partitions that do not stand still, and wait until Kafka has answered all.
@@ -253,32 +345,6 @@ class Publisher:
         finally:
             lost.cancel()
             answers.cancel()
-
-
-def _classify(attempts: Iterable[_Attempt], outcome: RoundOutcome) -> tuple[list[_Refused], bool]:
-    """Acknowledged records go to ``outcome``, and so does an error that is none of a record's. The refused come back.
-
-    Second: whether Kafka failed a batch. Its sequence numbers may be spent, so its producer must send nothing more.
-    """
-    refused: list[_Refused] = []
-    batch_failed = False
-    for attempt in attempts:
-        if isinstance(attempt.answer, Exception):  # it never left: no sequence number was spent on it
-            refused.append((attempt.sendable, attempt.answer))
-            continue
-        if not attempt.answer.done() or attempt.answer.cancelled():
-            continue  # the time is up: it stays pending
-        cause = attempt.answer.exception()
-        if cause is None:
-            where = attempt.answer.result()
-            outcome.published.append(Published(attempt.sendable[0], where.partition, where.offset))
-            continue
-        batch_failed = True
-        if isinstance(cause, REFUSALS):
-            refused.append((attempt.sendable, cause))
-        elif isinstance(cause, Exception):
-            outcome.error = cause
-    return refused, batch_failed
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:

@@ -25,7 +25,7 @@ from orderflow.stream.held import HeldOrders
 from orderflow.stream.publisher import Publisher, RoundOutcome
 from orderflow.telemetry.metrics import RELAY_FAILURES
 from orderflow.telemetry.origin import about_order
-from orderflow.telemetry.readiness import OK, PartKind, PartState
+from orderflow.telemetry.readiness import PartKind, PartState
 
 #: What the relay relies on: NOTIFY only makes it faster.
 POLL_SECONDS = 1.0
@@ -149,7 +149,7 @@ class Relay:
         if not self.leads:
             await self._publisher.open()  # ready to take over, or it says why not
             if self._lease_answered:
-                self._report(OK)
+                self._report(PartState(PartKind.OK, self._publisher.drift))
             return 0
         entries = await outbox.pending(self._database, self._batch_size, self._held.left_out())
         if not entries:
@@ -203,7 +203,7 @@ class Relay:
                 "machine's clock, then `orderflow outbox unpark --all`",
             )
         if not self._publisher.stopped:
-            return OK
+            return PartState(PartKind.OK, self._publisher.drift)
         numbers = ", ".join(map(str, sorted(self._publisher.stopped)))
         lost = "Kafka lost what it had acknowledged there; `orderflow outbox republish`"
         return PartState(PartKind.STOPPED, f"stopped partitions: {numbers}. {lost}")

@@ -1,11 +1,15 @@
 """The topic as the settings want it: made once, compared ever after.
 
 The topic's partitions are chosen once: keys are spread by their number, so another number would move live orders to
-other partitions, out of order. Nothing is published or consumed while the topic differs from the settings.
+other partitions, out of order. A clean-up by compaction would remove all events of an order but the last. So nothing is
+published or consumed while one of these differs from the settings, nor while the topic is compressed as cannot be read.
+Other differences are said, and stop nobody: somebody who gives the topic a longer retention need not tell us first.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -14,6 +18,26 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
 from orderflow_events.kafka_reader import unreadable_codecs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What differs from the settings, in a sentence. ``stops``: nothing may be published or consumed meanwhile."""
+
+    text: str
+    stops: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+
+#: What must be as the settings say, whatever else differs.
+_STOPS: Final = frozenset({"cleanup.policy"})
+
+
+def in_words(differences: Iterable[Difference]) -> str:
+    """All of them, a sentence each."""
+    return " ".join(map(str, differences))
 
 
 def topic_config(settings: Settings) -> dict[str, str]:
@@ -25,8 +49,8 @@ def topic_config(settings: Settings) -> dict[str, str]:
     }
 
 
-async def check_topic(settings: Settings) -> list[str]:
-    """How the topic differs from the settings, a sentence each; nothing: it is as it should be.
+async def check_topic(settings: Settings) -> list[Difference]:
+    """How the topic differs from the settings; nothing: it is as it should be.
 
     Raises KafkaError or OSError when the brokers do not answer.
     """
@@ -41,14 +65,22 @@ async def check_topic(settings: Settings) -> list[str]:
 class TopicDiffers(Exception):
     """The topic is not there, or not as the settings say: a person has to decide what is right."""
 
-    def __init__(self, topic: str, differences: Sequence[str]) -> None:
-        super().__init__(f"topic {topic}: {' '.join(differences)}")
+    def __init__(self, topic: str, differences: Iterable[Difference]) -> None:
+        super().__init__(f"topic {topic}: {in_words(differences)}")
 
 
-async def ensure_topic(settings: Settings) -> bool:
-    """Create the topic, or see that it is as the settings say. True: it was created.
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """Whether the topic was created, and what of it differs all the same, and stops nobody."""
 
-    Raises TopicDiffers, and KafkaError or OSError when the brokers do not answer.
+    created: bool
+    differences: Sequence[Difference]
+
+
+async def ensure_topic(settings: Settings) -> Ensured:
+    """Create the topic, or see that it is as the settings say.
+
+    Raises TopicDiffers where what differs stops the relay, and KafkaError or OSError when the brokers do not answer.
     """
     admin = AIOKafkaAdminClient(**connection_options(settings), request_timeout_ms=10_000)
     try:
@@ -62,9 +94,9 @@ async def ensure_topic(settings: Settings) -> bool:
             differences = await _differences(admin, settings)
     finally:
         await admin.close()
-    if differences:
+    if any(difference.stops for difference in differences):
         raise TopicDiffers(settings.kafka_topic, differences)
-    return created
+    return Ensured(created, differences)
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> bool:
@@ -80,7 +112,7 @@ async def _create(admin: AIOKafkaAdminClient, settings: Settings) -> bool:
         if error is TopicAlreadyExistsError:
             return False
         if code:
-            raise TopicDiffers(name, [f"it cannot be created: {error.__name__} {message}."])
+            raise TopicDiffers(name, [Difference(f"it cannot be created: {error.__name__} {message}.", stops=True)])
     return True
 
 
@@ -93,22 +125,24 @@ async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int] | N
     return [partition["partition"] for partition in described["partitions"]]
 
 
-async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[Difference]:
     partitions = await partitions_of(admin, settings.kafka_topic)
     if partitions is None:
-        return ["It is not there: run `orderflow setup`."]
+        return [Difference("It is not there: run `orderflow setup`.", stops=True)]
     differences = []
     if len(partitions) != settings.kafka_partitions:
-        differences.append(f"It has {len(partitions)} partitions, the settings say {settings.kafka_partitions}.")
+        said = f"It has {len(partitions)} partitions, the settings say {settings.kafka_partitions}."
+        differences.append(Difference(said, stops=True))
     actual = await _configuration(admin, settings.kafka_topic)
     differences += [
-        f"Its {name} is {actual.get(name)}, the settings say {wanted}."
+        Difference(f"Its {name} is {actual.get(name)}, the settings say {wanted}.", stops=name in _STOPS)
         for name, wanted in topic_config(settings).items()
         if actual.get(name) != wanted
     ]
     # The topic's own, or else the brokers': they compress again what comes, ours too.
     if (codec := actual.get("compression.type")) in unreadable_codecs():
-        differences.append(f"Its compression.type is {codec}, which cannot be read here: install the package cramjam.")
+        said = f"Its compression.type is {codec}, which cannot be read here: install the package cramjam."
+        differences.append(Difference(said, stops=True))
     return differences
 
 

@@ -15,6 +15,7 @@ from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.stream.clients import connection_options
+from orderflow.stream.sharing import client_of
 from orderflow.telemetry import spans
 from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS, DEAD_LETTERS_PASSED
 from orderflow.telemetry.origin import about_order
@@ -127,8 +128,10 @@ def readiness(state: ConsumerState) -> PartState:
     return PartState(_KINDS[state.kind], state.detail)
 
 
-def make_consumer(settings: Settings, database: Database, report: Callable[[PartState], None]) -> IdempotentConsumer:
-    """A member of the tracking group that writes to ``database``."""
+def make_consumer(
+    settings: Settings, database: Database, report: Callable[[PartState], None], *, deployment: str
+) -> IdempotentConsumer:
+    """A member of the tracking group that writes to ``database``, which belongs to ``deployment``."""
 
     group = settings.tracking_group
     for missing in ("row", "copy"):  # so that the first one is an increase
@@ -147,7 +150,8 @@ def make_consumer(settings: Settings, database: Database, report: Callable[[Part
         CONSUMER_BATCH_SECONDS.observe(seconds, group)
 
     return IdempotentConsumer(
-        kafka=connection_options(settings) | {"group_instance_id": settings.tracking_instance},
+        kafka=connection_options(settings)
+        | {"group_instance_id": settings.tracking_instance, "client_id": client_of(deployment)},
         topic=settings.kafka_topic,
         group=group,
         connect=database.lend,

@@ -31,7 +31,7 @@ class Auditor:
         self.world = world
         self._databases = databases
         self._runs = OrderRuns.of(world.client)
-        self.repairs = Repairs(world.orders, world.gateway)
+        self.repairs = Repairs(world.orders, world.gateway, (world.payments, world.inventory))
 
     def reconciler(self, **settings: Any) -> Reconciler:
         """A reconciler that finds everything older than nothing, unless ``settings`` say otherwise."""

@@ -53,7 +53,7 @@ def access_page() -> str:
                 NOTICE,
                 "# Who may do what",
                 "A caller of the API is a principal with scopes. A role is a name for a set of them. Each operation "
-                "needs one scope, which the API's OpenAPI document names. A principal is bound to one customer, and then "
+                "needs one scope, which the OpenAPI document names. A principal is bound to one customer, and then "
                 "the orders of others are not there for it; or it has `orders:everyone`. "
                 "Source: `orderflow/domain/access.py`.",
                 "## Scopes",

@@ -6,16 +6,19 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import UnknownError
 
 from orderflow.stream.topic import check_topic, topic_config
+from orderflow_events._pauses import Backoff
 from orderflow_events.consumer import Passed, Retries, StateKind
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import DeadLetter, forget_passed, passed_records
 from orderflow_events.redrive import dead_letters, redrive
 from orderflow_events.states import ConsumerState
 from support.batches import CODECS, Foreign, batch, partition_of, produce, sealed
-from support.dead_letters import QUICK, Poison, in_the_topic
+from support.dead_letters import QUICK, Poison, in_the_topic, topic_of
 from support.lab import Lab, applied, running, take_effects
 from support.records import a_record
 from support.waiting import until
@@ -222,6 +225,23 @@ async def test_a_record_of_which_no_row_is_taken_is_passed_counted_and_said(lab:
     assert (odd.partition, odd.offset, odd.missing, "CheckViolation" in odd.reason) == (partition, offset, "row", True)
     assert states[-1].detail.startswith("passed since the start: 2, the last: ")
     assert await dead_letters(lab.pool.acquire, lab.settings.tracking_group) == []
+    async with lab.pool.acquire() as connection:
+        group = lab.settings.tracking_group
+        remembered = await passed_records(connection, group)
+        assert {(one.partition, one.offset) for one in remembered} == {(one.partition, one.offset) for one in passed}
+        assert "CheckViolation" in remembered[0].reason
+        assert (await forget_passed(connection, group), await passed_records(connection, group)) == (2, [])
+
+
+async def test_without_the_table_of_passed_records_they_are_passed_all_the_same(lab: Lab) -> None:
+    order = uuid4()
+    passed: list[Passed] = []
+    await lab.pool.execute("ALTER TABLE dead_letters ADD CHECK (false); DROP TABLE passed_records")
+    await foreign(lab, order, batch(ODD))
+    await lab.send(order, 1)
+    async with running(lab.consumer(retries=QUICK, on_passed=passed.append)):
+        await applied(lab, order, [1])
+    assert [one.missing for one in passed] == ["row"]
 
 
 async def test_a_copy_that_kafka_takes_in_no_form_is_passed_and_its_row_stands(
@@ -281,3 +301,55 @@ async def test_on_apache_kafka_a_topic_that_compresses_and_foreign_records_stop_
         await applied(lab, order, [1, 2], seconds=60)
         found = await letters(lab, 3)
     assert (found[0].partition, found[0].offset, found[0].headers) == (*where, (("stra\\xdfe", b"1"),))
+
+
+async def test_an_unclear_error_that_a_record_brings_about_itself_holds_up_nobody(apache_lab: Lab) -> None:
+    """A compacted topic takes no record without a key; aiokafka knows no name for that error."""
+    lab, order = apache_lab, uuid4()
+    admin = AIOKafkaAdminClient(bootstrap_servers=lab.settings.kafka_bootstrap_servers)
+    await admin.start()
+    compact = NewTopic(topic_of(lab), lab.settings.kafka_partitions, 1, topic_configs={"cleanup.policy": "compact"})
+    await admin.create_topics([compact])
+    await admin.close()
+    partition, offset = await foreign(lab, order, batch((None, b"x", [])))
+    await foreign(lab, order, batch(ODD))
+    await lab.send(order, 1)
+    passed: list[Passed] = []
+    async with running(lab.consumer(retries=QUICK, on_passed=passed.append)):
+        await applied(lab, order, [1])
+        copies = await in_the_topic(lab, 2)
+    [one] = passed
+    assert (one.partition, one.offset, one.missing) == (partition, offset, "copy")
+    [coordinates] = [copy for copy in copies if copy.key != b"k"]
+    assert coordinates.key == f"{lab.settings.kafka_topic}/{partition}/{offset}".encode()
+    assert dict(coordinates.headers)["dlq_left_out"] == b"all but its coordinates"
+
+
+async def test_a_broker_that_says_unknown_to_all_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = uuid4()
+    passed: list[Passed] = []
+    states: list[ConsumerState] = []
+    says_unknown, asked = True, 0
+    send_and_wait = AIOKafkaProducer.send_and_wait
+
+    async def unknown(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        if says_unknown:
+            asked += 1
+            raise UnknownError
+        return await send_and_wait(*arguments, **options)
+
+    monkeypatch.setattr("orderflow_events.dead_letter_topic.Backoff", lambda: Backoff(0.01, 0.05))
+    await foreign(lab, order, batch(ODD))
+    monkeypatch.setattr("orderflow_events.dead_letter_topic.AIOKafkaProducer.send_and_wait", unknown)
+    async with running(lab.consumer(retries=QUICK, on_passed=passed.append, on_state=states.append)):
+
+        async def tried_every_form() -> bool:
+            return asked > 12
+
+        await until(tried_every_form, seconds=40)
+        assert states[-1].kind is StateKind.FAILING
+        says_unknown = False
+        [copy] = await in_the_topic(lab, 1)
+    assert passed == []
+    assert (copy.key, copy.value, dict(copy.headers).get("dlq_left_out")) == (b"k", b"x", None)

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition, codec
 from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow_events import decompression
 from orderflow_events.envelope import UNREADABLE, EnvelopeError, decode
 from orderflow_events.kafka_reader import _Batches, _PartitionRecords, unreadable_codecs
 from support.batches import CODECS, Foreign, batch, damaged, sealed
@@ -53,6 +55,48 @@ def test_every_compression_of_kafka_is_read(codec: str) -> None:
         (1, b"v", (("a", b"1"),)),
     ]
     assert following == 2
+
+
+def bomb(name: str, size: int) -> bytes:
+    """A batch of one record that is ``size`` zero bytes when it is decompressed, and no record at all then."""
+    inside = getattr(codec, f"{name}_encode")(bytes(size))
+    head = bytearray(batch(PLAIN)[:AT_61])
+    head[ATTRIBUTES_AT] = CODECS[name]
+    head[8:12] = (AT_61 - 12 + len(inside)).to_bytes(4, "big")
+    return sealed(bytes(head) + inside)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_batch_that_would_become_too_large_is_not_decompressed_and_passed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decompression, "LARGEST", 4_000_000)
+    data = bomb(name, 32_000_000)
+    assert len(data) < 2_000_000
+    [stand_in, behind], following = read(data + at(1, batch(PLAIN)))
+    assert why(stand_in) == (
+        "the batch at offset 0 cannot be read: TooLarge: decompressed it is larger than 4000000 bytes"
+    )
+    assert (stand_in.value, behind.value, following) == (data, b"v", 2)
+
+
+def test_a_batch_of_too_many_records_is_not_made_into_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompression, "MOST_RECORDS", 2)
+    records, following = read(batch(PLAIN, PLAIN) + at(2, batch(PLAIN, PLAIN, PLAIN)))
+    assert [record.value for record in records[:2]] == [b"v", b"v"]
+    assert why(records[2]).endswith("TooLarge: it has 3 records, more than 2")
+    assert (len(records), following) == (3, 5)
+
+
+def test_an_older_batch_that_would_become_too_large_is_passed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = LegacyRecordBatchBuilder(1, 1, 10_000_000)
+    builder.append(0, 1, b"k", bytes(3_000_000))
+    data = bytes(builder.build())
+    [record], _ = read(data)
+    assert record.value == bytes(3_000_000)
+    monkeypatch.setattr(decompression, "LARGEST", 1_000_000)
+    [stand_in], _ = read(data)
+    assert "TooLarge" in why(stand_in)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -105,6 +149,23 @@ def test_from_the_middle_of_a_damaged_batch_it_still_goes_forward() -> None:
 def test_only_the_beginning_of_a_batch_is_left_for_the_next_fetch() -> None:
     records, following = read(batch(PLAIN) + at(1, batch(PLAIN))[:40])
     assert ([record.offset for record in records], following) == ([0], 1)
+
+
+def test_a_control_batch_that_is_none_is_a_record_that_says_so() -> None:
+    data = batch(PLAIN)
+    [stand_in], following = read(sealed(data[:ATTRIBUTES_AT] + b"\x30" + data[DELTA_AT:]))
+    assert (why(stand_in).startswith("the batch at offset 0 cannot be read"), following) == (True, 1)
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff\x0f", b"\xfe\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x40"])
+def test_a_length_that_leads_out_of_its_batch_ends_no_process(length: bytes) -> None:
+    """aiokafka's own reader of lengths, in C, follows one to wherever it leads: a segmentation fault."""
+    odd: Foreign = (b"k", b"value", [(b"stra\xdfe", b"1")])
+    whole = batch(odd, odd)
+    for place in range(AT_61, len(whole) - len(length)):
+        data = sealed(whole[:place] + length + whole[place + len(length) :])
+        records, following = read(data)
+        assert (bool(records), following) == (True, 2)
 
 
 @given(

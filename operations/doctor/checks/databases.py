@@ -11,11 +11,13 @@ from operations.words import duration, one_or_many
 from orderflow.databases import open_database
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import SERVICES, Service, Settings
+from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database
 from orderflow.store.errors import lacks_a_table
 from orderflow.store.handovers import HandoverDepth, Handovers
 from orderflow.store.outbox_status import Status, status
 from orderflow.store.statements import Statement
+from orderflow.store.truncation import Cause, Stop
 
 #: PostgreSQL's major versions that the tests run on.
 OLDEST, NEWEST = 15, 18
@@ -25,10 +27,17 @@ LATE: Final = timedelta(seconds=60)
 #: A relay publishes within a second, and its longest pause after a failure is 5 s.
 UNPUBLISHED: Final = timedelta(seconds=20)
 
+#: So far back each event is compared with outbox and publications; reconciliation looks further.
+FORGOTTEN_WITHIN: Final = timedelta(hours=1)
+#: So many orders are named.
+NAMED: Final = 3
+
 _SERVER = Statement(
     "databases.server",
-    "Reads the server's version and its clock.",
-    "SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at",
+    "Reads the server's version and its clock, and whether a new connection may write.",
+    """
+SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at,
+       current_setting('transaction_read_only')::bool AS read_only, pg_is_in_recovery() AS standby""",
 )
 _APPLIED = Statement(
     "databases.applied", "Reads which migrations were applied.", "SELECT version FROM schema_migrations"
@@ -63,11 +72,13 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
         major = row["number"] // 10_000
         lines = [
             _server(service, major, row["number"] % 10_000),
+            *_read_only(service, read_only=row["read_only"], standby=row["standby"]),
             clock(f"the {service} database", row["at"], asked, now()),
             await _migrations(settings.migrations_dir, service, database),
         ]
         try:
             lines += _outbox(settings, service, await status(database))
+            lines += _forgotten(service, await forgotten(database, FORGOTTEN_WITHIN))
             if service == "orders":
                 lines.append(_handovers(await Handovers(database).depth()))
         except Unavailable as error:
@@ -83,6 +94,15 @@ def _server(service: str, major: int, minor: int) -> Checked:
         return Checked(about, True, said)
     fix = f"use PostgreSQL {OLDEST} to {NEWEST}; others are not tested"
     return Checked(about, False, said, fix)
+
+
+def _read_only(service: str, *, read_only: bool, standby: bool) -> list[Checked]:
+    if not read_only:
+        return []
+    why = "it is a standby" if standby else "default_transaction_read_only is on"
+    said = f"connections are read-only ({why}): no command is taken, and nothing is published"
+    fix = f"have ORDERFLOW_{service.upper()}_DATABASE_URL lead to the primary, or turn the setting off"
+    return [Checked(f"{service} database writes", False, said, fix)]
 
 
 async def _migrations(folder: Path, service: Service, database: Database) -> Checked:
@@ -121,7 +141,7 @@ def _handovers(found: HandoverDepth) -> Checked:
 
 
 def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
-    lines = [_relay(service, found), _waiting(settings, service, found)]
+    lines = [_relay(settings, service, found), _waiting(settings, service, found)]
     if found.refuses_many:
         lines.append(_refuses_many(service, found))
     lines += [
@@ -133,16 +153,27 @@ def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
         )
         for parked in found.parked
     ]
-    lines += [
-        Checked(
-            f"{service} partition {stop.partition}",
-            False,
-            f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}",
-            f"`orderflow outbox republish --partition {stop.partition}`",
-        )
-        for stop in found.stopped
-    ]
-    return lines
+    return lines + [_stopped(service, stop) for stop in found.stopped]
+
+
+def _forgotten(service: str, found: Sequence[Forgotten]) -> list[Checked]:
+    if not found:
+        return []
+    events = sum(len(one.versions) for one in found)
+    first = "; ".join(f"order {one.order_id}: {', '.join(map(str, one.versions[:5]))}" for one in found[:NAMED])
+    said = f"{events} {one_or_many(events, 'is', 'are')} neither published nor in the outbox, by order and version: "
+    more = "; …" if len(found) > NAMED else ""
+    fix = "somebody deleted them there; `orderflow reconcile --repair` puts them back, and the relay sends them"
+    return [Checked(f"{service} events", False, f"{said}{first}{more}", fix)]
+
+
+def _stopped(service: str, stop: Stop) -> Checked:
+    about = f"{service} partition {stop.partition}"
+    if stop.cause is Cause.MADE_ANEW:
+        said = "stands still: the topic was deleted and made anew, and lacks what was published before"
+        return Checked(about, False, said, "when nobody deleted it by mistake: `orderflow outbox republish --stopped`")
+    said = f"stands still: Kafka lost what it had acknowledged; at offset {stop.offset} is {stop.found}"
+    return Checked(about, False, said, f"`orderflow outbox republish --partition {stop.partition}`")
 
 
 def _refuses_many(service: str, found: Status) -> Checked:
@@ -151,12 +182,17 @@ def _refuses_many(service: str, found: Status) -> Checked:
     return Checked(f"{service} parking", False, f"{said}; the last: {found.parked[-1].error}", fix)
 
 
-def _relay(service: str, found: Status) -> Checked:
+def _relay(settings: Settings, service: str, found: Status) -> Checked:
     """Judged by what it publishes: who holds the lease may do nothing else."""
     about = f"{service} relay"
     if found.leader is None:
         return Checked(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
     said = f"{found.leader.holder[:8]} leads"
+    if found.leader.seconds_left > 2 * settings.relay_lease_seconds:
+        left = duration(timedelta(seconds=found.leader.seconds_left))
+        said = f"the lease of {found.leader.holder[:8]} ends in {left}: the database's clock was ahead"
+        fix = "start one, which takes it over at once: `orderflow worker relay`"
+        return Checked(about, False, f"{said}, and no relay runs", fix)
     if found.unpublished_for > UNPUBLISHED:
         said += f", and publishes nothing: an event that could go out has waited for {duration(found.unpublished_for)}"
         fix = "see the lines of Kafka and the topic, then what the relay says: its /health/ready and its log"

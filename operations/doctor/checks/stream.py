@@ -10,11 +10,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from operations.doctor.check import Check, Checked, now
 from operations.words import duration, short
 from orderflow.databases import open_database
+from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.store import tracking
+from orderflow.store.deployment import deployment_id
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, Unread, group_lags, unread
-from orderflow.stream.topic import check_topic, partitions_of
+from orderflow.stream.sharing import group_clients, of_others
+from orderflow.stream.sharing import in_words as sharing_in_words
+from orderflow.stream.topic import check_topic, in_words, partitions_of
+from orderflow_events.dead_letters import Remembered, passed_records
 from orderflow_events.redrive import dead_letters
 
 #: More records than this take the tracking a while.
@@ -52,12 +57,26 @@ async def _look(settings: Settings) -> Sequence[Checked]:
         lines.append(Checked(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
     else:
         fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
-        lines.append(Checked(about, False, " ".join(differences), fix))
+        stops = " Nothing is published or tracked meanwhile." if any(one.stops for one in differences) else ""
+        lines.append(Checked(about, False, in_words(differences) + stops, fix))
     try:
         [lag] = await group_lags(settings, [settings.tracking_group])
     except NoTopic as error:
         return [*lines, Checked(about, False, str(error), "make it: `orderflow setup`")]
-    return [*lines, _tracking(lag, await _not_passed(settings, lag))]
+    lines.append(_tracking(lag, await _not_passed(settings, lag)))
+    return [*lines, *await _sharing(settings)]
+
+
+async def _sharing(settings: Settings) -> list[Checked]:
+    """Whether another stack is in the group; nothing where the orders database does not say which this one is."""
+    try:
+        async with open_database(settings, "orders", name="doctor", pool_size=1, command_timeout=2.0) as database:
+            others = of_others(await group_clients(settings), await deployment_id(database))
+    except Unavailable:
+        return []
+    about = f"members of {settings.tracking_group}"
+    fix = "see which stack it is by the `deployment` table of its orders database"
+    return [Checked(about, False, sharing_in_words(settings.tracking_group, others), fix)] if others else []
 
 
 async def _not_passed(settings: Settings, lag: GroupLag) -> Unread | None:
@@ -94,9 +113,20 @@ async def _dead_letters(settings: Settings) -> Sequence[Checked]:
         count = sum((await tracking.dead_letters(database, group)).values())
         pool = await database.pool()
         first = await dead_letters(pool.acquire, group, limit=NAMED) if count else []
+        async with database.lend() as connection:
+            passed = await passed_records(connection, group)
+    lines = [_passed(group, passed)] if passed else []
     if not count:
-        return [Checked("dead letters", True, "none")]
+        return [Checked("dead letters", True, "none"), *lines]
     named = "; ".join(short(f"{one}: {one.reason}", 300) for one in first)
     said = f"{count} of {group}: {named}{'; …' if count > len(first) else ''}"
     fix = "see why: `orderflow dlq list`, then `orderflow dlq redrive`, or `orderflow dlq discard` for what is no event"
-    return [Checked("dead letters", False, said, fix)]
+    return [Checked("dead letters", False, said, fix), *lines]
+
+
+def _passed(group: str, found: Sequence[Remembered]) -> Checked:
+    named = "; ".join(short(str(one), 300) for one in found[:NAMED])
+    said = f"{group} has passed {len(found)} without a dead letter, so without effect: {named}"
+    more = "; …" if len(found) > NAMED else ""
+    fix = "see what refuses the row; look at the records (`kcat`), and when done `orderflow dlq passed --forget`"
+    return Checked("records passed", False, f"{said}{more}", fix)

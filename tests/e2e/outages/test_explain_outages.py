@@ -449,6 +449,20 @@ async def test_an_order_behind_lost_records_is_told_apart_from_a_relay_that_is_a
     await explains(terminal, order_id, "done")
 
 
+async def test_an_event_that_somebody_deleted_from_the_outbox_is_named_and_put_back(
+    stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]
+) -> None:
+    async with without(stack, "relay"), administrator(stack, "orders") as admin:
+        order_id = await shop.place(baskets[0])
+        await admin.execute("DELETE FROM outbox WHERE order_id = $1", UUID(order_id))
+        story = await explains(terminal, order_id, "events_forgotten")
+        assert "Nobody publishes its orders event 1" in story["verdict"]["waits_for"]
+        command = story["verdict"]["do"].split("`")[1]
+        await is_listed(terminal, "events_forgotten", order_id)
+        assert (await terminal.run(*command.split()[1:], "--older-than", "0")).code == 0
+    await explains(terminal, order_id, "customer")
+
+
 async def test_a_step_that_hangs(stack: EmbeddedStack, terminal: Terminal, shop: Shop, baskets: list[Basket]) -> None:
     order_id = await place_in_stock(shop, baskets[0])
     handle = (await connect(stack.settings)).get_workflow_handle(f"order-{order_id}")

@@ -47,6 +47,7 @@ WITH_SERVERS: dict[str, tuple[str, ...]] = {
     "outbox republish": ("--since", "1h"),
     "outbox unpark": (NO_ORDER,),
     "dlq list": (),
+    "dlq passed": (),
     "dlq show": ("1",),
     "dlq redrive": (),
     "dlq discard": ("1", "--yes"),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -16,13 +17,15 @@ from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
 from orderflow.domain.access import EVERYONE
 from orderflow.sealing import make_keys
-from orderflow.store import outbox
+from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
+from orderflow.store.truncation import Cause, Position
 from support.api import a_namespace
 from support.orders import an_order, command
 from support.paths import MIGRATIONS
+from support.read_only import read_only
 from support.stack import Databases
 from support.terminal import Terminal
 from support.tokens import key_files, seal
@@ -112,20 +115,21 @@ async def test_what_temporal_was_not_told_or_refuses_is_said(databases: Database
 async def test_a_relay_is_judged_by_what_it_publishes_not_by_its_lease(databases: Databases, tmp_path: Path) -> None:
     """The lease is held, and an event that nothing but the relay keeps back waits."""
 
-    def given(found: dict[str, dict[str, Any]]) -> tuple[bool, str]:
+    async def given() -> tuple[bool, str]:
+        found = await examined(tmp_path, orders_database_url=databases.orders, relay_lease_seconds="600")
         return found["orders relay"]["ok"], found["orders relay"]["detail"]
 
     async with Database("orders", databases.orders) as database:
         assert await outbox.hold_lease(database, "relay-of-a-test", 600.0)
-        assert given(await examined(tmp_path, orders_database_url=databases.orders)) == (True, "relay-of leads")
+        assert await given() == (True, "relay-of leads")
         order = an_order()
         await Orders(database).place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
-        assert given(await examined(tmp_path, orders_database_url=databases.orders))[0], "it came just now"
+        assert (await given())[0], "it came just now"
         admin = await asyncpg.connect(databases.as_admin("orders"))
         try:
             await admin.execute("SET session_replication_role = replica")
             await admin.execute("UPDATE events SET recorded_at = recorded_at - interval '5 minutes'")
-            ok, detail = given(await examined(tmp_path, orders_database_url=databases.orders))
+            ok, detail = await given()
             assert not ok
             assert detail.startswith(
                 "relay-of leads, and publishes nothing: an event that could go out has waited for "
@@ -135,7 +139,53 @@ async def test_a_relay_is_judged_by_what_it_publishes_not_by_its_lease(databases
             )
         finally:
             await admin.close()
-        assert given(await examined(tmp_path, orders_database_url=databases.orders)) == (True, "relay-of leads")
+        assert await given() == (True, "relay-of leads")
+
+
+async def test_a_lease_that_ends_too_late_is_named_while_no_relay_takes_it_over(
+    databases: Databases, tmp_path: Path
+) -> None:
+    async with Database("orders", databases.orders) as database:
+        assert await outbox.hold_lease(database, "relay-of-a-test", 7200.0)
+    line = (await examined(tmp_path, orders_database_url=databases.orders))["orders relay"]
+    assert not line["ok"]
+    assert line["detail"].startswith("the lease of relay-of ends in ")
+    assert "the database's clock was ahead" in line["detail"]
+
+
+async def test_a_database_whose_connections_are_read_only_is_named_while_they_are(
+    databases: Databases, tmp_path: Path
+) -> None:
+    async with read_only(databases.as_admin("orders")):
+        found = await examined(tmp_path, orders_database_url=databases.orders)
+        assert not found["orders database writes"]["ok"]
+        assert "read-only (default_transaction_read_only is on)" in found["orders database writes"]["detail"]
+    assert "orders database writes" not in await examined(tmp_path, orders_database_url=databases.orders)
+
+
+async def test_events_that_somebody_deleted_from_the_outbox_are_named(databases: Databases, tmp_path: Path) -> None:
+    order = an_order()
+    async with Database("orders", databases.orders) as database:
+        await Orders(database).place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
+        assert "orders events" not in await examined(tmp_path, orders_database_url=databases.orders)
+        admin = await asyncpg.connect(databases.orders)
+        await admin.execute("DELETE FROM outbox")
+        await admin.close()
+    found = (await examined(tmp_path, orders_database_url=databases.orders))["orders events"]
+    assert not found["ok"]
+    assert found["detail"].startswith("1 is neither published nor in the outbox")
+    assert f"order {order.order_id}: 1" in found["detail"]
+    assert "`orderflow reconcile --repair`" in found["fix"]
+
+
+async def test_a_topic_that_was_made_anew_is_called_that(databases: Databases, tmp_path: Path) -> None:
+    async with Database("orders", databases.orders) as database:
+        await truncation.stop(database, Position(uuid4(), 2, 5, 7), "another topic", Cause.MADE_ANEW)
+        await truncation.stop(database, Position(uuid4(), 2, 6, 7), "nothing", Cause.LOST)
+    found = await examined(tmp_path, orders_database_url=databases.orders)
+    assert "the topic was deleted and made anew" in found["orders partition 5"]["detail"]
+    assert "`orderflow outbox republish --stopped`" in found["orders partition 5"]["fix"]
+    assert "at offset 7 is nothing" in found["orders partition 6"]["detail"]
 
 
 async def test_a_payment_token_whose_key_is_gone_is_said(databases: Databases, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from operations.dead_letters import passed
 from operations.doctor.checks import stream
 from orderflow.settings import Settings
 from orderflow.store import truncation
@@ -16,7 +17,7 @@ from orderflow.stream import topic as topics
 from orderflow.stream.clients import make_producer, make_reader
 from orderflow.stream.lag import group_lags, unread
 from orderflow.stream.reading import read_all
-from orderflow.stream.republishing import missing
+from orderflow.stream.republishing import Judged, judge
 from orderflow.stream.topic import check_topic, ensure_topic
 from orderflow.stream.truncation import open_topic
 from orderflow.telemetry.health import Health
@@ -73,7 +74,8 @@ async def test_relays_publish_behind_a_record_that_nobody_can_read(
             assert await truncation.stopped(running.database) == frozenset()
             partition = partition_of(order, settings.kafka_partitions)
             async with open_topic(lambda: make_reader(settings), settings.kafka_topic) as topic:
-                assert await missing(running.database, topic, SOURCE, partition, WEEK) == []
+                judged = await judge(running.database, topic, SOURCE, partition, None, WEEK)
+                assert judged == Judged([], [])
     finally:
         await orders.close()
     seen = await read_all(settings)
@@ -117,6 +119,24 @@ async def test_the_tracking_goes_on_behind_it_and_the_doctor_names_what_is_set_a
     assert f"[{partition}]@{offset}, no order, undecodable)" in line.detail
 
 
+async def test_a_record_that_was_passed_without_a_dead_letter_is_named_by_the_doctor_until_it_is_forgotten(
+    databases: Databases, broker: str
+) -> None:
+    settings = settings_for(databases, broker, tracking_group=f"tracking-{uuid4().hex[:8]}")
+    orders = await asyncpg.connect(databases.orders)
+    await orders.execute(
+        "INSERT INTO passed_records VALUES ($1, 'order.events', 3, 41, -1, 'CheckViolationError: no')",
+        settings.tracking_group,
+    )
+    await orders.close()
+    [none, line] = await stream._dead_letters(settings)
+    assert (none.ok, line.ok, line.about) == (True, False, "records passed")
+    assert "has passed 1 without a dead letter" in line.detail
+    assert "order.events[3]@41: CheckViolationError: no" in line.detail
+    assert len(await passed(settings, None, None, forget=True)) == 1
+    assert [one.ok for one in await stream._dead_letters(settings)] == [True]
+
+
 async def test_a_record_that_the_tracking_does_not_pass_is_named_by_the_doctor(
     databases: Databases, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,4 +169,5 @@ async def test_a_compression_that_cannot_be_read_is_a_difference_of_the_topic(
     assert await check_topic(settings) == []
     monkeypatch.setattr("aiokafka.codec.cramjam", None)
     [difference] = await check_topic(settings)
-    assert difference == "Its compression.type is lz4, which cannot be read here: install the package cramjam."
+    assert difference.stops
+    assert difference.text == "Its compression.type is lz4, which cannot be read here: install the package cramjam."

@@ -7,7 +7,7 @@ import pytest
 
 from orderflow.store import truncation
 from orderflow.store.database import Database
-from orderflow.store.truncation import Position
+from orderflow.store.truncation import Cause, Position
 from orderflow.stream.gauges import OutboxGauges
 from orderflow.telemetry import meters
 from orderflow.telemetry.meters import sampled
@@ -34,7 +34,7 @@ async def test_partitions_that_stand_still_are_counted_until_they_go_on(
 ) -> None:
     assert await stopped_partitions() == [0]
     for partition in (3, 7):
-        await truncation.stop(orders_database, Position(uuid4(), 1, partition, 41), "nothing")
+        await truncation.stop(orders_database, Position(uuid4(), 1, partition, 41), "nothing", Cause.LOST)
     assert await stopped_partitions() == [2]
     await truncation.go_on(orders_database, 3)
     assert await stopped_partitions() == [1]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import typer
 from temporalio.client import ScheduleActionExecutionStartWorkflow
@@ -20,7 +21,8 @@ from orderflow.domain.errors import Unavailable
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.settings import Settings
-from orderflow.store import outbox
+from orderflow.store import outbox, truncation
+from orderflow.store.truncation import Cause, Position
 from support.auditor import Auditor
 from support.gateway import running_simulator
 from support.orders import an_order
@@ -128,6 +130,31 @@ async def test_old_outbox_entries_and_parked_orders_are_reported_only(auditor: A
     await outbox.park(auditor.world.orders, entry, "MessageSizeTooLargeError")
     [parked] = await auditor.finds(Kind.ORDER_PARKED)
     assert parked.finding.evidence == {"version": 1, "error": "MessageSizeTooLargeError"}
+
+
+async def test_events_that_somebody_deleted_from_an_outbox_are_put_back(auditor: Auditor, databases: Databases) -> None:
+    _, order = await auditor.fulfilling()
+    for url in (databases.orders, databases.inventory):
+        admin = await asyncpg.connect(url)  # as its role, which may
+        await admin.execute("DELETE FROM outbox WHERE version = 1")
+        await admin.close()
+    found = await auditor.finds(Kind.EVENTS_FORGOTTEN)
+    assert {(h.finding.subject, *h.finding.evidence["versions"]) for h in found} == {
+        (f"orders/{order}", 1),
+        (f"inventory/{order}", 1),
+    }
+    assert {h.outcome for h in await auditor.findings(repair=True)} == {"repaired"}
+    assert await auditor.findings() == []
+    pending = await outbox.pending(auditor.world.orders, 10)
+    assert [entry.version for entry in pending] == [1, 2, 3]
+
+
+async def test_a_stopped_partition_is_reported_with_its_cause(auditor: Auditor) -> None:
+    last = Position(uuid4(), 3, 7, 41)
+    await truncation.stop(auditor.world.payments, last, "another topic", Cause.MADE_ANEW)
+    [found] = await auditor.finds(Kind.PARTITION_STOPPED)
+    assert (found.finding.subject, found.outcome) == ("payments/partition 7", "reported")
+    assert found.finding.evidence == {"cause": "made_anew", "offset": 41, "found": "another topic"}
 
 
 async def test_half_a_look_tells_nothing(auditor: Auditor) -> None:

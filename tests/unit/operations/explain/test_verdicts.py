@@ -403,6 +403,21 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         "orders events wait for people: Kafka lost records of partition 7",
         "`orderflow outbox republish --partition 7`",
     ),
+    "behind a topic that was made anew": (
+        replace(
+            DONE,
+            outboxes=(OutboxState("orders", 1, ago(60), stopped_partition=7, stopped_at=ago(50), made_anew=True),),
+        ),
+        Cause.PARTITION_STOPPED,
+        "the topic was made anew, and partition 7 lacks what was published before",
+        "`orderflow outbox republish --partition 7`",
+    ),
+    "an event that was deleted from the outbox": (
+        replace(DONE, outboxes=(OutboxState("payments", forgotten=(2,), forgotten_since=ago(50)),)),
+        Cause.EVENTS_FORGOTTEN,
+        "Nobody publishes its payments event 2: somebody deleted it from the outbox",
+        "`orderflow reconcile --repair`",
+    ),
     "a ship that was refused": (
         replace(
             with_run(APPROVED, status="FULFILLING"), order=row("FULFILLING", 3), refused_ship="The card was blocked."

@@ -1,0 +1,22 @@
+-- The consumer kit's third table (events/orderflow_events/passed_records.sql).
+
+-- migrate:up
+
+-- Records that a group could not even set aside, and passed: where each stands, for people. Nothing is held by it.
+CREATE TABLE passed_records (
+    consumer_group   text        NOT NULL,
+    record_topic     text        NOT NULL,
+    record_partition int         NOT NULL,
+    record_offset    bigint      NOT NULL,
+    -- Kafka's, milliseconds since 1970.
+    record_timestamp bigint      NOT NULL,
+    -- What refused its row in dead_letters. ASCII: not every database has all characters.
+    reason           text        NOT NULL,
+    passed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (consumer_group, record_topic, record_partition, record_offset, record_timestamp)
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON passed_records TO orderflow_service;
+
+-- migrate:down
+DROP TABLE passed_records;

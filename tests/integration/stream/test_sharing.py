@@ -1,0 +1,65 @@
+"""Two stacks in one consumer group: each would track half of its orders in silence, so both say so."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from operations.doctor.checks import stream
+from orderflow.stream.sharing import of_others
+from orderflow.stream.topic import ensure_topic
+from orderflow.telemetry.health import Health
+from orderflow.telemetry.readiness import OK, PartKind, PartState
+from support.relays import settings_for
+from support.stack import Databases
+from support.waiting import until
+from workers import tracking
+from workers.shared import Shared
+
+
+def test_other_stacks_are_told_by_what_they_call_themselves() -> None:
+    clients = ["orderflow-0a0a0a0a", "orderflow-0b0b0b0b", "orderflow", "billing-1"]
+    assert of_others(clients, "0a0a0a0a") == ["orderflow-0b0b0b0b"]
+
+
+async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_doctor_while_it_is_there(
+    databases: Databases, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SHARING_SECONDS", 0.2)
+    settings = settings_for(databases, broker, tracking_group=f"tracking-{uuid4().hex[:8]}")
+    await ensure_topic(settings)
+    states: dict[str, PartState] = {}
+
+    class Told(Health):
+        def set(self, part: str, state: PartState) -> None:
+            states[part] = state
+
+    async def ready() -> bool:
+        return states.get("tracking") == OK
+
+    async def says_so() -> bool:
+        state = states["tracking"]
+        return state.kind is PartKind.WAITING and "orderflow-feedbeef" in state.detail
+
+    stopping = asyncio.Event()
+    serving = asyncio.create_task(tracking.serve(settings, stopping, Told(), Shared(settings, ())))
+    await until(ready, seconds=40)
+    assert await stream._sharing(settings) == []
+    other = AIOKafkaConsumer(
+        settings.kafka_topic,
+        bootstrap_servers=broker,
+        group_id=settings.tracking_group,
+        client_id="orderflow-feedbeef",
+        enable_auto_commit=False,
+    )
+    await other.start()
+    try:
+        await until(says_so, seconds=40)
+        [line] = await stream._sharing(settings)
+        assert (line.ok, "orderflow-feedbeef" in line.detail) == (False, True)
+    finally:
+        await other.stop()
+    await until(ready, seconds=40)
+    stopping.set()
+    await asyncio.wait_for(serving, 15)
