@@ -101,7 +101,7 @@ async def _idle(meter: CpuMeter, seconds: float) -> dict[str, float]:
 async def _arrivals(us: Entrant, settings: Settings, baskets: Sequence[Basket], orders: int) -> list[float]:
     async with arrivals(settings) as seen:
         await us.phase("one at a time", baskets, 0, orders, 1)
-    return seen
+    return seen.milliseconds
 
 
 async def _statements(us: Entrant, ports: dict[str, int], baskets: Sequence[Basket], plan: Plan) -> dict[str, float]:

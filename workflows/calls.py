@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
 from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
@@ -38,7 +39,8 @@ class Call:
     summary: str
 
     async def outcome(self, *, near: bool) -> StepOutcome:
-        """What it came to. Raises FailureError where not even repeating helps: a bug."""
+        """What it came to. Raises FailureError where not even repeating helps: a bug; ValueError or another error of
+        the converter's where somebody else answered, with what is no outcome."""
         if near:
             try:
                 return await workflow.execute_local_activity_method(
@@ -48,9 +50,26 @@ class Call:
                 # No answer: from here on it is tried where everybody sees it. It is an ActivityError when it happens,
                 # and its bare cause when it is replayed: the SDK's marker keeps no more.
                 pass
-        return await workflow.execute_activity_method(
-            self.method, self.request, task_queue=self.service, summary=self.summary, **FAR
+        # By its name, so that the answer comes as it was sent: what the SDK itself cannot read fails the workflow task,
+        # for ever, and anybody with Temporal's CLI can answer a pending step.
+        answer = await workflow.execute_activity(
+            self.method.__name__,
+            self.request,
+            task_queue=self.service,
+            summary=self.summary,
+            result_type=RawValue,
+            **FAR,
         )
+        return _outcome_in(answer)
+
+
+def _outcome_in(answer: RawValue | None) -> StepOutcome:
+    if answer is None:
+        raise ValueError("the step was answered with nothing")
+    [outcome] = workflow.payload_converter().from_payloads([answer.payload], [StepOutcome])
+    if not isinstance(outcome, StepOutcome):
+        raise ValueError("the step was answered with no outcome")
+    return outcome
 
 
 def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:

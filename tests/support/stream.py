@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from orderflow_events.envelope import Envelope, decode
+from orderflow_events.envelope import Envelope, EnvelopeError, decode
 from orderflow_events.inbox import Connection
+from orderflow_events.kafka_reader import KafkaReader
 
 CREATED = {
     "customer_id": "c-1",
@@ -51,30 +52,41 @@ class Seen:
 
 
 async def read_topic(bootstrap_servers: str, topic: str) -> list[Seen]:
-    """Every record that is in the topic now, in order within its partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    """Every event that is in the topic now, in order within its partition."""
+    return (await read_all_of(bootstrap_servers, topic))[0]
+
+
+async def read_all_of(bootstrap_servers: str, topic: str) -> tuple[list[Seen], int]:
+    """The same, and how many foreign records are there beside them."""
+    consumer = KafkaReader(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, p) for p in await _partitions(consumer, topic)])
         ends = await consumer.end_offsets(consumer.assignment())
         seen: list[Seen] = []
+        foreign = 0
         async with asyncio.timeout(30):
             while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
-                    seen += [_seen(record) for record in records]
-        return seen
+                    for record in records:
+                        try:
+                            seen.append(_seen(record))
+                        except EnvelopeError:
+                            foreign += 1
+        return seen, foreign
     finally:
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+async def _partitions(consumer: KafkaReader, topic: str) -> set[int]:
     await consumer._client._wait_on_metadata(topic)
     return consumer.partitions_for_topic(topic) or set()
 
 
 def _seen(record: Any) -> Seen:
+    envelope = decode(record.headers, record.key, record.value)
     headers = {name: value.decode() for name, value in record.headers}
-    return Seen(record.partition, record.offset, record.key, headers, decode(record.headers, record.key, record.value))
+    return Seen(record.partition, record.offset, record.key, headers, envelope)
 
 
 def assert_in_order(seen: Iterable[Seen]) -> dict[UUID, list[int]]:

@@ -47,7 +47,13 @@ def main() -> int:
         broken = check(evidence)
         say(console, evidence, broken, Counter(), seconds=0)
         return int(any(broken.values()))
-    faults = schedule(arguments.seed, arguments.orders, arguments.faults, strict=arguments.strict)
+    try:
+        faults = schedule(
+            arguments.seed, arguments.orders, arguments.faults, strict=arguments.strict, only=arguments.only
+        )
+    except ValueError as error:
+        console.print(escape(str(error)))
+        return 2
     if arguments.plan:
         for fault in faults:
             console.print(escape(fault.line()))
@@ -65,7 +71,8 @@ def main() -> int:
     finally:
         if not sound:
             again = f"--seed {arguments.seed} --orders {arguments.orders} --faults {arguments.faults}"
-            console.print(f"[red]FAILED[/]: {again}{' --strict' if arguments.strict else ''}")
+            again += " --strict" * arguments.strict + f" --only {arguments.only!r}" * bool(arguments.only)
+            console.print(f"[red]FAILED[/]: {escape(again)}")
             console.print(f"kept for the post-mortem: {folder}: evidence.json, findings.txt, histories/, ledger.jsonl,")
             console.print("faults.log, processes.log, stack/logs/; `orderflow up` on its stack/ shows the orders again")
     if sound and not arguments.keep:
@@ -141,6 +148,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=150)
     parser.add_argument("--faults", type=int, default=0, help="default: one for ten orders, every kind at least once")
     parser.add_argument("--strict", action="store_true", help="Apache Kafka, Temporal on Postgres, kill -9 everywhere")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only kinds of faults with this in their name")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a run without a finding, too")
     parser.add_argument("--plan", action="store_true", help="print the schedule of faults, and do nothing")
     parser.add_argument("--check", type=Path, metavar="EVIDENCE", help="check an evidence.json again")

@@ -80,6 +80,10 @@ class Arena:
         self.terminated: dict[str, str] = {}
         #: From when to when the orders database refused writes.
         self.refusing: list[tuple[float, float]] = []
+        #: From when to when the topic was deleted, made anew, and repaired.
+        self.topic_made_anew: list[tuple[float, float]] = []
+        #: Of each kind of fault that can miss: how often it hit something.
+        self.felt: dict[str, int] = {}
         self._beside = Supervisor(folder / "beside", on_event=self._note)
         self._open = contextlib.AsyncExitStack()
         self._temporal: TemporalOnPostgres | None = None

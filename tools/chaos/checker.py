@@ -6,7 +6,7 @@ Separate from the code under test: no module of it is imported, here or in the r
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tools.chaos import rules_events, rules_money, rules_rest, rules_stock, rules_stream, rules_told
+from tools.chaos import rules_events, rules_foreign, rules_money, rules_rest, rules_stock, rules_stream, rules_told
 from tools.chaos.evidence import Evidence
 
 Rule = Callable[[Evidence], Iterable[str]]
@@ -37,6 +37,9 @@ RULES: Final[dict[str, Rule]] = {
     "workflow tasks recovered": rules_rest.workflow_tasks_recovered,
     "tracking = truth": rules_stream.tracking_is_truth,
     "effects once": rules_stream.effects_once,
+    "foreign records were passed": rules_foreign.foreign_records_were_passed,
+    "dead letters are foreign records": rules_foreign.dead_letters_are_foreign,
+    "every fault was felt": rules_foreign.faults_were_felt,
 }
 
 

@@ -1,4 +1,4 @@
-"""Gathering the evidence: SQL, a plain Kafka consumer, the gateway's file, Temporal's histories, the ledger."""
+"""Gathering the evidence: SQL, the topic, the gateway's file, Temporal's histories, the ledger."""
 
 import asyncio
 import json
@@ -10,15 +10,15 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecution
 
 from tools.chaos.arena import Arena
 from tools.chaos.evidence import AGGREGATES, SERVICES, Evidence, Row, Rows
 from tools.chaos.ledger import read_ledger
+from tools.chaos.marks import mark_in
+from tools.chaos.topic import read_topic
 
-TOPIC: Final = "order.events"
 _TASK_EVENTS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: "completed",
     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED: "failed",
@@ -35,6 +35,7 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
     """Read everything. The run is at rest, or as near to it as it came."""
     databases = {service: await _tables(arena.database(service), _of(service)) for service in SERVICES}
     own = await _tables(arena.database("chaos"), {"effects": "n", "processed_messages": "source"})
+    records, foreign = await read_topic(arena.broker)
 
     def each(table: str) -> dict[str, Rows]:
         return {service: databases[service][table] for service in SERVICES}
@@ -58,12 +59,18 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         processed=orders["processed_messages"],
         effects=own["effects"],
         effects_processed=own["processed_messages"],
-        records=await _records(arena.broker),
+        dead_letters=[
+            letter for database in ("orders", "chaos") for letter in await _dead_letters(arena.database(database))
+        ],
+        records=records,
+        foreign=foreign,
         gateway_payments=_sqlite(arena.gateway_ledger, "SELECT * FROM payments"),
         gateway_movements=_sqlite(arena.gateway_ledger, "SELECT * FROM movements ORDER BY moved_at"),
         workflows=await workflows(arena.stack.settings.temporal_address),
         terminated=arena.terminated,
         refusing=arena.refusing,
+        felt=arena.felt,
+        topic_made_anew=arena.topic_made_anew,
         ledger=read_ledger(ledger),
         unrest=unrest,
     )
@@ -107,6 +114,21 @@ async def _tables(url: str, tables: dict[str, str]) -> dict[str, Rows]:
         await connection.close()
 
 
+async def _dead_letters(url: str) -> Rows:
+    """Whose they are, and of which foreign record; not their bytes."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [
+            {
+                **{name: row[name] for name in ("consumer_group", "subject", "kind", "reason")},
+                "mark": mark_in(row["record_key"], row["record_value"], *row["header_values"]),
+            }
+            for row in await connection.fetch("SELECT * FROM dead_letters ORDER BY dead_letter_id")
+        ]
+    finally:
+        await connection.close()
+
+
 def _plain(row: Iterable[tuple[str, Any]] | asyncpg.Record) -> Row:
     def plain(value: Any) -> Any:
         if isinstance(value, UUID):
@@ -114,45 +136,6 @@ def _plain(row: Iterable[tuple[str, Any]] | asyncpg.Record) -> Row:
         return value.timestamp() if isinstance(value, datetime) else value
 
     return {name: plain(value) for name, value in dict(row).items()}
-
-
-async def _records(broker: str) -> Rows:
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        numbers = sorted(consumer.partitions_for_topic(TOPIC) or await _partitions(consumer))
-        partitions = [TopicPartition(TOPIC, number) for number in numbers]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(partitions)
-        found: Rows = []
-        while True:
-            waiting = [p for p in partitions if await consumer.position(p) < ends[p]]
-            if not waiting:
-                return sorted(found, key=lambda record: (record["partition"], record["offset"]))
-            batches = await consumer.getmany(*waiting, timeout_ms=500, max_records=2000)
-            found += [_record(record) for records in batches.values() for record in records]
-    finally:
-        await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer) -> set[int]:
-    consumer.subscribe([TOPIC])
-    async with asyncio.timeout(20):
-        while not (found := consumer.partitions_for_topic(TOPIC)):  # noqa: ASYNC110 - aiokafka tells nobody
-            await asyncio.sleep(0.1)
-    consumer.unsubscribe()
-    return set(found)
-
-
-def _record(record: Any) -> Row:
-    return {
-        "partition": record.partition,
-        "offset": record.offset,
-        "key": (record.key or b"").decode(errors="replace"),
-        "headers": {name: value.decode(errors="replace") for name, value in record.headers},
-        "value": (record.value or b"").decode(errors="replace"),
-    }
 
 
 def _sqlite(file: Path, sql: str) -> Rows:

@@ -40,8 +40,13 @@ class Evidence:
     #: What the second consumer did, in that order.
     effects: Rows
     effects_processed: Rows
+    #: Both consumers': consumer_group, subject, kind, reason, and the mark of the foreign record, if it is one.
+    dead_letters: Rows
     #: Kafka: partition, offset, key, headers, value.
     records: Rows
+    #: What the storm's strangers put there, of what is still there: partition, offset, mark, and what it says that it
+    #: is: source, subject, sequence.
+    foreign: Rows
     gateway_payments: Rows
     gateway_movements: Rows
     #: Temporal, a row a run, an order's in the order of their starts: id, run_id, status, pending (steps),
@@ -51,6 +56,10 @@ class Evidence:
     terminated: dict[str, str]
     #: From when to when the orders database refused writes, as after a bad migration: a bug, which clients see.
     refusing: list[tuple[float, float]]
+    #: Of each kind of fault that can miss and was carried out: how often it hit something.
+    felt: dict[str, int]
+    #: From when to when the topic was deleted, made anew, and repaired by an operator.
+    topic_made_anew: list[tuple[float, float]]
     #: The client's requests (``chaos.ledger.read_ledger``).
     ledger: Rows
     #: What kept the run from coming to rest, if anything did.

@@ -1,6 +1,7 @@
 """Carrying out the schedule. Each fault ends by itself, and leaves what it hit as it found it.
 
-Two may be under way at once; those that hit the same process follow one another.
+Two may be under way at once; those that hit the same process follow one another. A fault that can miss (nothing was
+there to be hit) counts how often it was felt: ``Arena.felt``, which the checker reads.
 """
 
 import asyncio
@@ -14,17 +15,21 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-import asyncpg
 import httpx
 import psutil
+from aiokafka.errors import KafkaError
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
 from orderflow.settings import SERVICES
 from orderflow.stack.errors import StackError
 from orderflow.stack.processes import Process
+from tools.chaos import foreign
 from tools.chaos.arena import DATABASE_AWAY, Arena
+from tools.chaos.databases import Databases
 from tools.chaos.schedule import Fault
+from tools.chaos.steps_by_hand import Step, answer, paused, pending_steps
+from tools.chaos.topic_anew import make_topic_anew
 
 AT_ONCE = 2
 #: A fault does not wait longer for its orders to be started: the load itself may be waiting for something.
@@ -36,6 +41,8 @@ MOMENT_SECONDS = 8.0
 TERMINATED = 10
 #: Within the 3 s of a near step.
 ANSWER_SECONDS = 2.5
+#: Steps that somebody pauses, or answers, at once.
+STEPS_BY_HAND = 10
 _GATEWAY_FAULTS: Final[dict[str, dict[str, object]]] = {
     # Beyond the 5 s that a caller waits: carried out after the answer was given up.
     "gateway is slow": {"delay_seconds": 5.5},
@@ -57,6 +64,7 @@ class Storm:
         self._say = say
         self._locks: dict[str, asyncio.Lock] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._databases = Databases(arena)
         self._log = (arena.folder / "faults.log").open("a", buffering=1)
 
     async def run(self, orders_started: Callable[[], int]) -> None:
@@ -77,7 +85,7 @@ class Storm:
             self._log.write(f"{time.time():.3f} begin {fault.line()}\n")
             await self._carry_out(fault)
             self.done[fault.kind] += 1
-        except (*DATABASE_AWAY, StackError, RuntimeError, httpx.HTTPError) as error:
+        except (*DATABASE_AWAY, KafkaError, StackError, RuntimeError, RPCError, httpx.HTTPError) as error:
             self.failed.append(f"{fault.line()}: {error!r}")
         finally:
             self._log.write(f"{time.time():.3f} end   {fault.line()}\n")
@@ -113,11 +121,27 @@ class Storm:
             case ["restart", *_]:
                 await self._restart(fault.seconds, fault.target)
             case ["cut", "database", "connections"]:
-                await self._cut_connections(*SERVICES)
+                await self._databases.cut(*SERVICES)
             case ["refuse", "writes"]:
-                await self._refuse_writes(fault)
+                await self._databases.refuse_writes(fault.target, fault.seconds)
             case ["database", "is", "read-only"]:
-                await self._read_only(fault)
+                await self._databases.read_only(fault.target, fault.seconds)
+            case ["read-only", "failover"]:
+                await self._read_only_failover(fault)
+            case ["lock", "time-outs"]:
+                await self._lock_timeouts(fault)
+            case ["lease", *_]:
+                await self._lease_from_another_time(fault)
+            case ["handovers", *_]:
+                await self._handovers_from_another_time(fault)
+            case ["pause", *_]:
+                await self._pause_steps(fault)
+            case ["answer", *_]:
+                await self._answer_steps(fault)
+            case ["make", "the", "topic", "anew"]:
+                await self._make_topic_anew(fault)
+            case ["foreign", "records"]:
+                await self._foreign_records(fault)
             case ["drop", *_]:
                 await self._drop_answers(fault.seconds)
             case ["kafka's", *_]:
@@ -239,7 +263,7 @@ class Storm:
         """Wait for so many rows in the orders database, not for long."""
         deadline = time.monotonic() + MOMENT_SECONDS
         while time.monotonic() < deadline:
-            [found] = await self._admin(f"SELECT count(*) AS n FROM {rows}", database="orders")
+            [found] = await self._databases.admin(f"SELECT count(*) AS n FROM {rows}", database="orders")
             if found["n"] >= number:
                 return
             await asyncio.sleep(0.02)
@@ -294,7 +318,7 @@ class Storm:
             postmaster = psutil.Process(self._arena.processes["postgres"].pid)
             killed = False
             while not killed:
-                rows = await self._admin(
+                rows = await self._databases.admin(
                     "SELECT pid FROM pg_stat_activity WHERE datname = ANY($1) ORDER BY backend_start", list(SERVICES)
                 )
                 ours = {child.pid for child in postmaster.children()}
@@ -306,46 +330,82 @@ class Storm:
                         killed = True
                 await asyncio.sleep(0.1)
 
-    async def _cut_connections(self, *databases: str) -> None:
-        await self._admin(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1)", list(databases)
-        )
+    async def _read_only_failover(self, fault: Fault) -> None:
+        # Nothing else shall end the connections that are left, so that it heals by itself.
+        async with self._holding("postgres"):
+            self._feel(fault, await self._databases.read_only_failover(fault.target, fault.seconds))
 
-    async def _refuse_writes(self, fault: Fault) -> None:
-        """A missing privilege: a bug, for the code that meets it."""
-        began = time.time()
-        await self._admin("REVOKE INSERT ON events FROM orderflow_service", database=fault.target)
-        try:
-            await asyncio.sleep(fault.seconds)
-        finally:
-            await self._admin("GRANT INSERT ON events TO orderflow_service", database=fault.target)
-            if fault.target == "orders":
-                self._arena.refusing.append((began, time.time()))
+    async def _lock_timeouts(self, fault: Fault) -> None:
+        self._feel(fault, await self._databases.lock_timeouts(fault.target, fault.seconds))
 
-    async def _read_only(self, fault: Fault) -> None:
-        """As after a failover to a standby."""
-        await self._admin(f"ALTER DATABASE {fault.target} SET default_transaction_read_only = on")
-        try:
-            await self._cut_connections(fault.target)
-            await asyncio.sleep(fault.seconds)
-        finally:
-            await self._admin(f"ALTER DATABASE {fault.target} RESET default_transaction_read_only")
-            await self._cut_connections(fault.target)
+    async def _lease_from_another_time(self, fault: Fault) -> None:
+        ahead = fault.choice < 0.7
+        self._feel(fault, await self._databases.lease_from_another_time(fault.target, ahead=ahead))
 
-    async def _admin(self, sql: str, *values: object, database: str = "postgres") -> list[asyncpg.Record]:
-        """Another fault may have taken Postgres away: until it is done."""
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
+    async def _handovers_from_another_time(self, fault: Fault) -> None:
+        """Temporal stands still, so that there are some."""
+        async with self._holding("temporal"):
+            temporal = self._arena.processes["temporal"]
+            temporal.freeze()
             try:
-                connection = await asyncpg.connect(self._arena.database(database), timeout=5, command_timeout=10)
-                try:
-                    return list(await connection.fetch(sql, *values))
-                finally:
-                    connection.terminate()
-            except DATABASE_AWAY:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
+                await self._until_there_are("handovers", 3)
+                ahead = fault.choice < 0.7
+                self._feel(fault, await self._databases.handovers_from_another_time(ahead=ahead))
+            finally:
+                temporal.thaw()
+
+    # --- Steps, by the hands of people ---
+
+    async def _pause_steps(self, fault: Fault) -> None:
+        """Steps stay paused for a while after what they waited for is back."""
+        async with self._steps_that_wait() as (temporal, steps), paused(temporal, steps) as held:
+            await self._put_faults({})
+            await asyncio.sleep(fault.seconds)
+            self._feel(fault, len(set(held) & set(await pending_steps(temporal))))
+
+    async def _answer_steps(self, fault: Fault) -> None:
+        async with self._steps_that_wait() as (temporal, steps):
+            self._feel(fault, await answer(temporal, steps, random.Random(fault.choice)))
+
+    @contextlib.asynccontextmanager
+    async def _steps_that_wait(self) -> AsyncIterator[tuple[Client, list[Step]]]:
+        """The gateway is down: what was tried near, in vain, waits on its task queue, where people see it."""
+        async with self._holding("gateway", "temporal"):
+            temporal = await Client.connect(self._arena.stack.settings.temporal_address)
+            await self._put_faults({"down": True})
+            try:
+                deadline = time.monotonic() + MOMENT_SECONDS
+                steps: list[Step] = []
+                while len(steps) < STEPS_BY_HAND and time.monotonic() < deadline:
+                    await asyncio.sleep(0.2)
+                    steps = await pending_steps(temporal)
+                yield temporal, steps[:STEPS_BY_HAND]
+            finally:
+                await self._put_faults({})
+
+    def _feel(self, fault: Fault, times: int) -> None:
+        """Count how often a fault that can miss has hit something."""
+        self._arena.felt[fault.kind] = self._arena.felt.get(fault.kind, 0) + times
+
+    # --- Kafka's records ---
+
+    async def _foreign_records(self, fault: Fault) -> None:
+        """One of every shape; felt is what the broker took."""
+        async with self._holding("kafka"):
+            rows = await self._databases.admin(
+                "SELECT order_id FROM orders ORDER BY created_at DESC LIMIT 1", database="orders"
+            )
+            dice = random.Random(fault.choice)
+            settings = self._arena.stack.settings
+            topic = (self._arena.broker, settings.kafka_topic, settings.kafka_partitions)
+            for batch in foreign.batches(fault.number, dice, rows[0]["order_id"] if rows else None):
+                self._feel(fault, await foreign.send(*topic, batch, dice))
+
+    async def _make_topic_anew(self, fault: Fault) -> None:
+        # The consumers run: of one that does not, nobody could say what it has seen of the topic before.
+        async with self._holding("kafka", "consumer", "relay"):
+            await self._until_there_are("publications", 1)
+            self._feel(fault, await make_topic_anew(self._arena, self._databases, unseen=fault.choice < 0.5))
 
     # --- Kafka's network ---
 

@@ -90,8 +90,9 @@ def say(
     table = Table(title="faults by kind")
     table.add_column("kind")
     table.add_column("times", justify="right")
+    table.add_column("felt", justify="right")
     for kind, times in sorted(faults.items()):
-        table.add_row(escape(kind), str(times))
+        table.add_row(escape(kind), str(times), str(evidence.felt.get(kind, "")))
     table.add_row(f"{len(faults)} kinds", str(faults.total()), style="bold")
     console.print(table)
     table = Table(title="orders by end")
@@ -107,7 +108,8 @@ def say(
     events = sum(map(len, evidence.events.values()))
     console.print(
         f"{len(sent)} requests, {lost} without an answer, {away} answered 503; {events} events, "
-        f"{len(evidence.records)} records on Kafka; {len(evidence.workflows)} workflows, of which "
+        f"{len(evidence.records)} records on Kafka beside {len(evidence.foreign)} foreign ones, "
+        f"{len(evidence.dead_letters)} dead letters; {len(evidence.workflows)} workflows, of which "
         f"{sum(not workflow['id'].startswith('order-') for workflow in evidence.workflows)} are reconciliations"
     )
     for stall in longest_stalls(evidence):

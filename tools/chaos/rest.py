@@ -4,12 +4,15 @@ import asyncio
 import time
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from temporalio.client import Client
 
 from orderflow.stack.errors import StackError
 from tools.chaos.arena import DATABASE_AWAY, Arena
 from tools.chaos.evidence import SERVICES
 from tools.chaos.rules_rest import at_rest
+from tools.chaos.rules_stream import SECOND_GROUP, TRACKING_GROUP
+from tools.chaos.topic import unread
 
 #: Above the longest pause between two attempts of anything (30 s) a few times over, and above what reconciliation
 #: takes to find what was terminated last (80 s).
@@ -20,6 +23,8 @@ _IN_MOTION = """
     SELECT o.order_id, o.status, EXISTS (
         SELECT FROM events e WHERE e.order_id = o.order_id AND e.status = 'APPROVED') AS was_approved
     FROM orders o"""
+
+_SEEN = "SELECT count(*) AS n FROM processed_messages WHERE source ~ '^/orderflow/(orders|payments|inventory)$'"
 
 
 async def come_to_rest(arena: Arena) -> list[str]:
@@ -34,7 +39,7 @@ async def come_to_rest(arena: Arena) -> list[str]:
     while True:
         try:
             moving = await _in_motion(arena)
-        except (*DATABASE_AWAY, RuntimeError) as error:
+        except (*DATABASE_AWAY, KafkaError, RuntimeError) as error:
             moving = [f"cannot look: {error!r}"]
         if not moving or time.monotonic() > deadline:
             return unrest + moving
@@ -77,10 +82,12 @@ async def _in_motion(arena: Arena) -> list[str]:
     }
     moving += [f"{workflow} runs, and its order waits for nobody" for workflow in sorted(running - waiting)]
     moving += [f"{workflow} does not run, and its order waits" for workflow in sorted(waiting - running)]
-    [tracked] = await _fetch(arena, "orders", "SELECT count(*) AS n FROM processed_messages")
-    [effects] = await _fetch(arena, "chaos", "SELECT count(*) AS n FROM processed_messages")
-    for who, number in (("the tracking", tracked["n"]), ("the second consumer", effects["n"])):
-        moving += [f"{who} has seen {number} of {events} events"] * (number != events)
+    for who, database in (("the tracking", "orders"), ("the second consumer", "chaos")):
+        [seen] = await _fetch(arena, database, _SEEN)
+        moving += [f"{who} has seen {seen['n']} of {events} events"] * (seen["n"] != events)
+    if not moving:
+        for group, records in (await unread(arena.broker, (TRACKING_GROUP, SECOND_GROUP))).items():
+            moving += [f"{group} has not passed {records} records"] * bool(records)
     return moving
 
 

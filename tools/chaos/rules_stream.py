@@ -1,17 +1,23 @@
-"""Kafka against the events, and what consumers made of Kafka. Records are read by their raw headers."""
+"""Kafka against the events, and what consumers made of Kafka. Records are read by their raw headers.
+
+What bears no stranger's mark is ours, whatever it says of itself.
+"""
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tools.chaos.evidence import SERVICES, Evidence, Row
+from tools.chaos.evidence import SERVICES, Evidence, Row, Rows
 
 #: An event: service, order, version.
 Id = tuple[str, str, int]
 
 _PARTS: Final = {"orders": ("order", "reason"), "payments": ("payment", "payment_reason")}
 _TRACKED: Final = {**_PARTS, "inventory": ("inventory", "inventory_reason")}
+#: An event may have waited so long for Kafka when its topic was deleted.
+UNSENT_SECONDS: Final = 60.0
+OUR_SOURCES: Final = frozenset(f"/orderflow/{service}" for service in SERVICES)
 TRACKING_GROUP: Final = "order-tracking"
 SECOND_GROUP: Final = "chaos-consumer"
 
@@ -57,9 +63,15 @@ def kafka_is_events(evidence: Evidence) -> Iterator[str]:
 
 
 def kafka_in_order(evidence: Evidence) -> Iterator[str]:
-    """First occurrences in version order per source and order; an order's records in one partition."""
+    """First occurrences in version order per source and order, up to the last; an order's records in one partition.
+
+    On a topic that was made anew an event may stand before its order's earlier ones, which were sent to the topic
+    before, if it happened while nobody had repaired that. What comes then must be complete, in order.
+    """
     partitions: dict[str, int] = {}
     last: dict[tuple[str, str], int] = defaultdict(int)
+    early = _early(evidence)
+    overtaken: dict[tuple[str, str], int] = defaultdict(int)
     for record in evidence.records:
         try:
             service, order_id, version = identity(record)
@@ -71,7 +83,12 @@ def kafka_in_order(evidence: Evidence) -> Iterator[str]:
         if version == last[of] + 1:
             last[of] = version
         elif version > last[of]:
-            yield f"{name((service, order_id, version))} came right after version {last[of]}"
+            overtaken[of] = max(version, overtaken[of])
+            if (service, order_id, version) not in early:
+                yield f"{name((service, order_id, version))} came right after version {last[of]}"
+    for of, version in overtaken.items():
+        if last[of] < version and (*of, version) in early:
+            yield f"{name((*of, version))} came, and before it only up to version {last[of]}"
 
 
 def published_where_it_says(evidence: Evidence) -> Iterator[str]:
@@ -102,7 +119,7 @@ def tracking_is_truth(evidence: Evidence) -> Iterator[str]:
             said = (seen.get(f"{part}_status"), seen.get(f"{part}_version"), seen.get(reason))
             if said != (row.get("status"), row.get("version"), row.get("reason")):
                 yield f"{service} {order_id} is {row.get('status')} {row.get('version')}, tracked as {said}"
-    timeline = {(_service(e["source"]), e["order_id"], e["version"]): e for e in evidence.tracked_events}
+    timeline = {(_service(e["source"]), e["order_id"], e["version"]): e for e in _ours(evidence.tracked_events)}
     events = _events(evidence)
     for event_id in events.keys() ^ timeline.keys():
         yield f"{name(event_id)} is in {'no' if event_id in events else 'the'} timeline only"
@@ -116,15 +133,19 @@ def tracking_is_truth(evidence: Evidence) -> Iterator[str]:
 
 
 def effects_once(evidence: Evidence) -> Iterator[str]:
-    """The second consumer's effect of every event happened once, in version order."""
+    """The second consumer's effect of every event happened once, in version order (see ``kafka_in_order``)."""
     events = _events(evidence)
-    seen = Counter((_service(e["source"]), e["order_id"], e["version"]) for e in evidence.effects)
+    early = _early(evidence)
+    effects = list(_ours(evidence.effects))
+    seen = Counter((_service(e["source"]), e["order_id"], e["version"]) for e in effects)
     yield from (f"{name(event_id)} took effect {times} times" for event_id, times in seen.items() if times > 1)
     yield from (f"{name(event_id)} took no effect" for event_id in events.keys() - seen.keys())
     yield from (f"{name(event_id)} took effect, and is in no database" for event_id in seen.keys() - events.keys())
     last: dict[tuple[str, str], int] = defaultdict(int)
-    for effect in evidence.effects:
+    for effect in effects:
         of = (effect["source"], effect["order_id"])
+        if (_service(effect["source"]), effect["order_id"], effect["version"]) in early:
+            continue  # it may have overtaken others, and does not count when they come
         if effect["version"] < last[of]:
             yield f"{effect['source']} {effect['order_id']}: version {effect['version']} after {last[of]}"
         last[of] = effect["version"]
@@ -143,13 +164,29 @@ def name(event_id: Id) -> str:
 
 
 def _inbox(processed: list[Row], group: str, events: dict[Id, Any]) -> Iterator[str]:
-    inbox = {(_service(p["source"]), p["subject"], p["sequence"]) for p in processed if p["consumer_group"] == group}
+    own = (p for p in _ours(processed) if p["consumer_group"] == group)
+    inbox = {(_service(p["source"]), p["subject"], p["sequence"]) for p in own}
     if inbox != events.keys():
         yield f"the inbox of {group} has {len(inbox - events.keys())} too many, {len(events.keys() - inbox)} too few"
 
 
 def _events(evidence: Evidence) -> dict[Id, Row]:
     return {(s, e["order_id"], e["version"]): e for s in SERVICES for e in evidence.events[s]}
+
+
+def _early(evidence: Evidence) -> set[Id]:
+    """What happened while the topic was made anew, or just before: it may have been sent before what was lost."""
+    spans = evidence.topic_made_anew
+    return {
+        event_id
+        for event_id, event in _events(evidence).items()
+        if any(began - UNSENT_SECONDS < event["recorded_at"] < ended for began, ended in spans)
+    }
+
+
+def _ours(rows: Rows) -> Iterator[Row]:
+    """Those whose source is one of the three services. Of events of other sources ``rules_foreign`` says what holds."""
+    return (row for row in rows if row["source"] in OUR_SOURCES)
 
 
 def _service(source: str) -> str:

@@ -72,6 +72,10 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
         Kind("cut database connections", ("postgres",)),
         Kind("refuse writes", _SERVICES, (_SHORT, _OUTAGE)),
         Kind("database is read-only", _SERVICES, (_SHORT,)),
+        Kind("read-only failover", _SERVICES, (_SHORT, _OUTAGE)),
+        Kind("lock time-outs", _SERVICES, (_OUTAGE,)),
+        Kind("lease from another time", _SERVICES),
+        Kind("handovers from another time", ("orders",)),
         Kind("kill temporal", ("temporal",), (_MOMENT, _OUTAGE)),
         Kind("freeze temporal", ("temporal",), (_SHORT,)),
         Kind("kill temporal and api", ("temporal",), (_MOMENT, _SHORT)),
@@ -82,6 +86,10 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
         Kind("kill workers in a near step", ("every worker",)),
         Kind("no worker for payments", ("every worker",), ((4.0, 9.0),)),
         Kind("terminate runs", ("temporal",)),
+        Kind("pause steps", ("temporal",), ((4.0, 12.0),)),
+        Kind("answer steps with garbage", ("temporal",)),
+        Kind("foreign records", ("kafka",)),
+        Kind("make the topic anew", ("kafka",)),
         Kind("restart kafka", ("kafka",), (_MOMENT, _OUTAGE)),
         Kind("freeze kafka", ("kafka",), (_SHORT, _OUTAGE)),
         Kind("drop kafka's answers", ("kafka",), (_SHORT, _OUTAGE)),
@@ -101,9 +109,17 @@ def kinds(*, strict: bool) -> tuple[Kind, ...]:
     )
 
 
-def schedule(seed: int, orders: int, faults: int, *, strict: bool) -> tuple[Fault, ...]:
-    """``faults`` faults, evenly spread over ``orders`` orders; every kind before any kind twice."""
+def schedule(seed: int, orders: int, faults: int, *, strict: bool, only: str = "") -> tuple[Fault, ...]:
+    """``faults`` faults, evenly spread over ``orders`` orders; every kind before any kind twice.
+
+    ``only``: of kinds with this in their name. Raises ValueError where there is none.
+    """
     dice = random.Random(f"faults of {seed}")
+    chosen = [kind for kind in kinds(strict=strict) if only in kind.name]
+    if not chosen:
+        raise ValueError(
+            f"no kind of fault has {only!r} in its name: {', '.join(k.name for k in kinds(strict=strict))}"
+        )
     return tuple(
         Fault(
             number=number,
@@ -113,7 +129,7 @@ def schedule(seed: int, orders: int, faults: int, *, strict: bool) -> tuple[Faul
             seconds=round(dice.uniform(*dice.choice(kind.spans)), 2),
             choice=dice.random(),
         )
-        for number, kind in zip(range(faults), _decks(kinds(strict=strict), dice), strict=False)
+        for number, kind in zip(range(faults), _decks(chosen, dice), strict=False)
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from tools.chaos.evidence import SERVICES, Evidence, Row, Rows
+from tools.chaos.marks import mark_of
 from tools.chaos.rules_stream import SECOND_GROUP, TRACKING_GROUP
 
 #: COMPLETED; declined; waiting FULFILLING; expired as a DRAFT; cancelled when FULFILLING, after a refused ship.
@@ -28,7 +29,7 @@ class Shop:
         by_service = ("rows", "events", "commands", "outbox", "publications", "parked")
         empty: dict[str, Any] = {
             name: {service: [] for service in SERVICES} if name in by_service else [] for name in names
-        } | {"terminated": {}}
+        } | {"terminated": {}, "felt": {"foreign records": 2}}
         self.evidence = Evidence(**empty)
         self._clock = 1_000_000.0
         self.stock("bread", 10)
@@ -176,6 +177,25 @@ class Shop:
         self.evidence.commands["orders"].append({**record, "refusal": {"slug": slug}, "recorded_at": self._now()})
         self.told(kind, order_id, status=status, problem=slug)
 
+    def stranger(self, number: int, *, event_of: str | None = None) -> None:
+        """A foreign record: an event of another source, of this order, or junk."""
+        e = self.evidence
+        place = {"partition": 3, "offset": len(e.records) + len(e.foreign)}
+        if event_of is None:
+            mark = mark_of(0, number, "junk")
+            e.foreign.append({**place, "mark": mark, "source": None, "subject": None, "sequence": None})
+            letter = {"subject": None, "kind": "undecodable", "reason": "no event", "mark": mark}
+            e.dead_letters += [{"consumer_group": group, **letter} for group in (TRACKING_GROUP, SECOND_GROUP)]
+            return
+        claim = {"source": "/orderflow/shipping", "subject": event_of, "sequence": f"{number:010d}"}
+        e.foreign.append({**place, "mark": mark_of(0, number, "event"), **claim})
+        event = {"order_id": event_of, "version": number, "source": claim["source"], "type": "ORDER_APPROVED"}
+        # First, so that the last of each is of one of ours.
+        e.tracked_events.insert(0, {**event, "status": "APPROVED"})
+        e.effects.insert(0, {**event, "n": len(e.effects)})
+        for inbox, group in ((e.processed, TRACKING_GROUP), (e.effects_processed, SECOND_GROUP)):
+            inbox.insert(0, {"consumer_group": group, **claim, "sequence": number})
+
     def close(self) -> Evidence:
         """What is left, with workflows and tracking."""
         e = self.evidence
@@ -224,7 +244,7 @@ class Shop:
 
 
 def sound_evidence() -> Evidence:
-    """Five orders, each at an end of its own."""
+    """Five orders, each at an end of its own, and two records of strangers."""
     shop = Shop()
     for order_id in (DONE, DECLINED, WAITING, EXPIRED, CANCELLED):
         shop.place(order_id)
@@ -250,6 +270,8 @@ def sound_evidence() -> Evidence:
     shop.release(CANCELLED)
     told = {"status": 422, "problem": "idempotency_conflict", "order_id": None, "command": None}
     shop.ask("cancel", f"/orders/{DONE}/cancel", f"{DONE}-ship", told, order_id=DONE, conflict=True)
+    shop.stranger(7)
+    shop.stranger(8, event_of=DONE)
     return shop.close()
 
 

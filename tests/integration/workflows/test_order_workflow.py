@@ -295,6 +295,7 @@ async def test_lost_answers_of_the_gateway_charge_once(world: World) -> None:
     await ended(handle)
     assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
     assert [name for name, _ in world.gateway.calls] == ["authorize"] * 3 + ["capture"] * 3
+    assert len(set(world.gateway.calls)) == 2, "each attempt of one thing has the same idempotency key"
     assert world.gateway.state == {order_id(handle): "captured"}  # and nothing is held under another reference
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tools.chaos.checker import RULES, check
 from tools.chaos.evidence import Evidence
+from tools.chaos.marks import mark_of
 from tools.chaos.rules_rest import at_rest
 from tools.chaos.sound import CANCELLED, DECLINED, DONE, EXPIRED, WAITING, only, sound_evidence
 
@@ -396,9 +397,47 @@ CORRUPTIONS: list[tuple[str, str, Corruption]] = [
     ("tracking = truth", "the timeline has a hole", lambda e: e.tracked_events.pop()),
     ("tracking = truth", "an inbox without its event", lambda e: e.processed.pop()),
     ("effects once", "an effect happened twice", lambda e: e.effects.append(deepcopy(e.effects[-1]))),
-    ("effects once", "an effect never happened", lambda e: e.effects.pop(0)),
+    ("effects once", "an effect never happened", lambda e: e.effects.pop()),
     ("effects once", "effects out of order", lambda e: e.effects.insert(0, e.effects.pop())),
     ("effects once", "an inbox without its effect", lambda e: e.effects_processed.pop()),
+    (
+        "Kafka = events",
+        "a record of ours with another source",
+        lambda e: _record(e, f"orders/{DONE}/1")["headers"].update(ce_source="/acme/billing"),
+    ),
+    (
+        "tracking = truth",
+        "a stranger's event moves an order",
+        lambda e: only(e.tracking, order_id=DONE).update(order_status="APPROVED"),
+    ),
+    ("foreign records were passed", "junk is no dead letter", lambda e: e.dead_letters.pop()),
+    (
+        "foreign records were passed",
+        "junk is two dead letters of a group",
+        lambda e: e.dead_letters.append(e.dead_letters[0]),
+    ),
+    ("foreign records were passed", "an event of another source took no effect", lambda e: e.effects.pop(0)),
+    (
+        "foreign records were passed",
+        "an event of another source took effect twice",
+        lambda e: e.effects.append(e.effects[0]),
+    ),
+    (
+        "foreign records were passed",
+        "an event of another source is not in the timeline",
+        lambda e: e.tracked_events.pop(0),
+    ),
+    (
+        "dead letters are foreign records",
+        "an event of ours is set aside",
+        lambda e: e.dead_letters[0].update(mark=None, subject=DONE),
+    ),
+    (
+        "dead letters are foreign records",
+        "an event of another source is set aside",
+        lambda e: e.dead_letters[0].update(mark=mark_of(0, 8, "event")),
+    ),
+    ("every fault was felt", "a fault hit nothing", lambda e: e.felt.update({"pause steps": 0})),
 ]
 
 
@@ -419,6 +458,50 @@ def test_a_run_that_was_terminated_when_nothing_was_left_to_do_breaks_no_rule() 
     run.update(status="TERMINATED")
     evidence.terminated[run["run_id"]] = run["id"]
     assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "by_hand", "holds"), [("declined", True, True), ("declined", False, False), ("authorized", True, False)]
+)
+def test_a_refusal_may_be_unrecorded_where_the_run_was_terminated_by_hand(
+    status: str, by_hand: bool, holds: bool
+) -> None:
+    evidence = deepcopy(SOUND)
+    evidence.gateway_payments.append({"reference": EXPIRED, "status": status, "duplicate_attempts": 0})
+    if by_hand:
+        evidence.terminated["a run"] = f"order-{EXPIRED}"
+    assert (check(evidence)["payments = gateway"] == []) is holds
+
+
+def _made_anew(e: Evidence, *recorded_at: float) -> None:
+    """Version 3 of an order was sent to the topic anew, and all of them again behind it; it happened meanwhile."""
+    e.topic_made_anew.append((1.0, 2.0))
+    for version, at in enumerate(recorded_at, 1):
+        _event(e, "orders", DONE, version)["recorded_at"] = at
+    early = deepcopy(_record(e, f"orders/{DONE}/3"))
+    e.records.insert(0, {**early, "offset": -1})
+    e.effects.insert(
+        0, e.effects.pop(e.effects.index(only(e.effects, order_id=DONE, version=3, source="/orderflow/orders")))
+    )
+
+
+def test_what_happened_while_the_topic_was_made_anew_may_stand_before_what_was_repaired() -> None:
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 1.5)
+    assert {rule: wrong for rule, wrong in check(evidence).items() if wrong} == {}
+
+
+def test_nothing_else_may_and_the_order_is_complete_behind_it() -> None:
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 2.5)
+    assert {rule for rule, wrong in check(evidence).items() if wrong} == {
+        "Kafka in order, one partition a key",
+        "effects once",
+    }
+    evidence = deepcopy(SOUND)
+    _made_anew(evidence, -200.0, -100.0, 1.5)
+    evidence.records.remove(_record(evidence, f"orders/{DONE}/2"))
+    assert check(evidence)["Kafka in order, one partition a key"]
 
 
 def test_a_run_that_was_terminated_before_its_void_breaks_no_rule_where_nothing_was_held() -> None:

@@ -19,7 +19,7 @@ def test_a_seed_means_the_same_next_year() -> None:
     first = [fault.line() for fault in schedule(1, 1000, 100, strict=False)[:2]]
     assert first == [
         "   0  after     0 orders  kill consumer                    consumer",
-        "   1  after    10 orders  gateway fails                    gateway for 2.6 s",
+        "   1  after    10 orders  kill postgres                    postgres",
     ]
 
 
@@ -42,6 +42,20 @@ def test_every_kind_of_fault_happens_and_ends(strict: bool) -> None:
 def test_only_the_strict_gear_kills_the_broker() -> None:
     assert "kill kafka" not in {kind.name for kind in kinds(strict=False)}
     assert "kill kafka" in {kind.name for kind in kinds(strict=True)}
+
+
+def test_both_gears_have_strangers_clocks_locks_hands_and_a_topic_made_anew() -> None:
+    new = {"foreign records", "lease from another time", "handovers from another time", "read-only failover"}
+    new |= {"lock time-outs", "pause steps", "answer steps with garbage", "make the topic anew"}
+    for strict in (False, True):
+        assert new <= {kind.name for kind in kinds(strict=strict)}
+
+
+def test_a_schedule_may_be_of_some_kinds_only() -> None:
+    storm = schedule(1, 100, 20, strict=False, only="another time")
+    assert {fault.kind for fault in storm} == {"lease from another time", "handovers from another time"}
+    with pytest.raises(ValueError, match="no kind of fault has 'earthquake' in its name: kill api, "):
+        schedule(1, 100, 20, strict=False, only="earthquake")
 
 
 def test_a_short_run_sees_every_fate() -> None:
