@@ -93,7 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "orders_db": database_answers(orders_db),
             "inventory_db": database_answers(inventory_db),
         },
-        informational={"temporal": runs.check, "kafka": broker_answers(settings.kafka_bootstrap_servers)},
+        informational={"temporal": runs.check, "kafka": broker_answers(settings.address("kafka_bootstrap_servers"))},
     )
 
     @asynccontextmanager

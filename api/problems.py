@@ -74,9 +74,14 @@ TYPES: Final[Mapping[str, ProblemType]] = {
         422, "Idempotency conflict", "The same `Idempotency-Key` came with another request before. Send a new key."
     ),
     "too_many_requests": ProblemType(429, "Too many requests", "Send it again after `Retry-After` seconds."),
+    "headers_too_large": ProblemType(
+        431, "Headers too large", "A request's line and headers have at most 65,536 bytes, and are 100 at most."
+    ),
     "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
     "overloaded": ProblemType(
-        503, "Too much to do", "This process has too many requests in hand. Send it again after `Retry-After` seconds."
+        503,
+        "Too much to do",
+        "This process has too many requests in hand, or connections. Send it again after `Retry-After` seconds.",
     ),
     "unavailable": ProblemType(
         503, "Dependency unavailable", "`dependency` did not answer. Send the same request with the same key again."

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -12,14 +13,30 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, S
 from api.bodies import Body
 from api.problems import ProblemDocument
 from orderflow.domain.errors import FieldProblem
-from orderflow.domain.inventory import MAX_STOCK
+from orderflow.domain.inventory import MAX_STOCK, ReservationStatus
 from orderflow.domain.model import Model
 from orderflow.domain.money import MAX_AMOUNT, Currency
-from orderflow.domain.orders import MAX_LINES, Line, Note, OrderStatus, ShortText
+from orderflow.domain.orders import MAX_LINES, Line, Note, OrderStatus, Reason, ShortText
+from orderflow.domain.payments import PaymentStatus
 
 ORDER_ID: Final = "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
 
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+
+
+def _known(words: type[StrEnum]) -> WithJsonSchema:
+    """An open vocabulary: generated clients know its words, and let others through."""
+    return WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "enum": [word.value for word in words]}, {"type": "string"}],
+            "description": "Open: a newer release may say other words than the known ones. Accept any.",
+        }
+    )
+
+
+KnownPaymentStatus = Annotated[str, _known(PaymentStatus)]
+KnownReservationStatus = Annotated[str, _known(ReservationStatus)]
+KnownReason = Annotated[str, _known(Reason)]
 
 
 # --- What comes in ---
@@ -190,17 +207,17 @@ class LineDocument(Model):
 class PaymentDocument(Model):
     """The payment, as the event stream last told it. ``authorized``: the money is held or taken."""
 
-    status: str = Field(examples=["AUTHORIZED"])
+    status: KnownPaymentStatus = Field(examples=["AUTHORIZED"])
     authorized: bool
-    reason: str | None
+    reason: KnownReason | None
 
 
 class InventoryDocument(Model):
     """The reservation, as the event stream last told it. ``reserved``: the stock is held or gone out."""
 
-    status: str = Field(examples=["RESERVED"])
+    status: KnownReservationStatus = Field(examples=["RESERVED"])
     reserved: bool
-    reason: str | None
+    reason: KnownReason | None
 
 
 class Links(Model):
@@ -217,7 +234,7 @@ class OrderSummaryDocument(Model):
     id: UUID = Field(examples=[ORDER_ID])
     status: OrderStatus
     version: int = Field(description="Its ETag.", examples=[3])
-    reason: str | None = Field(description="Why it was cancelled.")
+    reason: KnownReason | None = Field(description="Why it was cancelled.")
     customer_id: str
     reference: str | None
     currency: str
@@ -300,7 +317,7 @@ class EventDocument(Model):
     version: int
     type: str = Field(examples=["ORDER_CREATED"])
     status: str = Field(description="What it made of the order, the payment or the reservation.")
-    reason: str | None
+    reason: KnownReason | None
     data: dict[str, Any] | None
     correlation_id: str | None
     recorded_at: datetime

@@ -5,6 +5,8 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from orderflow import process
+from orderflow.connections import within
 from orderflow.settings import Settings
 
 #: For requests under way at a stop; those that wait are answered at once.
@@ -32,7 +34,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         port=settings.api_port,
         root_path=settings.api_root_path,
         loop="uvloop",
-        http="httptools",
+        http=within(process.most_connections()),
         access_log=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -147,7 +147,7 @@ class FloorOrder:
         row = await _local(OrderSteps.look, Look(order_id=order_id, first=False), "look")
         if row.ship is not None:
             ship = row.ship
-            await calls.capture(order_id, ship.command_id, ship.trace).outcome(near=True)
+            await calls.capture(order_id, ship.command_id, ship.trace, None).outcome(near=True)
             commit = asyncio.create_task(calls.commit(order_id, row.trace).outcome(near=True))
             end = EndShip(order_id=order_id, command_id=ship.command_id, trace=ship.trace)
             await _local(OrderSteps.end_ship, end, "ship")

@@ -57,7 +57,7 @@ def call(
     from orderflow.credentials import CredentialError, api_key
 
     settings = running_settings()
-    url = api or settings.api_url
+    url = api or settings.address("api_url")
     try:
         key = api_key(settings, url)
     except CredentialError as error:

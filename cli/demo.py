@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -152,16 +154,25 @@ async def _report(stack: "EmbeddedStack", options: Options, run: "Run") -> None:
     out.print(f"that order in the Temporal Web UI: {web_ui}", soft_wrap=True)
     out.print(f"the API's documentation: {stack.links['api']}", soft_wrap=True)
     if not options.keep:
-        out.print("The links work while a stack runs: `orderflow demo --keep` leaves this one on.")
+        out.print("The links work while a stack runs. This one has ended; what to type next:")
+        command = _command()
+        out.print(f"  {command} up             # a stack of your own, which stays until Ctrl-C", soft_wrap=True)
+        out.print(f"  {command} demo --keep    # all of this again, and the stack stays", soft_wrap=True)
 
 
 async def _keep(stack: "EmbeddedStack", teller: "Teller") -> None:
     """Until a signal comes."""
     teller.announce = True
     data_dir = short_path(stack.data_dir)
-    teller.say(f"it stays up until Ctrl-C; in another terminal: ORDERFLOW_DATA_DIR={data_dir} orderflow order list")
+    where = f"ORDERFLOW_DATA_DIR={shlex.quote(data_dir)} {_command()}"
+    teller.say(f"it stays up until Ctrl-C; in another terminal: {where} order list")
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
+
+
+def _command() -> str:
+    """The command as it works here, also where no environment is activated."""
+    return shlex.quote(short_path(Path(sys.executable).with_name("orderflow")))
 
 
 def typed() -> float:

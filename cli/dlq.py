@@ -47,6 +47,7 @@ def list_(group: Group = None, database: Where = None, order: Order = None, as_j
     """Show the dead letters, the oldest first. Exit code 1: there are some."""
     from cli.pages import dead_letters as pages
     from operations.dead_letters import read
+    from operations.words import counted, one_or_many
 
     letters = run(read(running_settings(), group, database, order))
     if as_json:
@@ -54,7 +55,8 @@ def list_(group: Group = None, database: Where = None, order: Order = None, as_j
     elif letters:
         out.print(pages.table(letters))
         orders = len({letter.subject for letter in letters if letter.subject})
-        err.print(f"{len(letters)} dead letters hold {orders} orders; `orderflow dlq redrive` applies them again")
+        hold = f"{counted(len(letters), 'dead letter')} {one_or_many(len(letters), 'holds', 'hold')}"
+        err.print(f"{hold} {counted(orders, 'order')}; `orderflow dlq redrive` applies again", soft_wrap=True)
     else:
         err.print("no dead letters")
     if letters:
@@ -105,7 +107,7 @@ def redrive(
     """Apply the dead letters after all, in order. Exit code 1: some fail again, and still hold their orders."""
     from cli.pages import dead_letters as pages
     from operations import dead_letters
-    from operations.words import short
+    from operations.words import one_or_many, short
 
     settings = running_settings()
     try:
@@ -120,7 +122,7 @@ def redrive(
         for letter, reason in result.failed:
             err.print(f"{letter}: fails again: {short(reason, 500)}", soft_wrap=True)
         applied = f"{result.applied} applied, {result.skipped} had been applied before"
-        out.print(f"{applied}, {len(result.failed)} fail again")
+        out.print(f"{applied}, {len(result.failed)} {one_or_many(len(result.failed), 'fails', 'fail')} again")
     if result.failed:
         raise typer.Exit(REFUSED)
 

@@ -23,6 +23,7 @@ def doctor(as_json: AsJson = False) -> None:
     from rich.text import Text
 
     from operations.doctor.checks import examine
+    from operations.words import counted, one_or_many
 
     silence()
     lines = asyncio.run(examine(running_settings()))
@@ -35,8 +36,8 @@ def doctor(as_json: AsJson = False) -> None:
         print_json({"ok": not bad, "checks": said})
     else:
         _print(lines)
-        verdict = (f"{bad} need you", "red") if bad else ("all fine", "green")
-        out.print(Text.assemble(f"{len(lines)} checks: ", verdict))
+        verdict = (f"{bad} {one_or_many(bad, 'needs', 'need')} you", "red") if bad else ("all fine", "green")
+        out.print(Text.assemble(f"{counted(len(lines), 'check')}: ", verdict))
     if bad:
         raise typer.Exit(REFUSED)
 

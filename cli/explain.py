@@ -81,6 +81,7 @@ def stuck(
     """Orders that wait for something other than their customer, by cause, the most urgent first."""
     from cli.pages import explain as pages
     from operations.explain.stuck import look
+    from operations.words import counted, one_or_many
 
     settings = running_settings()
     silence()
@@ -92,13 +93,13 @@ def stuck(
         for source, error in found.unread.items():
             err.print(f"not read: {source} ({error})", soft_wrap=True)
         if found.left_out:
-            err.print(f"{found.left_out} open orders were not looked at: there are too many")
+            err.print(f"{counted(found.left_out, 'open order')} not looked at: there are too many")
         if found.groups:
             out.print(pages.stuck_page(found), soft_wrap=True)
         elif not found.unread:
-            out.print(f"{found.looked_at} orders looked at: none is stuck")
+            out.print(f"{counted(found.looked_at, 'order')} looked at: none is stuck")
         if found.not_yet:
-            out.print(f"{found.not_yet} wait for less than {seconds:g} s")
+            out.print(f"{found.not_yet} {one_or_many(found.not_yet, 'waits', 'wait')} for less than {seconds:g} s")
     if found.groups:
         raise typer.Exit(REFUSED)
     if found.unread:
@@ -127,7 +128,8 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     clock = asyncio.get_running_loop().time
     seen: set[tuple[str, str]] = set()
     before, headline, ended_at = None, "", None
-    async with open_sources(settings) as sources, ApiClient(settings.api_url, key=api_key(settings)) as api:
+    url = settings.address("api_url")
+    async with open_sources(settings) as sources, ApiClient(url, key=api_key(settings)) as api:
         while True:
             found = await sources.gather(order_id)
             verdicts = verdicts_on(found.facts)
@@ -182,4 +184,4 @@ def _fail_if_unread(found: "Found") -> None:
     unread = found.facts.unread
     if unread.keys() >= {"temporal", "orders"}:
         both = "; ".join(f"{source}: {unread[source]}" for source in ("temporal", "orders"))
-        fail(f"neither Temporal nor the orders database answers ({both}): is OrderFlow up?", UNREACHABLE)
+        fail(f"neither Temporal nor the orders database can be read ({both}): is OrderFlow up?", UNREACHABLE)

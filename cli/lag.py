@@ -44,10 +44,10 @@ def lag(
 
 def _print(one: "GroupLag") -> None:
     from cli.pages import lag as pages
-    from operations.words import short
+    from operations.words import counted, short
 
     group = short(one.group)
-    out.print(f"{group}: {one.state}, {one.members} members, {one.lag} records behind")
+    out.print(f"{group}: {one.state}, {counted(one.members, 'member')}, {counted(one.lag, 'record')} behind")
     out.print(pages.table(one))
     for p in one.partitions:
         if p.lost:

@@ -74,9 +74,24 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output has gone (`orderflow status | head`).
         os._exit(1)
+    except Exception as error:
+        say_error(_wrong_settings(error))
+        code = USAGE
     else:
         code = 0
     leave(code)
+
+
+def _wrong_settings(error: Exception) -> str:
+    """What a profile lacks or has wrong, which shows where it is used; every other error is raised again."""
+    from orderflow.profiles import ProfileError
+
+    found = error
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    if not isinstance(found, ProfileError):
+        raise error
+    return str(found)
 
 
 def refuse_unreadable(arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import typer
 from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.stores import COMMAND_SECONDS, moment, run
 from cli.terminal import err, fail, out, running_settings
-from operations.words import duration, one_or_many
+from operations.words import counted, duration, one_or_many, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def _print_troubles(service: str, one: "Status") -> None:
     for parked in one.parked:
         out.print(
             f"{service}: order {parked.order_id} is parked at version {parked.version} since "
-            f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {parked.entries} events wait: {short(parked.error, 500)}\n"
+            f"{parked.parked_at:%Y-%m-%d %H:%M:%SZ}, {waiting(parked.entries, 'event')}: {short(parked.error, 500)}\n"
             "  Kafka refuses the record: raise the limit that it names, then "
             f"`orderflow outbox unpark {parked.order_id}`",
             soft_wrap=True,
@@ -129,7 +129,7 @@ def _print_troubles(service: str, one: "Status") -> None:
     for stop in one.stopped:
         out.print(
             f"{service}: partition {stop.partition} stands still since {stop.stopped_at:%Y-%m-%d %H:%M:%SZ}, "
-            f"{stop.waiting_orders} orders wait: at offset {stop.offset}, where "
+            f"{waiting(stop.waiting_orders, 'order')}: at offset {stop.offset}, where "
             f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {short(stop.found, 500)}\n"
             f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
             soft_wrap=True,
@@ -202,7 +202,7 @@ async def _republish(settings: "Settings", chosen: "Chosen", *, yes: bool, ask: 
 def _print_republished(done: "Sequence[Republished]") -> None:
     for one in done:
         went_on = "".join(f", partition {number} goes on" for number in one.going_on)
-        sent = f"{one.republished} events of {one.orders} orders to be sent again"
+        sent = f"{counted(one.republished, 'event')} of {counted(one.orders, 'order')} to be sent again"
         out.print(f"{one.service}: {sent}{went_on}", soft_wrap=True)
     for one in done:
         for number in one.still_stopped:
@@ -216,8 +216,8 @@ def _confirm(count: int, *, yes: bool, ask: bool) -> None:
     if yes or count <= MANY:
         return
     if not ask or not sys.stdin.isatty():
-        fail(f"this would send {count} events again: say --yes", USAGE)
-    if not typer.confirm(f"Send {count} events again?"):
+        fail(f"this would send {counted(count, 'event')} again: say --yes", USAGE)
+    if not typer.confirm(f"Send {counted(count, 'event')} again?"):
         raise typer.Exit(USAGE)
 
 

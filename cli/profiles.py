@@ -87,14 +87,22 @@ def show(
         value = "not set" if row["value"] is None else row["value"]
         out.print(f"{row['setting']:<44} {value}  ({row['from']})", soft_wrap=True)
     if len(shown) < len(rows):
-        err.print(f"{len(rows) - len(shown)} others have their default (--all shows them)")
+        err.print(f"left out, as they have their default: {len(rows) - len(shown)} (--all shows them)")
 
 
 def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:
     """Every setting: what is used, and who said so. ``given``: without the stack that runs here."""
+    from orderflow import urls
+
     prefix = str(given.model_config["env_prefix"])
     exported = {variable.upper() for variable in os.environ}
     file = f"profile {given.profile}" if given.profile else ".env"
+    own = used.temporal_config
+    elsewhere = {
+        f"temporal_{name}": value
+        for name, value in (("address", own.address), ("namespace", own.namespace), ("api_key", own.api_key))
+        if value is not None
+    } | ({"temporal_tls": own.tls is not False} if own.tls is not None else {})
     rows = []
     for setting in type(given).model_fields:
         variable = f"{prefix}{setting}".upper()
@@ -102,7 +110,11 @@ def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:
             source = "environment" if variable in exported else file
         else:
             source = "default" if getattr(given, setting) == getattr(used, setting) else "the stack that runs here"
-        rows.append({"setting": variable, "value": _plain(setting, getattr(used, setting)), "from": source})
+        value = getattr(used, setting)
+        if source == "default" and setting in elsewhere:
+            value, source = elsewhere[setting], own.where(setting.removeprefix("temporal_"))
+            value = urls.HIDDEN if setting == "temporal_api_key" else value
+        rows.append({"setting": variable, "value": _plain(setting, value), "from": source})
     return [row for row in rows if row["setting"] != PROFILE_VARIABLE]
 
 

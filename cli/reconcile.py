@@ -61,6 +61,7 @@ def _print(report: "Report") -> None:
 
     from cli.pages import reconcile as pages
     from operations.reconciliation.findings import ABOUT
+    from operations.words import counted
 
     for handled in report.findings:
         out.print(pages.finding(handled), soft_wrap=True)
@@ -75,4 +76,4 @@ def _print(report: "Report") -> None:
         handled.finding.repair is not None and handled.outcome != "repaired" for handled in report.findings
     )
     hint = "; `orderflow reconcile --repair` repairs " + str(repairable) if repairable and not report.repair else ""
-    out.print(f"{said}{found} finding{'s' if found != 1 else ''}, {found - left} repaired{hint}")
+    out.print(f"{said}{counted(found, 'finding')}, {found - left} repaired{hint}")

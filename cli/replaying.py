@@ -18,6 +18,7 @@ from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.stores import SPAN
 from cli.stores import span as part
 from cli.terminal import err, fail, out, running_settings
+from operations.words import counted
 
 if TYPE_CHECKING:
     from operations.replaying.replayer import Failed, Replayed
@@ -98,7 +99,7 @@ def debug(
             history = replayer.read_file(file)
         else:
             history = await replayer.history_of(running_settings(), _workflow_id(which), run_id)
-        err.print(f"{history.workflow_id}: {len(history.events)} events")
+        err.print(f"{history.workflow_id}: {counted(len(history.events), 'event')}")
         return await step_through(history, stop_at_run=pdb)
 
     failed = _run(work())
@@ -153,8 +154,8 @@ def _print(done: "Replayed") -> None:
     if not done.count:
         err.print("no such histories")
         return
-    number = "1 history" if done.count == 1 else f"{done.count} histories"
-    said = f"{number}, {done.events} events in {done.seconds:.1f} s ({done.rate:.0f} a second): "
+    number = counted(done.count, "history", "histories")
+    said = f"{number}, {counted(done.events, 'event')} in {done.seconds:.1f} s ({done.rate:.0f} a second): "
     verdict = (f"{done.failed} did not replay", "red") if done.failed else ("all replayed", "green")
     out.print(Text.assemble(said, verdict))
 

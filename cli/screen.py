@@ -7,11 +7,14 @@ left out, and what the output's encoding lacks is replaced: never a traceback. J
 
 import codecs
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.style import Style
@@ -28,6 +31,18 @@ class Screen(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
+        self._breaks = False
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """As rich does. Prose that goes on one line elsewhere (``soft_wrap``) breaks between words where lines have an
+        end, unless ``no_wrap`` is said: a terminal would break it inside them. A word longer than a line stays whole,
+        to be copied."""
+        has_end = self.is_terminal or "COLUMNS" in os.environ
+        self._breaks = bool(soft_wrap) and has_end and not options.get("no_wrap")
+        try:
+            super().print(*objects, soft_wrap=soft_wrap, **options)
+        finally:
+            self._breaks = False
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string, as every text of ours: before it is measured and wrapped."""
@@ -38,6 +53,8 @@ class Screen(Console):
         if isinstance(renderable, Text) and not is_printable(renderable.plain):
             renderable = renderable.copy()
             renderable.plain = printable(renderable.plain)
+        if isinstance(renderable, Text) and self._breaks:
+            renderable = _broken(renderable, (options or self.options).max_width)
         for segment in super().render(renderable, options):
             yield segment if segment.control else self._without_raw(segment)
 
@@ -53,6 +70,29 @@ class Screen(Console):
         except UnicodeEncodeError:
             return text.translate(_PLAINER).encode(self.encoding, "replace").decode(self.encoding)
         return text
+
+
+def _broken(text: Text, width: int) -> Text:
+    """``text`` in lines of at most ``width`` cells, broken between words only."""
+    lines = [piece for line in text.split("\n", allow_blank=True) for piece in line.divide(_ends(line.plain, width))]
+    for line in lines[:-1]:
+        line.rstrip()
+    broken = Text("\n", end=text.end).join(lines)
+    broken.end = text.end
+    return broken
+
+
+def _ends(line: str, width: int) -> list[int]:
+    """Where a line of more than ``width`` cells is broken."""
+    ends, column = [], 0
+    for word in re.finditer(r"\s*\S+", line):
+        if column and column + cell_len(word[0]) > width:
+            start = word.start() + len(word[0]) - len(word[0].lstrip())
+            ends.append(start)
+            column = cell_len(line[start : word.end()])
+        else:
+            column += cell_len(word[0])
+    return ends
 
 
 def _without_raw_link(style: Style | None) -> Style | None:

@@ -77,6 +77,8 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
     for moved in stack.moved_ports:
         out.print(f"port {moved.wanted} is taken: {moved.name} uses {moved.chosen}")
     out.print(f"Logs: {short_path(stack.data_dir / 'logs')}", soft_wrap=True)
+    out.print("In another terminal, paste:")
+    out.print(f"  {pages.export(stack.settings)}", soft_wrap=True, no_wrap=True)
     out.print("Ctrl-C stops everything; the data stays.")
     await asked
     out.print("stopping (Ctrl-C again: at once)")

@@ -20,6 +20,7 @@ from cli.calls import (
     show_problem,
 )
 from cli.terminal import err, fail, out
+from operations.words import counted
 
 if TYPE_CHECKING:
     from operations.bulk.stock_import import Import
@@ -130,7 +131,7 @@ def import_file(
         print_json(done.to_data())
     else:
         refused = f", {len(done.refused)} refused" if done.refused else ""
-        out.print(f"{done.skus} SKUs: {done.created} new, {done.counted} counted again{refused}")
+        out.print(f"{counted(done.skus, 'SKU')}: {done.created} new, {done.counted} counted again{refused}")
     for sku, problem in list(done.refused.items())[:SHOWN_REFUSALS]:
         show_problem(problem.get("status", 0), problem, sku)
     if done.stopped:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: What goes to a file or a program is not folded to the width of a terminal that is not there.
 PIPED_COLUMNS = 160
 PROFILE_VARIABLE = "ORDERFLOW_PROFILE"
+#: pydantic's word for a default that cannot be told because another setting is wrong.
+_FOLLOWS = "default_factory_not_called"
 
 
 def _console(*, stderr: bool) -> Screen:
@@ -70,7 +72,8 @@ def load_settings() -> "Settings":
     except ValidationError as error:
         profile = os.environ.get(PROFILE_VARIABLE)
         of_profile = f" (profile {profile})" if profile else ""
-        fail(f"settings are wrong{of_profile}: " + "; ".join(_wrong(e) for e in error.errors()), 2)
+        wrong = [_wrong(one) for one in error.errors() if one["type"] != _FOLLOWS]
+        fail(f"settings are wrong{of_profile}: {'; '.join(wrong)}", 2)
 
 
 @functools.cache

@@ -102,7 +102,7 @@ def effect_of(settings: Settings, group: str | None, named: str | None) -> Effec
 
 @asynccontextmanager
 async def _connect(settings: Settings, url: str | None) -> AsyncIterator[Connect]:
-    dsn = url or settings.orders_database_url.get_secret_value()
+    dsn = url or settings.database_url("orders")
     direct = None if url else settings.database_direct_url("orders")
     database = Database("dead letters", dsn, direct_dsn=direct, pool_size=1, command_timeout=COMMAND_SECONDS)
     async with database:

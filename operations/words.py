@@ -29,6 +29,16 @@ def one_or_many(number: int, one: str, many: str) -> str:
     return one if number == 1 else many
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """How many of what: ``1 order``, ``2 orders``."""
+    return f"{number:,} {one_or_many(number, one, many or one + 's')}"
+
+
+def waiting(number: int, one: str) -> str:
+    """That they wait: ``1 event waits``, ``2 events wait``."""
+    return f"{counted(number, one)} {one_or_many(number, 'waits', 'wait')}"
+
+
 def duration(span: timedelta) -> str:
     """In the largest fitting units: ``0.012 s``, ``7 s``, ``3 min 12 s``, ``2 h 5 min``, ``3 d 4 h``."""
     seconds = span.total_seconds()

@@ -16,6 +16,8 @@ from orderflow.telemetry.scrape import MetricsPage, measured
 _THRESHOLDS: Final = (20_000, 50, 100)
 #: Files and connections that are open at once. The usual 1024 is used up by idle clients.
 _MOST_OPEN: Final = 65_536
+#: Of them, what a process needs for itself: pools, Temporal, Kafka, files, and room for those that are just closed.
+_OWN: Final = 200
 
 
 def begin(settings: Settings, service: str, *, serves_metrics: bool = True) -> MetricsPage | None:
@@ -48,6 +50,13 @@ def allow_connections() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it: then it stays as it is
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def most_connections() -> int:
+    """How many clients may be connected at once, so that the rest of the process still has files to open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = _MOST_OPEN if soft == resource.RLIM_INFINITY else min(soft, _MOST_OPEN)
+    return max(may - _OWN, may // 2)
 
 
 async def end() -> None:

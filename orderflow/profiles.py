@@ -29,6 +29,10 @@ class NoProfile(ProfileError):
     """Nothing has this name."""
 
 
+class NoAddress(ProfileError):
+    """The chosen profile does not say where a server is; the message names the setting."""
+
+
 def file_of(name: str) -> Path:
     """The file of a profile. Raises NoProfile."""
     found = profiles()

@@ -7,12 +7,13 @@ Durations carry their unit in the name.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orderflow import profiles, urls
+from orderflow import profiles, temporal_config, urls
+from orderflow.temporal_config import TemporalConfig
 from orderflow.tls import client_context
 from orderflow_events.names import dead_letter_topic
 
@@ -23,6 +24,7 @@ SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 ENV_FILE: Final = ".env"
 #: Only this machine reaches what listens here.
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+TEMPORAL_ADDRESS: Final = "localhost:7233"
 
 
 def unread() -> list[str]:
@@ -65,6 +67,14 @@ def _http_url(url: str) -> str:
 
 def _api_url(url: str) -> str:
     return url if urls.is_word(url) else _http_url(url)  # a word is refused, and named, by who calls the API
+
+
+def _temporal(given: Mapping[str, Any]) -> TemporalConfig:
+    """What Temporal's own configuration says of the server that the settings before lead to."""
+    if not given.get("temporal_envconfig"):
+        return TemporalConfig()
+    said = temporal_config.read()
+    return said.of_server(given["temporal_address"]) if "temporal_address" in given else said
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
@@ -127,8 +137,19 @@ class Settings(BaseSettings):
     migrations_dir: Path = Field(Path("migrations"), description="Where the SQL migrations are.")
 
     # --- Temporal ---
-    temporal_address: str = Field("localhost:7233", description="Temporal's gRPC front end.")
-    temporal_namespace: str = Field("default", description="Temporal namespace.")
+    temporal_envconfig: bool = Field(
+        True,
+        description="Whether Temporal's own configuration is asked where a setting of this section is not given: the "
+        "variables `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`, and `temporal.toml`.",
+    )
+    temporal_address: str = Field(
+        default_factory=lambda given: _temporal(given).address or TEMPORAL_ADDRESS,
+        description="Temporal's gRPC front end. Default: Temporal's own configuration, else `localhost:7233`.",
+    )
+    temporal_namespace: str = Field(
+        default_factory=lambda given: _temporal(given).namespace or "default",
+        description="Temporal namespace. Default: Temporal's own configuration, else `default`.",
+    )
     temporal_tls: bool = Field(
         False, description="TLS to Temporal (always on when an API key or one of the files below is set)."
     )
@@ -415,12 +436,37 @@ class Settings(BaseSettings):
         """The file with the public key for payment tokens."""
         return self.token_public_key_file or self.data_dir / "keys" / "payment-tokens.pub.pem"
 
+    @property
+    def temporal_config(self) -> TemporalConfig:
+        """What Temporal's own configuration says of the server at ``temporal_address``. Raises TemporalConfigError."""
+        return _temporal({"temporal_envconfig": self.temporal_envconfig, "temporal_address": self.temporal_address})
+
+    def address(self, name: str) -> str:
+        """Where a server is: the setting ``name``, such as ``kafka_bootstrap_servers``.
+
+        Raises NoAddress where a profile is chosen and does not say: the default is a server of this machine, which
+        nobody means who works on another stack.
+        """
+        value = getattr(self, name)
+        text: str = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if self.profile and name not in self.model_fields_set and text == self._default_address(name):
+            raise profiles.NoAddress(
+                f"profile {self.profile} does not set {self.model_config['env_prefix']}{name.upper()}, which this needs"
+            )
+        return text
+
+    @classmethod
+    def _default_address(cls, name: str) -> str:
+        default = cls.model_fields[name].default
+        if name == "temporal_address":
+            return TEMPORAL_ADDRESS
+        return default.get_secret_value() if isinstance(default, SecretStr) else str(default)
+
     def database_direct_url(self, service: Service) -> str | None:
         """The server's own address, where ``database_url`` is a pooler's in transaction mode; else None."""
         url: SecretStr | None = getattr(self, f"{service}_database_direct_url")
         return None if url is None else url.get_secret_value()
 
     def database_url(self, service: Service) -> str:
-        """The database of ``service``, as its service role."""
-        url: SecretStr = getattr(self, f"{service}_database_url")
-        return url.get_secret_value()
+        """The database of ``service``, as its service role. Raises NoAddress, as ``address`` does."""
+        return self.address(f"{service}_database_url")

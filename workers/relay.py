@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
+from orderflow.databases import open_database
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader
@@ -29,17 +30,9 @@ def make_comparison(service: str, database: Database, settings: Settings) -> Top
     )
 
 
-def make_relay(
-    service: Service, dsn: str, settings: Settings, report: Callable[[PartState], None]
-) -> tuple[Relay, Database]:
+def make_relay(service: Service, settings: Settings, report: Callable[[PartState], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = Database(
-        f"relay-{service}",
-        dsn,
-        direct_dsn=settings.database_direct_url(service),
-        pool_size=3,
-        command_timeout=settings.database_command_timeout_seconds,
-    )
+    database = open_database(settings, service, name=f"relay-{service}", pool_size=3)
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,
@@ -63,12 +56,12 @@ def make_relay(
 async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: Shared) -> None:
     """Run the relays of the three databases until ``stopping`` is set."""
 
-    async def relay_one(service: Service, dsn: str) -> None:
+    async def relay_one(service: Service) -> None:
         def report(state: PartState) -> None:
             health.set(f"relay:{service}", state)
 
         report(STARTING)
-        relay, database = make_relay(service, dsn, settings, report)
+        relay, database = make_relay(service, settings, report)
         try:
             with (
                 sampled(f"outbox_{service}", OutboxGauges(service, database)),
@@ -80,4 +73,4 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
 
     async with asyncio.TaskGroup() as relays:
         for service in SERVICES:
-            relays.create_task(relay_one(service, settings.database_url(service)))
+            relays.create_task(relay_one(service))

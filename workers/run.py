@@ -4,16 +4,24 @@ import asyncio
 import importlib
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from functools import partial
+from typing import Final, cast
 
 import structlog
 
 from orderflow import process
+from orderflow.connections import within
 from orderflow.settings import Settings
+from orderflow.stream import pulse
 from orderflow.telemetry.health import Health, serve_health
+from orderflow.telemetry.readiness import STARTING
 from workers.shared import Shared
 
 Serve = Callable[[Settings, asyncio.Event, Health, Shared], Awaitable[None]]
+
+#: What /health/ready calls Kafka, in a process whose roles need it.
+KAFKA: Final = "kafka"
+_NEED_KAFKA: Final = frozenset({"relay", "tracking"})
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +39,18 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
         for role in roles:
             serve = cast(Serve, importlib.import_module(f"workers.{role}").serve)
             tasks.create_task(_served(serve, settings, stopping, health, shared), name=role)
+        if _NEED_KAFKA & set(roles):
+            health.set(KAFKA, STARTING)
+            tasks.create_task(pulse.watch(settings, stopping, partial(health.set, KAFKA)), name=KAFKA)
         if settings.health_port:
-            serving = serve_health(health, settings.health_host, settings.health_port, stopping, page)
+            serving = serve_health(
+                health,
+                settings.health_host,
+                settings.health_port,
+                stopping,
+                page,
+                http=within(process.most_connections()),
+            )
             tasks.create_task(serving, name="health")
     await process.end()
     log.info("stopped", roles=list(roles))

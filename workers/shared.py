@@ -44,7 +44,7 @@ class Shared:
                 opener = TokenOpener.from_file(settings.token_private_key)
                 database = await self._stack.enter_async_context(open_database(settings, "payments"))
                 http = await self._stack.enter_async_context(
-                    GatewayClient(settings.gateway_url, settings.gateway_timeout_seconds)
+                    GatewayClient(settings.address("gateway_url"), settings.gateway_timeout_seconds)
                 )
                 self._payments = PaymentActivities(Payments(database), HttpPaymentGateway(http), opener)
         return self._payments

@@ -14,6 +14,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
+from orderflow.domain.money import money
 from orderflow.temporal.names import INVENTORY_QUEUE, PAYMENTS_QUEUE
 from workflows.options import FAR, NEAR
 from workflows.steps import (
@@ -81,13 +82,16 @@ def authorize(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:
         sealed_token=secure.sealed_token,
         trace=trace,
     )
-    return Call(PaymentSteps.authorize_payment, request, PAYMENTS_QUEUE, "authorize payment")
+    summary = f"authorize payment of {money(secure.total, secure.currency)}"
+    return Call(PaymentSteps.authorize_payment, request, PAYMENTS_QUEUE, summary)
 
 
-def capture(order_id: UUID, ship_id: str, trace: Trace) -> Call:
-    """Take what is held, for the ship with this command id."""
+def capture(order_id: UUID, ship_id: str, trace: Trace, total: str | None) -> Call:
+    """Take what is held, for the ship with this command id. ``total``: how much, for people; None: not known here."""
     request = CapturePayment(order_id=order_id, command_id=f"w:capture:{ship_id}", trace=trace)
-    return Call(PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, "capture payment")
+    return Call(
+        PaymentSteps.capture_payment, request, PAYMENTS_QUEUE, f"capture payment{f' of {total}' if total else ''}"
+    )
 
 
 def void(order_id: UUID, trace: Trace) -> Call:
@@ -98,7 +102,8 @@ def void(order_id: UUID, trace: Trace) -> Call:
 def reserve(order_id: UUID, secure: ToSecure, trace: Trace) -> Call:
     """Set all lines aside."""
     request = ReserveInventory(order_id=order_id, lines=secure.lines, trace=trace)
-    return Call(InventorySteps.reserve_inventory, request, INVENTORY_QUEUE, "reserve stock")
+    lines = "1 line" if len(secure.lines) == 1 else f"{len(secure.lines)} lines"
+    return Call(InventorySteps.reserve_inventory, request, INVENTORY_QUEUE, f"reserve stock for {lines}")
 
 
 def commit(order_id: UUID, trace: Trace) -> Call:

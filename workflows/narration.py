@@ -29,9 +29,9 @@ def waits_for(status: str | None, steps: Mapping[str, StepOutcome | None]) -> It
         yield f"somebody to {' or '.join(allowed_actions(status))} it"
 
 
-def details(status: str | None, version: int, steps: Mapping[str, StepOutcome | None]) -> str:
-    """Markdown for the workflow's page."""
-    lines = [f"**{status or 'not looked yet'}** (version {version})"]
+def details(status: str | None, version: int, total: str | None, steps: Mapping[str, StepOutcome | None]) -> str:
+    """Markdown for the workflow's page. ``total``: such as ``1.98 USD``, where it is known."""
+    lines = [f"**{status or 'not looked yet'}** (version {version}){f', {total}' if total else ''}"]
     waiting = list(waits_for(status, steps))
     lines.append("Waits for " + ", and for ".join(waiting) + "." if waiting else "Nothing is left to do here.")
     for name, outcome in steps.items():

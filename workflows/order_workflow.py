@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Problem
+from orderflow.domain.money import money
 from orderflow.domain.orders import LIFECYCLE, ORCHESTRATED, OrderStatus, Reason
 from orderflow.temporal.names import AGAIN_TIMER, CALM_TIMER, ORDER_STATUS, SHIP_REFUSED, order_of
 from workflows import calls, narration
@@ -58,6 +59,8 @@ class OrderWorkflow:
         self._near: tuple[str, ...] | None = None
         self._looks = 1  # a run begins with one
         self._looked = 0
+        #: What the order costs, for people; a run that began after FULFILLING does not know it.
+        self._total: str | None = None
         self._payment: StepOutcome | None = None
         self._inventory: StepOutcome | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -206,6 +209,7 @@ class OrderWorkflow:
         """Payment and stock, in parallel."""
         if row.secure is None:
             return
+        self._total = money(row.secure.total, row.secure.currency)
         if self._payment is None:
             self._start("authorize", calls.authorize(self._order_id, row.secure, self._trace))
         if self._inventory is None:
@@ -213,7 +217,7 @@ class OrderWorkflow:
 
     def _capture(self, ship: PendingShip) -> None:
         self._ship = ship
-        self._start("capture", calls.capture(self._order_id, ship.command_id, ship.trace))
+        self._start("capture", calls.capture(self._order_id, ship.command_id, ship.trace, self._total))
 
     def _commit_stock(self, trace: Trace) -> None:
         if not self._commits:
@@ -309,7 +313,7 @@ class OrderWorkflow:
         return self._trace.model_dump()
 
     def _tell(self) -> None:
-        workflow.set_current_details(narration.details(self._status, self._version, self._steps()))
+        workflow.set_current_details(narration.details(self._status, self._version, self._total, self._steps()))
 
 
 def _refusal(outcome: StepOutcome | None) -> Reason | None:

@@ -13,7 +13,7 @@ from cli.pages.orders import status_text
 from operations.explain.causes import Verdict
 from operations.explain.facts import Facts, StoryLine, status_of
 from operations.explain.stuck import Stuck
-from operations.words import duration
+from operations.words import counted, duration
 from orderflow.domain.orders import LIFECYCLE
 from orderflow.store.handovers import PendingHandover
 
@@ -148,7 +148,7 @@ def stuck_document(found: Stuck) -> dict[str, Any]:
 
 
 def _orders(number: int) -> str:
-    return f"{number} order{'s' if number != 1 else ''}"
+    return counted(number, "order")
 
 
 #: Orders of a group that are named on a terminal.

@@ -1,7 +1,10 @@
 """How the stack of this folder looks on a terminal. Nothing here asks anybody anything."""
 
+import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -10,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from operations.words import duration
+from orderflow.settings import Settings
 from orderflow.stack.control import Running
 
 WHAT: Final = {
@@ -32,6 +36,19 @@ def started(processes: Iterable[str], links: Mapping[str, str]) -> RenderableTyp
     for name in processes:
         table.add_row(name, WHAT[name], _link(links.get(name, "")))
     return table
+
+
+def export(settings: Settings) -> str:
+    """The line to paste into another terminal: the commands' folder, the addresses, and the caller's key by its file."""
+    addresses = {
+        "API": settings.api_url,
+        "AUTH": f"@{settings.api_key_file}",
+        "KAFKA": settings.kafka_bootstrap_servers,
+        "TEMPORAL_ADDRESS": settings.temporal_address,
+    }
+    folder = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in addresses.items())
+    return f'export PATH={shlex.quote(str(folder))}:"$PATH" {variables}'
 
 
 def running(processes: Iterable[Running]) -> RenderableType:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from operations.traces.otlp import Span
 from operations.traces.waterfall import PlacedSpan, Waterfall
-from operations.words import clock, short
+from operations.words import clock, counted, short
+from orderflow.telemetry import messaging
 
 _BAR: Final = 32
 _NAME: Final = 46
@@ -19,7 +21,8 @@ def page(found: Sequence[Waterfall]) -> str:
 
 def _drawn(trace: Waterfall) -> Iterator[str]:
     start, whole = trace.started_ns, max(trace.ended_ns - trace.started_ns, 1)
-    yield f"trace {trace.trace_id}  {clock(_moment(start))}  {_milliseconds(whole)}  {len(trace.spans)} spans"
+    spans = counted(len(trace.spans), "span")
+    yield f"trace {trace.trace_id}  {clock(_moment(start))}  {_milliseconds(whole)}  {spans}"
     wide = max(len(process) for process in trace.processes)
     for placed in trace.spans:
         span = placed.span
@@ -32,7 +35,13 @@ def _drawn(trace: Waterfall) -> Iterator[str]:
 
 def _indented(placed: PlacedSpan) -> str:
     indent = "  " * placed.depth
-    return indent + short(placed.span.name, max(_NAME - len(indent), 8))
+    return indent + short(_name(placed.span), max(_NAME - len(indent), 8))
+
+
+def _name(span: Span) -> str:
+    """Of a record: what is done with which event (``send ORDER_CREATED``), as the topic is always the same."""
+    event_type = span.attributes.get(messaging.EVENT_TYPE)
+    return f"{span.attributes.get(messaging.OPERATION_NAME)} {event_type}" if event_type else span.name
 
 
 def _bar(start: int, end: int, whole: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from operations.bulk.csv_files import Basket
 from operations.bulk.each import Advance, each
+from operations.words import counted
 from orderflow.client import ApiClient, How, Refused, Unreachable
 
 Fate = Literal["placed", "already_there", "refused"]
@@ -44,7 +45,7 @@ class Placing:
         """How many ended in which way, in a sentence."""
         counts = {fate: self.count(fate) for fate in IN_WORDS}
         parts = [f"{n} {IN_WORDS[fate]}" for fate, n in counts.items() if n or fate == "placed"]
-        return f"{self.baskets} baskets: {', '.join(parts)}"
+        return f"{counted(self.baskets, 'basket')}: {', '.join(parts)}"
 
     @property
     def refused(self) -> list[Placed]:

@@ -10,6 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from operations.explain.causes import GRACE, Source
+from orderflow.domain.errors import Unavailable
 from orderflow.store.handovers import PendingHandover
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
 
@@ -179,7 +180,9 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One order at ``now``. ``kafka_error``: asked only when events wait; empty: the brokers answer.
+    """One order at ``now``. ``complaints``: what those that are unread do, where they do answer.
+
+    ``kafka_error``: asked only when events wait; empty: the brokers answer.
 
     ``refused_ship``: why its last ship was refused, while it could be shipped again. ``handover``: Temporal must look
     at it and has not been told. ``expires_at``: of a DRAFT, when the sweep may cancel it.
@@ -188,6 +191,7 @@ class Facts:
     order_id: UUID
     now: datetime
     unread: Mapping[Source, str] = field(default_factory=dict)
+    complaints: Mapping[Source, str] = field(default_factory=dict)
     run: Run | None = None
     order: OrderFact | None = None
     reason: str | None = None
@@ -201,6 +205,10 @@ class Facts:
     outboxes: tuple[OutboxState, ...] = ()
     tracked: Tracked = field(default_factory=Tracked)
     kafka_error: str | None = None
+
+    def complaint(self, source: Source) -> str:
+        """What an unread ``source`` does: does not answer, refuses access, answers with an error."""
+        return self.complaints.get(source, Unavailable.complaint)
 
 
 def late(facts: Facts, moment: datetime) -> bool:

@@ -11,9 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from operations.explain import lines as say
 from operations.explain.causes import Source
 from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Tracked
@@ -32,7 +29,7 @@ from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers, PendingHandover
 from orderflow.store.order_views import OrderViews
 from orderflow.store.reconciliation import OrderFact, PaymentFact, ReservationFact
-from orderflow.stream.clients import connection_options
+from orderflow.stream.pulse import kafka_error
 
 #: Above a slow answer, below an operator's patience.
 ANSWER_SECONDS: Final = 5.0
@@ -85,20 +82,24 @@ class Sources:
     async def gather(self, order_id: UUID) -> Found:
         """One order, from everywhere. Never raises for a source that is away: ``Facts.unread`` names it."""
         unread: dict[Source, str] = {}
+        complaints: dict[Source, str] = {}
         run, orders, payments, inventory, paid = await asyncio.gather(
-            self._read("temporal", unread, lambda: self.runs.read(order_id)),
-            self._read("orders", unread, lambda: self._orders(order_id)),
-            self._read("payments", unread, lambda: self._payments(order_id)),
-            self._read("inventory", unread, lambda: self._inventory(order_id)),
-            self._read("gateway", unread, lambda: self._gateway(order_id)),
+            self._read("temporal", unread, complaints, lambda: self.runs.read(order_id)),
+            self._read("orders", unread, complaints, lambda: self._orders(order_id)),
+            self._read("payments", unread, complaints, lambda: self._payments(order_id)),
+            self._read("inventory", unread, complaints, lambda: self._inventory(order_id)),
+            self._read("gateway", unread, complaints, lambda: self._gateway(order_id)),
         )
-        queues = await self._read("temporal", unread, lambda: self._remembered.ask("queues", self.runs.queues))
+        queues = await self._read(
+            "temporal", unread, complaints, lambda: self._remembered.ask("queues", self.runs.queues)
+        )
         found: dict[Service, _Service | None] = {"orders": orders, "payments": payments, "inventory": inventory}
         outboxes = tuple(_outbox_state(service, said) for service, said in found.items() if said is not None)
         facts = Facts(
             order_id=order_id,
             now=next((said.trail.relay.now for said in found.values() if said is not None), datetime.now(UTC)),
             unread=unread,
+            complaints=complaints,
             run=run.run if run else None,
             order=orders.row if orders else None,
             reason=orders.reason if orders else None,
@@ -113,7 +114,7 @@ class Sources:
             tracked=_tracked(found),
         )
         if any(outbox.waiting for outbox in outboxes):
-            facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self.kafka_error))
+            facts = replace(facts, kafka_error=await self._remembered.ask("kafka", self._kafka_error))
         times = say.tracked_times(orders.tracked if orders else None)
         lines = [*(run.lines if run else ()), *say.under_way(facts), *say.of_handover(facts)]
         for service, said in found.items():
@@ -122,32 +123,29 @@ class Sources:
         lines += say.of_gateway(paid) if paid else ()
         return Found(facts, say.timeline(lines))
 
-    async def kafka_error(self) -> str | None:
-        """Why the brokers do not answer; None: they do."""
-        admin = AIOKafkaAdminClient(**connection_options(self.settings), request_timeout_ms=int(ANSWER_SECONDS * 1000))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await admin.start()
-        except TimeoutError:
-            return f"no answer within {ANSWER_SECONDS:g} s"
-        except (KafkaError, OSError) as error:
-            return f"{type(error).__name__} at {self.settings.kafka_bootstrap_servers}"
-        finally:
-            await admin.close()
-        return None
+    def leave_alone(self, source: Source, error: str, complaint: str = Unavailable.complaint) -> None:
+        """Do not ask ``source`` for a while, where many orders are looked at: it has just failed."""
+        self._remembered.note(source, (error, complaint), AWAY_SECONDS)
 
-    async def _read(self, source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:
-        error = unread.get(source) or self._remembered.known(source)
-        if error is None:
+    async def _kafka_error(self) -> str | None:
+        return await kafka_error(self.settings, ANSWER_SECONDS)
+
+    async def _read(
+        self, source: Source, unread: dict[Source, str], complaints: dict[Source, str], ask: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        silence = self._remembered.known(source)
+        if source not in unread and silence is None:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return await ask()
             except TimeoutError:
-                error = f"no answer within {ANSWER_SECONDS:g} s"
-            except Unavailable as unavailable:
-                error = "no answer in time" if isinstance(unavailable.__cause__, TimeoutError) else unavailable.detail
-            self._remembered.note(source, error, AWAY_SECONDS)
-        unread[source] = error
+                silence = f"no answer within {ANSWER_SECONDS:g} s", Unavailable.complaint
+            except Unavailable as error:
+                late = isinstance(error.__cause__, TimeoutError)
+                silence = "no answer in time" if late else error.detail, error.complaint
+            self.leave_alone(source, *silence)
+        if silence is not None:
+            unread[source], complaints[source] = silence
         return None
 
     async def _orders(self, order_id: UUID) -> _Service:
@@ -187,7 +185,9 @@ async def open_sources(settings: Settings, *, remember_seconds: float = 0.0) -> 
     """Everything that an order's story is read from. Nothing is connected before it is asked."""
     async with AsyncExitStack() as stack:
         databases = await stack.enter_async_context(open_databases(settings, pool_size=4))
-        gateway = await stack.enter_async_context(GatewayClient(settings.gateway_url, ANSWER_SECONDS, connections=4))
+        gateway = await stack.enter_async_context(
+            GatewayClient(settings.address("gateway_url"), ANSWER_SECONDS, connections=4)
+        )
         yield Sources(settings, databases, gateway, RunReader(asking(settings)), remember_seconds)
 
 

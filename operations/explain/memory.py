@@ -27,11 +27,11 @@ class Memory:
             answer: T = kept[1]
             return answer
 
-    def note(self, key: str, value: str, seconds: float) -> None:
+    def note(self, key: str, value: tuple[str, str], seconds: float) -> None:
         """Keep ``value``, for ``seconds`` at most."""
         self._kept[key] = (time.monotonic() + min(self._seconds, seconds), value)
 
-    def known(self, key: str) -> str | None:
+    def known(self, key: str) -> tuple[str, str] | None:
         """What was noted, while it is kept."""
         kept = self._kept.get(key)
         return kept[1] if kept is not None and kept[0] >= time.monotonic() else None

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from operations.explain.facts import Facts, Queue
-from operations.words import age, clock
+from operations.words import age, clock, waiting
 from orderflow.temporal.names import ROLE_OF_QUEUE
 
 
@@ -16,8 +16,8 @@ def seen_polling(facts: Facts, name: str, since: datetime) -> tuple[str, str]:
     ago = f"one last polled {age(facts.now, queue.polled_at)} ago"
     if queue.polled_at < since:
         return ago, start
-    waiting = f"; {queue.backlog} tasks wait" if queue.backlog else ""
-    return ago, f"The workers are there: see their log for what holds them, or start more{waiting}."
+    backlog = f"; {waiting(queue.backlog, 'task')}" if queue.backlog else ""
+    return ago, f"The workers are there: see their log for what holds them, or start more{backlog}."
 
 
 def again(now: datetime, moment: datetime) -> str:

@@ -109,21 +109,23 @@ def group(members: list[Member]) -> list[list[Member]]:
 
 async def _candidates(sources: Sources, older_than: timedelta, unread: dict[Source, str]) -> list[UUID]:
     """Those that surely have something to be done first, then all that are open; the oldest first in each."""
-    running = await _listed("temporal", unread, lambda: _running(sources))
-    live = await _listed("orders", unread, lambda: _live(sources)) or {}
+    running = await _listed(sources, "temporal", unread, lambda: _running(sources))
+    live = await _listed(sources, "orders", unread, lambda: _live(sources)) or {}
     with_a_run = {order_id for order_id, order in live.items() if order.status in ORCHESTRATED}
     waiting: set[UUID] = set()
     untold = partial(Handovers(sources.databases["orders"]).waiting, older_than, MOST_LOOKED_AT)
-    waiting |= (await _listed("orders", unread, untold) or {}).keys()
+    waiting |= (await _listed(sources, "orders", unread, untold) or {}).keys()
     for service, ask in _HOLDS.items():
-        waiting |= (await _listed(service, unread, partial(ask, sources.databases[service])) or {}).keys() - with_a_run
+        waiting |= (
+            await _listed(sources, service, unread, partial(ask, sources.databases[service])) or {}
+        ).keys() - with_a_run
     for service in SERVICES:
         old = partial(trail.orders_with_old_entries, sources.databases[service], older_than)
-        waiting |= (await _listed(service, unread, old) or {}).keys()
+        waiting |= (await _listed(sources, service, unread, old) or {}).keys()
         lost = partial(coverage.forgotten, sources.databases[service], _FORGOTTEN_WITHIN)
-        waiting |= {found.order_id for found in await _listed(service, unread, lost) or ()}
+        waiting |= {found.order_id for found in await _listed(sources, service, unread, lost) or ()}
     held = partial(trail.held_orders, sources.databases["orders"], sources.settings.tracking_group)
-    waiting |= set(await _listed("orders", unread, held) or ())
+    waiting |= set(await _listed(sources, "orders", unread, held) or ())
     open_runs = running or {}
     gone = set() if running is None else with_a_run - running.keys()
     first = {order_id for order_id, order in live.items() if _is_at_work(order)} | gone
@@ -156,14 +158,21 @@ def _is_at_work(order: OrderFact) -> bool:
     return order.status == OrderStatus.APPROVED or order.pending
 
 
-async def _listed(source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]) -> T | None:
+async def _listed(
+    sources: Sources, source: Source, unread: dict[Source, str], ask: Callable[[], Awaitable[T]]
+) -> T | None:
+    """What ``ask`` gives; None: ``source`` is unread, and is not asked about each order either, for a while."""
+    if source in unread:
+        return None
     try:
         async with asyncio.timeout(_LIST_SECONDS):
             return await ask()
     except TimeoutError:
         unread[source] = f"no answer within {_LIST_SECONDS:g} s"
+        sources.leave_alone(source, unread[source])
     except Unavailable as error:
         unread[source] = error.detail
+        sources.leave_alone(source, error.detail, error.complaint)
     return None
 
 

@@ -15,6 +15,7 @@ from operations.explain.stream import stream, tracking
 from operations.explain.telling import handover
 from operations.explain.work import stands, steps, transition, waits_for_its_workflow, workflow_task
 from operations.words import age, clock, short
+from orderflow.domain.errors import AccessDenied, Failing
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import GONE, LIFECYCLE, OrderStatus, allowed_actions
 from orderflow.domain.payments import PaymentStatus
@@ -59,7 +60,7 @@ def _temporal(facts: Facts) -> Iterator[Verdict]:
     if error is None or (order is None and "orders" not in facts.unread):
         return
     if order is not None and not _needs_temporal(facts):
-        yield _not_read("temporal", "Temporal", error)
+        yield _not_read(facts, "temporal", "Temporal")
         return
     what = f"{stands(facts)}, and " if order is not None else ""
     told = facts.handover
@@ -67,11 +68,11 @@ def _temporal(facts: Facts) -> Iterator[Verdict]:
     yield Verdict(
         Cause.TEMPORAL_AWAY,
         "waits",
-        f"It waits for Temporal: {what}Temporal does not answer ({error}){untold}.",
-        "Start Temporal, or see the network between; nothing is lost, all workflows go on by themselves when it is "
-        "back.",
+        f"It waits for Temporal: {what}Temporal {facts.complaint('temporal')} ({error}){untold}.",
+        f"{_remedy(facts, 'temporal', 'Start Temporal')}; nothing is lost, all workflows go on by themselves when it "
+        "is back.",
         told.written_at if told else None,
-        group="Temporal does not answer",
+        group=f"Temporal {facts.complaint('temporal')}",
         unread="temporal",
     )
 
@@ -97,24 +98,42 @@ def _databases(facts: Facts) -> Iterator[Verdict]:
             yield Verdict(
                 Cause.DATABASE_AWAY,
                 "waits",
-                f"It waits for the {service} database, which does not answer ({error}).",
-                f"Start the Postgres of {service}, or see the network between; what was accepted goes on by itself.",
-                group=f"the {service} database does not answer",
+                f"It waits for the {service} database, which {facts.complaint(service)} ({error}).",
+                f"{_remedy(facts, service, f'Start the Postgres of {service}')}; what was accepted goes on by itself.",
+                group=f"the {service} database {facts.complaint(service)}",
                 unread=service,
             )
         else:
-            yield _not_read(service, f"the {service} database", error)
+            yield _not_read(facts, service, f"the {service} database")
     if "gateway" in facts.unread and not any(step.failure for step in (facts.run.steps if facts.run else ())):
-        yield _not_read("gateway", "the payment gateway", facts.unread["gateway"])
+        yield _not_read(facts, "gateway", "the payment gateway")
 
 
-def _not_read(source: Source, what: str, error: str) -> Verdict:
+#: Where the key or password stands with which a source may be asked.
+_CREDENTIALS: Final[dict[Source, str]] = {
+    "temporal": "ORDERFLOW_TEMPORAL_API_KEY",
+    **{service: f"ORDERFLOW_{service.upper()}_DATABASE_URL" for service in SERVICES},
+}
+
+
+def _remedy(facts: Facts, source: Source, start: str) -> str:
+    """What to do about an unread source that is waited for."""
+    complaint = facts.complaint(source)
+    if complaint == AccessDenied.complaint:
+        return f"Set {_CREDENTIALS[source]} right, here and where OrderFlow runs"
+    if complaint == Failing.complaint:
+        return "See to what the error says"
+    return f"{start}, or see the network between"
+
+
+def _not_read(facts: Facts, source: Source, what: str) -> Verdict:
+    complaint, error = facts.complaint(source), facts.unread[source]
     return Verdict(
         Cause.NOT_READ,
         "moving",
-        f"What {what} knows of it is missing here: it does not answer ({error}).",
-        f"See why {what} does not answer; this order does not wait for it now.",
-        group=f"{what} does not answer",
+        f"What {what} knows of it is missing here: it {complaint} ({error}).",
+        f"See why {what} {complaint}; this order does not wait for it now.",
+        group=f"{what} {complaint}",
         unread=source,
     )
 

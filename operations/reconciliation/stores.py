@@ -53,6 +53,6 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Everything that reconciliation reads, but for Temporal. Nothing is connected before it is asked."""
     async with (
         open_databases(settings, pool_size=_CONNECTIONS, command_timeout=_COMMAND_SECONDS) as databases,
-        GatewayClient(settings.gateway_url, _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
+        GatewayClient(settings.address("gateway_url"), _COMMAND_SECONDS, connections=_CONNECTIONS) as http,
     ):
         yield Stores(databases["orders"], databases["payments"], databases["inventory"], HttpPaymentGateway(http))

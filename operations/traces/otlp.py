@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from orderflow.telemetry import messaging
 from orderflow.temporal.names import workflow_id
 
 #: What Temporal's interceptor calls it.
 WORKFLOW_ID: Final = "temporalWorkflowID"
 #: What relay and tracking call the order of a record. A DRAFT is known by its events only.
-RECORD_KEY: Final = "messaging.kafka.message.key"
+RECORD_KEY: Final = messaging.MESSAGE_KEY
 #: Of a line, which is one export of a process.
 MOST_A_LINE: Final = 64 * 1024 * 1024
 _ERROR: Final = (2, "STATUS_CODE_ERROR")

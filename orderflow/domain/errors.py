@@ -1,7 +1,8 @@
 """The whole error tree.
 
 ``Rejection``: a command that changed nothing. Recorded, never retried.
-``Unavailable``: a dependency that says nothing, or (``AccessDenied``) lets nobody in. Always retried.
+``Unavailable``: a dependency that says nothing, or an error (``Failing``), or lets nobody in (``AccessDenied``). Always
+retried.
 Declined and out of stock are neither: they are results, with an event.
 Anything else is a bug.
 """
@@ -63,7 +64,13 @@ class Unavailable(Exception):
         self.cause = cause
 
 
+class Failing(Unavailable):
+    """It answers, with an error: it starts, is full, lacks a table."""
+
+    complaint = "answers with an error"
+
+
 class AccessDenied(Unavailable):
-    """It answers, and refuses our user or password. Tried again all the same: somebody may put that right."""
+    """It answers, and refuses our user, password or key. Tried again all the same: somebody may put that right."""
 
     complaint = "refuses access"

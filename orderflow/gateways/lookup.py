@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, ValidationError
 
-from orderflow.domain.errors import Unavailable
+from orderflow.domain.errors import Failing
 from orderflow.domain.model import Model
 from orderflow.gateways.client import GATEWAY, GatewayClient, senseless
 
@@ -48,7 +48,7 @@ async def look_up(client: GatewayClient, reference: UUID) -> GatewayPayment | No
     if reply.status == 404:
         return None
     if reply.status != 200:
-        raise Unavailable(GATEWAY, f"answered the look-up with {reply.status}")
+        raise Failing(GATEWAY, f"HTTP {reply.status}")
     try:
         return GatewayPayment.model_validate_json(reply.body, strict=True)
     except ValidationError:

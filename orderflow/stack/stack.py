@@ -202,6 +202,7 @@ class EmbeddedStack:
             "temporal_address": temporal.address,
             "temporal_ui_url": temporal.ui_url,
             "temporal_namespace": "default",
+            "temporal_envconfig": False,
             "temporal_tls": False,
             "temporal_api_key": None,
             **dict.fromkeys(name for name in Settings.model_fields if name.startswith(("temporal_tls_", "kafka_ssl_"))),

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from orderflow.domain.errors import AccessDenied, Problem, Rejection, Unavailable
+from orderflow.domain.errors import AccessDenied, Failing, Problem, Rejection, Unavailable
 from orderflow_events.database_errors import Verdict, fault_of
 
 
@@ -73,7 +73,7 @@ def _translated(database: str, error: Exception) -> Exception | None:
                 return AccessDenied(database, access_denied(error), cause)
             if sqlstate in _OF_A_POOLER:
                 said += " (a pooler in transaction mode? Then give the server's own address: ORDERFLOW_…_DIRECT_URL)"
-            return Unavailable(database, said, cause)
+            return (Failing if isinstance(error, asyncpg.PostgresError) else Unavailable)(database, said, cause)
     return Unavailable(database, said) if isinstance(error, OSError) else None
 
 

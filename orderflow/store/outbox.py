@@ -55,16 +55,17 @@ class Depth:
 
 
 # The database's clock decides: the relays' clocks need not agree. It may have stepped back: nobody is believed a lease
-# that ends later than twice its length from now.
+# that ends later than twice its length from now. The length stands with the lease: relays may have different ones.
 _HOLD = Statement(
     "outbox.hold",
     "Takes the relay's lease, renews it, or leaves it to a holder whose time is not up.",
     """
-INSERT INTO relay_lease AS lease (name, holder, expires_at)
-VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds))
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+INSERT INTO relay_lease AS lease (name, holder, expires_at, seconds)
+VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds), $seconds)
+ON CONFLICT (name) DO UPDATE
+    SET holder = excluded.holder, expires_at = excluded.expires_at, seconds = excluded.seconds
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
-       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * $seconds)
+       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * coalesce(lease.seconds, $seconds))
 RETURNING holder""",
 )
 

@@ -12,9 +12,9 @@ CLIENT_ID = "orderflow"
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
-    """What every aiokafka client takes: brokers and security."""
+    """What every aiokafka client takes: brokers and security. Raises NoAddress, as ``Settings.address`` does."""
     options: dict[str, Any] = {
-        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "bootstrap_servers": settings.address("kafka_bootstrap_servers"),
         "security_protocol": settings.kafka_security_protocol,
         "client_id": CLIENT_ID,
     }

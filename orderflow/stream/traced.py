@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from opentelemetry.trace import SpanKind
 
 from orderflow.store.outbox import Entry
-from orderflow.telemetry import spans
+from orderflow.telemetry import messaging, spans
 from orderflow.telemetry.spans import OpenSpan
 from orderflow_events.envelope import Record
 
@@ -38,17 +38,16 @@ async def send_traced(send: Send, entry: Entry, record: Record, *, service: str,
 
 def _span(entry: Entry, service: str, topic: str) -> OpenSpan | None:
     return spans.open_span(
-        f"send {topic}",
+        messaging.span_name("send", topic),
         SpanKind.PRODUCER,
         entry.traceparent,
-        {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": topic,
-            "messaging.message.id": f"{service}/{entry.order_id}/{entry.version}",
-            "messaging.kafka.message.key": str(entry.order_id),
-            "orderflow.event.type": entry.type,
-        },
+        messaging.attributes(
+            "send",
+            topic,
+            message_id=f"{service}/{entry.order_id}/{entry.version}",
+            key=str(entry.order_id),
+            event_type=entry.type,
+        ),
     )
 
 
@@ -60,9 +59,4 @@ def _end(span: OpenSpan, answer: asyncio.Future[Any]) -> None:
         span.end(error=str(cause) or type(cause).__name__)
     else:
         where = answer.result()
-        span.end(
-            {
-                "messaging.destination.partition.id": str(where.partition),
-                "messaging.kafka.message.offset": where.offset,
-            }
-        )
+        span.end({messaging.PARTITION: str(where.partition), messaging.OFFSET: where.offset})

@@ -16,12 +16,12 @@ from orderflow.store import tracking
 from orderflow.store.database import Database
 from orderflow.stream.clients import connection_options
 from orderflow.stream.sharing import client_of
-from orderflow.telemetry import spans
+from orderflow.telemetry import messaging, spans
 from orderflow.telemetry.metrics import CONSUMED, CONSUMER_BATCH_SECONDS, DEAD_LETTERS, DEAD_LETTERS_PASSED
 from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.spans import OpenSpan
-from orderflow_events.consumer import ConsumerState, DeadLetter, IdempotentConsumer, Passed, Pruning, StateKind
+from orderflow_events.consumer import ConsumerState, DeadLetter, Effect, IdempotentConsumer, Passed, Pruning, StateKind
 from orderflow_events.envelope import Envelope
 from orderflow_events.inbox import Connection, Gap
 
@@ -48,30 +48,42 @@ def _storable(text: str) -> str:
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-    """The effect of a batch. Each event that is traced has a span, under its record's and linked to its origin's."""
-    opened = [span for envelope in envelopes if (span := _span(envelope)) is not None] if spans.are_on() else []
-    error: str | None = None
-    try:
-        await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
-    except BaseException as failed:
-        error = type(failed).__name__
-        raise
-    finally:
-        for span in opened:
-            span.end(error=error)
+    """The effect of a batch."""
+    await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
 
 
-def _span(envelope: Envelope) -> OpenSpan | None:
+def traced(effect: Effect, topic: str, group: str) -> Effect:
+    """``effect``; each event that is traced has a span, under its record's and linked to its origin's."""
+
+    async def in_spans(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+        found = (_span(envelope, topic, group) for envelope in envelopes) if spans.are_on() else ()
+        opened = [span for span in found if span is not None]
+        error: str | None = None
+        try:
+            await effect(connection, envelopes)
+        except BaseException as failed:
+            error = type(failed).__name__
+            raise
+        finally:
+            for span in opened:
+                span.end(error=error)
+
+    return in_spans
+
+
+def _span(envelope: Envelope, topic: str, group: str) -> OpenSpan | None:
     return spans.open_span(
-        f"process {envelope.type}",
+        messaging.span_name("process", topic),
         SpanKind.CONSUMER,
         envelope.sent_traceparent,
-        {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "process",
-            "messaging.message.id": envelope.id,
-            "messaging.kafka.message.key": str(envelope.order_id),
-        },
+        messaging.attributes(
+            "process",
+            topic,
+            message_id=envelope.id,
+            key=str(envelope.order_id),
+            event_type=envelope.type,
+            group=group,
+        ),
         links=[envelope.traceparent],
     )
 
@@ -90,28 +102,24 @@ def log_gap(gap: Gap) -> None:
 
 def log_dead_letter(letter: DeadLetter) -> None:
     """An event could not be tracked: its order's tracking stands still until the redrive."""
-    log.error(
-        "dead_letter",
-        dead_letter_id=letter.id,
-        **(about_order(letter.subject) if letter.subject else {}),
-        kind=letter.kind,
-        reason=letter.reason,
-        attempts=letter.attempts,
-        partition=letter.partition,
-        offset=letter.offset,
-    )
+    _log_aside("dead_letter", letter, dead_letter_id=letter.id, kind=letter.kind, attempts=letter.attempts)
 
 
 def log_passed(passed: Passed) -> None:
     """A record could not be set aside, not even shortened; the tracking went on behind it."""
+    _log_aside("dead_letter_passed", passed, missing=passed.missing)
+
+
+def _log_aside(event: str, record: DeadLetter | Passed, **more: str | int) -> None:
+    """That a record did not take effect: whose, why, and where it stands."""
     log.error(
-        "dead_letter_passed",
-        **(about_order(passed.subject) if passed.subject else {}),
-        missing=passed.missing,
-        reason=passed.reason,
-        topic=passed.topic,
-        partition=passed.partition,
-        offset=passed.offset,
+        event,
+        **(about_order(record.subject) if record.subject else {}),
+        reason=record.reason,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        **more,
     )
 
 
@@ -155,7 +163,7 @@ def make_consumer(
         topic=settings.kafka_topic,
         group=group,
         connect=database.lend,
-        effect=track,
+        effect=traced(track, settings.kafka_topic, group),
         pacing_seconds=settings.tracking_pacing_seconds,
         idle_seconds=settings.tracking_idle_seconds,
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),

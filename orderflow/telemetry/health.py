@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -35,11 +36,18 @@ class Health:
 
 
 async def serve_health(
-    health: Health, host: str, port: int, stopping: asyncio.Event, page: MetricsPage | None = None
+    health: Health,
+    host: str,
+    port: int,
+    stopping: asyncio.Event,
+    page: MetricsPage | None = None,
+    *,
+    http: Any = "auto",
 ) -> None:
     """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set.
 
-    /health/ready is 200 when every part is ok, else 503; ``parts`` has each one's ``state`` and ``detail`` by its name.
+    ``http``: uvicorn's protocol. /health/ready is 200 when every part is ok, else 503; ``parts`` has each one's
+    ``state`` and ``detail`` by its name.
     """
 
     async def live(_: Request) -> JSONResponse:
@@ -54,7 +62,8 @@ async def serve_health(
     if page is not None:
         routes.append(Route("/metrics", page.answer))
     app = Starlette(routes=routes)
-    server = _Server(uvicorn.Config(app, host=host, port=port, access_log=False, log_config=None, lifespan="off"))
+    config = uvicorn.Config(app, host=host, port=port, http=http, access_log=False, log_config=None, lifespan="off")
+    server = _Server(config)
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())
     try:

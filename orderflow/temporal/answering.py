@@ -6,10 +6,12 @@ from typing import Final
 
 from temporalio.service import RPCError, RPCStatusCode
 
-from orderflow.domain.errors import Unavailable
+from orderflow.domain.errors import AccessDenied, Unavailable
 
 #: The request itself is wrong: repeating it changes nothing, and nobody but us can have caused it.
 _OURS: Final = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED)
+
+_OF_ACCESS: Final = (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED)
 
 
 @asynccontextmanager
@@ -20,6 +22,7 @@ async def answering() -> AsyncIterator[None]:
     except RPCError as error:
         if error.status in _OURS:
             raise
-        raise Unavailable("temporal", error.message or error.status.name) from error
+        refused = error.status in _OF_ACCESS
+        raise (AccessDenied if refused else Unavailable)("temporal", error.message or error.status.name) from error
     except (TimeoutError, OSError) as error:
         raise Unavailable("temporal", "no answer in time") from error

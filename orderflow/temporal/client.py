@@ -8,7 +8,7 @@ from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.service import GrpcCompression, TLSConfig
 
-from orderflow.domain.errors import Unavailable
+from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
 from orderflow.temporal.converter import DATA_CONVERTER
@@ -18,22 +18,26 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
     """A client for workers, or, with ``answer_within``, one that gives up a call early (the API).
 
     ``rpc_timeout`` alone is per attempt: a refused connection would take 9 s. Raises Unavailable when the server
-    cannot be reached, and where a TLS file cannot be read.
+    cannot be reached, and where a TLS file cannot be read; NoAddress and TemporalConfigError by what the settings say.
     """
+    address, own = settings.address("temporal_address"), settings.temporal_config
+    api_key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else own.api_key
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     try:
         return await Client.connect(
-            settings.temporal_address,
+            address,
             namespace=settings.temporal_namespace,
-            api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-            tls=_tls(settings),
+            api_key=api_key,
+            tls=_tls(settings, own.tls, has_key=api_key is not None),
+            rpc_metadata=own.metadata,
             data_converter=DATA_CONVERTER,
             retry_config=retry,
             interceptors=_interceptors(),
             grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
         )
     except RuntimeError as error:  # the SDK has no type of its own for it
-        raise Unavailable("temporal", f"{_plain(error)} at {settings.temporal_address}") from error
+        refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
+        raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
 
 
 def _plain(error: RuntimeError) -> str:
@@ -51,15 +55,22 @@ def _interceptors() -> Sequence[ClientInterceptor]:
     return temporal_interceptors()
 
 
-def _tls(settings: Settings) -> bool | TLSConfig:
+#: With one of these given, nothing of TLS comes from elsewhere.
+_TLS_SETTINGS = frozenset(name for name in Settings.model_fields if name.startswith("temporal_tls"))
+
+
+def _tls(settings: Settings, elsewhere: bool | TLSConfig | None, *, has_key: bool) -> bool | TLSConfig:
+    """``elsewhere``: what Temporal's own configuration says, for where our settings say nothing."""
     ca, cert, key, name = (
         settings.temporal_tls_ca_file,
         settings.temporal_tls_cert_file,
         settings.temporal_tls_key_file,
         settings.temporal_tls_server_name,
     )
+    if elsewhere is not None and not settings.model_fields_set & _TLS_SETTINGS:
+        return elsewhere
     if not (ca or cert or name):
-        return settings.temporal_tls or settings.temporal_api_key is not None
+        return settings.temporal_tls or has_key
     try:
         return TLSConfig(
             server_root_ca_cert=ca.read_bytes() if ca else None,

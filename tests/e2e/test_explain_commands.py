@@ -40,7 +40,7 @@ async def test_nothing_at_all_answers(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, **nowhere)
     said = await terminal.run("order", "explain", "00000000-0000-4000-8000-000000000000")
     assert said.code == 3
-    assert "neither Temporal nor the orders database answers" in said.err
+    assert "neither Temporal nor the orders database can be read" in said.err
     assert (await terminal.run("stuck")).code == 3
     assert (await terminal.run("replay", "--since", "1h")).code == 3
 

@@ -123,6 +123,7 @@ def configuration_page() -> str:
         "Source: `orderflow/settings.py`.",
         _URLS,
         _PROFILES,
+        _TEMPORAL,
         _TLS,
     ]
     for section, names in _sections():
@@ -165,6 +166,15 @@ orderflow profile show prod         # what it leads to, and where each value com
 A profile is read instead of `.env`, and the stack that runs from the data dir is left alone, also where the profile
 leaves something out. Variables of the environment still win; `profile show` says which do. A name that is no setting is
 refused, so a typing error leads nowhere else. `orderflow --install-completion` lets the shell complete the names."""
+
+_TEMPORAL: Final = """## Temporal's own configuration
+
+Where `ORDERFLOW_TEMPORAL_ADDRESS`, `…_NAMESPACE`, `…_API_KEY` or the TLS settings are not given, Temporal's own
+configuration is asked: the variables `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`, and
+`temporal.toml` (`TEMPORAL_CONFIG_FILE`, `TEMPORAL_PROFILE`; by default `~/.config/temporalio/temporal.toml`, profile
+`default`). Our settings win, and what is said there of another server than `ORDERFLOW_TEMPORAL_ADDRESS` is not used: a
+key for one server is not shown to another. A file that cannot be read stops the command with its name and line. A stack
+that `orderflow up` started is never led elsewhere by it."""
 
 _TLS: Final = """## TLS
 
@@ -312,6 +322,8 @@ def _description(name: str) -> str:
 
 
 def _default(name: str) -> str:
+    if Settings.model_fields[name].default_factory is not None:
+        return "see there"
     value = Settings.model_fields[name].default
     if value is PydanticUndefined:
         return "required"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from operations.doctor.check import Check, Checked, clock, now
-from operations.words import duration, one_or_many
+from operations.words import duration, one_or_many, waiting
 from orderflow.databases import open_database
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.settings import SERVICES, Service, Settings
@@ -205,7 +205,7 @@ def _waiting(settings: Settings, service: str, found: Status) -> Checked:
     if not depth.entries:
         return Checked(about, True, "empty")
     age = depth.oldest_age
-    said = f"{depth.entries} events wait, the oldest for {duration(age)}"
+    said = f"{waiting(depth.entries, 'event')}, the oldest for {duration(age)}"
     return Checked(
         about, age.total_seconds() <= settings.reconcile_outbox_seconds, said, "see why: `orderflow outbox status`"
     )

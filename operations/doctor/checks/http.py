@@ -23,7 +23,7 @@ def checks(settings: Settings) -> list[Check]:
 
 
 async def _api(settings: Settings) -> Sequence[Checked]:
-    response, line = await _get(settings.api_url, "/health/ready", "the API")
+    response, line = await _get(settings.address("api_url"), "/health/ready", "the API")
     try:
         away = [
             f"{name} ({state['detail']})" if state.get("detail") else name
@@ -39,7 +39,7 @@ async def _api(settings: Settings) -> Sequence[Checked]:
 
 
 async def _gateway(settings: Settings) -> Sequence[Checked]:
-    response, line = await _get(settings.gateway_url, "/health", "the payment gateway")
+    response, line = await _get(settings.address("gateway_url"), "/health", "the payment gateway")
     detail = f"answers at {urls.shown(settings.gateway_url)} (HTTP {response.status_code})"
     # Another gateway than the simulator need not have this path; it answers, though.
     return [Checked("payment gateway", response.status_code < 500, detail, "ask who runs it"), *line]

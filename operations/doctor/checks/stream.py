@@ -8,7 +8,7 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 
 from operations.doctor.check import Check, Checked, now
-from operations.words import duration, short
+from operations.words import counted, duration, short
 from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
@@ -48,13 +48,13 @@ async def _look(settings: Settings) -> Sequence[Checked]:
         partitions = await partitions_of(admin, settings.kafka_topic)
     finally:
         await admin.close()
-    lines = [Checked("Kafka", True, f"{len(brokers)} broker{'s' if len(brokers) != 1 else ''}")]
+    lines = [Checked("Kafka", True, counted(len(brokers), "broker"))]
     about = f"topic {settings.kafka_topic}"
     if partitions is None:
         return [*lines, Checked(about, False, "it is not there", "make it: `orderflow setup`")]
     differences = await check_topic(settings)
     if not differences:
-        lines.append(Checked(about, True, f"{settings.kafka_partitions} partitions, as the settings say"))
+        lines.append(Checked(about, True, f"{counted(settings.kafka_partitions, 'partition')}, as the settings say"))
     else:
         fix = "correct the setting, or the topic (`kafka-configs --alter`); partitions can't be changed for live orders"
         stops = " Nothing is published or tracked meanwhile." if any(one.stops for one in differences) else ""
@@ -94,7 +94,7 @@ async def _not_passed(settings: Settings, lag: GroupLag) -> Unread | None:
 
 def _tracking(lag: GroupLag, at: Unread | None) -> Checked:
     about = f"consumer group {lag.group}"
-    said = f"{lag.state}, {lag.members} members, {lag.lag} records behind"
+    said = f"{lag.state}, {counted(lag.members, 'member')}, {counted(lag.lag, 'record')} behind"
     if not lag.members:
         return Checked(about, False, said, "start it: `orderflow worker tracking`")
     if any(one.lost for one in lag.partitions):

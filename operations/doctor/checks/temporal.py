@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from operations.doctor.check import Check, Checked
 from operations.reconciliation.workflow import RECONCILIATION_QUEUE
+from operations.words import counted
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
@@ -39,22 +40,32 @@ def checks(settings: Settings) -> list[Check]:
 async def _look(settings: Settings) -> Sequence[Checked]:
     try:
         client = await connect(settings, answer_within=ANSWER_WITHIN)
-        lines = [await _server(client), await _namespace(client)]
+        lines = [await _server(settings, client), await _namespace(client)]
         if all(line.ok for line in lines):
             lines += [await _search_attributes(client), *await _queues(settings, client)]
     except Unavailable as error:
-        raise ConnectionError(f"no answer: {error.detail}") from error
+        raise ConnectionError(f"no answer: {error.detail}{_said_by(settings)}") from error
     except RPCError as error:
-        raise ConnectionError(f"no answer at {settings.temporal_address}: {error.message}") from error
+        raise ConnectionError(
+            f"no answer at {settings.temporal_address}{_said_by(settings)}: {error.message}"
+        ) from error
     return lines
 
 
-async def _server(client: Client) -> Checked:
+async def _server(settings: Settings, client: Client) -> Checked:
     info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
     said = info.server_version
     numbers = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
     fix = f"use Temporal {'.'.join(map(str, OLDEST))} or later"
-    return Checked("Temporal", len(numbers) < 2 or numbers >= OLDEST, f"server {said}", fix)
+    where = f"server {said} at {settings.temporal_address}{_said_by(settings)}"
+    return Checked("Temporal", len(numbers) < 2 or numbers >= OLDEST, where, fix)
+
+
+def _said_by(settings: Settings) -> str:
+    """Where the address stands, if not in a setting of ours."""
+    own = settings.temporal_config
+    ours = "temporal_address" in settings.model_fields_set or own.address is None
+    return "" if ours else f", by {own.where('address')}"
 
 
 async def _namespace(client: Client) -> Checked:
@@ -105,4 +116,4 @@ async def _queue(client: Client, name: str, kind: "TaskQueueType.ValueType") -> 
     about, fix = f"task queue {name}", f"start a worker: `orderflow worker {ROLE_OF_QUEUE.get(name, name)}`"
     if not fresh:
         return Checked(about, False, "nobody polls it" if not last else "its workers have stopped polling", fix)
-    return Checked(about, True, f"{len(fresh)} pollers")
+    return Checked(about, True, counted(len(fresh), "poller"))

@@ -4,6 +4,8 @@ A stack of its own, with a process for each task queue, as these tests take its 
 """
 
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -343,6 +345,10 @@ async def test_what_hangs_costs_seconds_and_its_lines_only(
     async with frozen(stack, name):
         if name == "temporal":
             await shop.ask(order_id, "approve")
+            began = time.monotonic()
+            looked = json.loads((await terminal.run("stuck", "--json")).out)
+            assert time.monotonic() - began < 10
+            assert looked["unread"].keys() == {"temporal"}
         story = await explains(terminal, order_id, cause, typed=True)
     if name == "postgres":
         assert "look: APPROVED (version 2)" in whats(story, "temporal")
@@ -368,8 +374,8 @@ async def test_databases_of_some_services_are_away(
         verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
         for service in services:
             error = f'too many connections for role "{service}"'
-            do = verdicts[f"It waits for the {service} database, which does not answer ({error})."]
-            assert f"Start the Postgres of {service}" in do
+            do = verdicts[f"It waits for the {service} database, which answers with an error ({error})."]
+            assert "See to what the error says" in do
         assert story["unread"].keys() == set(services)
         await is_listed(terminal, "database_away", order_id)
     await shop.reaches(order_id, "FULFILLING")

@@ -1,13 +1,19 @@
 """What the API says of itself."""
 
 import json
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
 from api.problems import TYPES
+from orderflow.domain.inventory import ReservationStatus
+from orderflow.domain.orders import Reason
+from orderflow.domain.payments import PaymentStatus
 from support.api import order_body
 
 
@@ -105,3 +111,32 @@ async def test_problem_types_lead_to_their_meaning(quiet_api: httpx.AsyncClient)
     page = await quiet_api.get("/problems/too_many_requests")
     assert (page.status_code, page.json()["status"]) == (200, 429)
     assert (await quiet_api.get("/problems/none")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "words"),
+    [
+        ("PaymentDocument", "status", PaymentStatus),
+        ("PaymentDocument", "reason", Reason),
+        ("InventoryDocument", "status", ReservationStatus),
+        ("InventoryDocument", "reason", Reason),
+        ("OrderDocument", "reason", Reason),
+        ("OrderSummaryDocument", "reason", Reason),
+        ("EventDocument", "reason", Reason),
+    ],
+)
+async def test_the_known_words_of_an_open_vocabulary_are_named_and_others_are_valid(
+    schema: dict[str, Any], document: str, field: str, words: type[StrEnum]
+) -> None:
+    said = schema["components"]["schemas"][document]["properties"][field]
+    known = next(kind for kind in flattened(said) if "enum" in kind)
+    assert known["enum"] == [word.value for word in words]
+    assert "Open:" in json.dumps(said)
+    Draft202012Validator(said).validate("a_word_of_a_newer_release")
+    assert not Draft202012Validator(said).is_valid(7)
+
+
+def flattened(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield said
+    for kind in said.get("anyOf", ()):
+        yield from flattened(kind)

@@ -190,3 +190,65 @@ async def test_the_completion_can_be_installed(at_home: Terminal) -> None:
     installed = await at_home.run("--install-completion", "bash")
     assert installed.code == 0, installed.err
     assert sourced(at_home.home / ".bashrc").strip() == shown.out.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacking"),
+    [
+        (("stuck",), "ORDERS_DATABASE_URL"),
+        (("order", "explain", "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"), "ORDERS_DATABASE_URL"),
+        (("outbox", "status"), "ORDERS_DATABASE_URL"),
+        (("dlq", "list"), "ORDERS_DATABASE_URL"),
+        (("reconcile",), "TEMPORAL_ADDRESS"),
+        (("events", "tail"), "KAFKA_BOOTSTRAP_SERVERS"),
+        (("lag",), "KAFKA_BOOTSTRAP_SERVERS"),
+        (("replay", "--since", "1h"), "TEMPORAL_ADDRESS"),
+        (("worker", "relay"), "KAFKA_BOOTSTRAP_SERVERS"),
+        (("api",), "ORDERS_DATABASE_URL"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+async def test_a_profile_that_names_the_api_alone_leads_to_no_server_of_this_machine(
+    at_home: Terminal, arguments: tuple[str, ...], lacking: str
+) -> None:
+    (at_home.home / ".env.near").write_text("ORDERFLOW_API_URL=http://near.example\n")
+    refused = await at_home.run("--profile", "near", *arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"profile near does not set ORDERFLOW_{lacking}, which this needs" in refused.err
+
+
+async def test_a_profile_without_the_api_says_so_to_who_needs_it(at_home: Terminal) -> None:
+    refused = await at_home.run("--profile", "near", "order", "list")
+    assert (refused.code, "does not set ORDERFLOW_API_URL" in refused.err) == (2, True)
+
+
+async def test_the_doctor_names_each_server_that_a_profile_lacks(at_home: Terminal) -> None:
+    (at_home.home / ".env.near").write_text("ORDERFLOW_API_URL=http://127.0.0.1:9\n")
+    examined = await at_home.run("--profile", "near", "doctor", "--json")
+    details = " ".join(line["detail"] for line in json.loads(examined.out)["checks"])
+    for setting in ("ORDERS_DATABASE_URL", "TEMPORAL_ADDRESS", "KAFKA_BOOTSTRAP_SERVERS", "GATEWAY_URL"):
+        assert f"profile near does not set ORDERFLOW_{setting}" in details
+    assert "localhost" not in details
+
+
+async def test_where_temporals_address_comes_from_is_shown(at_home: Terminal) -> None:
+    at_home.env |= {"TEMPORAL_ADDRESS": "127.0.0.1:9", "TEMPORAL_API_KEY": "key-secret"}
+    shown = await at_home.run("profile", "show", "near")
+    assert "ORDERFLOW_TEMPORAL_ADDRESS                   127.0.0.1:9  (TEMPORAL_ADDRESS)" in shown.out
+    assert "ORDERFLOW_TEMPORAL_API_KEY                   ***  (TEMPORAL_API_KEY)" in shown.out
+    examined = await at_home.run("doctor", "--json")
+    [line] = [line for line in json.loads(examined.out)["checks"] if line["about"] == "Temporal"]
+    assert "127.0.0.1:9, by TEMPORAL_ADDRESS" in line["detail"]
+    assert "secret" not in shown.out + examined.out
+    far = await at_home.run("profile", "show", "far")
+    assert "far:7233  (profile far)" in far.out
+
+
+async def test_a_temporal_toml_that_is_wrong_is_a_clear_error(at_home: Terminal) -> None:
+    file = at_home.home / "temporal.toml"
+    file.write_text("[profile.default]\napi_key = key-secret\n")
+    at_home.env["TEMPORAL_CONFIG_FILE"] = str(file)
+    refused = await at_home.run("stuck")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"{file} is no temporal.toml: Invalid value (at line 2" in refused.err
+    assert "secret" not in refused.err

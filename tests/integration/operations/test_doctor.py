@@ -68,6 +68,12 @@ async def test_a_wrong_password_is_called_that(databases: Databases, tmp_path: P
     terminal = Terminal(tmp_path, **{**NOWHERE, "orders_database_url": wrong, "orders_admin_url": wrong})
     listed = await terminal.run("dlq", "list")
     assert (listed.code, "refuses access: wrong user or password" in listed.err) == (3, True)
+    order = "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
+    for name in ("explain", "watch"):
+        told = await terminal.run("order", name, order)
+        assert (told.code, "orders: wrong user or password: password authentication" in told.err) == (3, True)
+        assert not any(word in told.out + told.err for word in ("does not answer (wrong", "S3cr3t"))
+        assert name == "watch" or "the orders database, which refuses access (wrong user" in told.out
     prepared = await terminal.run("setup")
     assert (prepared.code, "wrong user or password: password authentication failed" in prepared.err) == (1, True)
     assert not any(word in listed.err + prepared.err for word in ("does not answer", "S3cr3t"))

@@ -47,3 +47,10 @@ async def test_a_lease_within_twice_its_length_is_its_holders(orders_db: Databas
     assert await outbox.hold_lease(orders_db, "one", SECONDS)
     await _ends_in(orders_db, 1.8 * SECONDS)
     assert not await outbox.hold_lease(orders_db, "two", SECONDS)
+
+
+async def test_a_relay_with_a_shorter_setting_leaves_the_lead_to_who_has_a_longer_one(orders_db: Database) -> None:
+    assert await outbox.hold_lease(orders_db, "long", 10 * SECONDS)
+    assert not await outbox.hold_lease(orders_db, "short", SECONDS)
+    await _ends_in(orders_db, 21 * SECONDS)
+    assert await outbox.hold_lease(orders_db, "short", SECONDS)

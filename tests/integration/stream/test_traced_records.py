@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from orderflow.settings import Settings
-from orderflow.stream.tracking import track
+from orderflow.stream.tracking import traced, track
 from orderflow.telemetry import spans
 from orderflow_events.envelope import decode, encode
 from support.relays import running_relay
@@ -21,6 +21,15 @@ from support.stream import insert_event, read_topic
 from support.waiting import until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#: What every messaging span has to have, by OpenTelemetry's semantic conventions, and what it should have.
+NAMES = {
+    "messaging.system",
+    "messaging.operation.name",
+    "messaging.operation.type",
+    "messaging.destination.name",
+    "messaging.message.id",
+    "messaging.kafka.message.key",
+}
 
 
 @pytest.fixture
@@ -55,7 +64,9 @@ async def test_a_refused_records_span_says_why_and_a_sent_ones_where_it_is(
     *_, record = await read_topic(settings.kafka_bootstrap_servers, settings.kafka_topic)
     sent = by_key[str(small)][-1]
     assert sent.status.is_ok
-    assert sent.attributes["messaging.kafka.message.offset"] == record.offset
+    assert sent.attributes["messaging.kafka.offset"] == record.offset
+    assert sent.name == f"send {settings.kafka_topic}"
+    assert NAMES | {"messaging.destination.partition.id"} <= sent.attributes.keys()
     assert record.headers["traceparent"].split("-")[2] == f"{sent.context.span_id:016x}"
     assert record.headers["ce_traceparent"] == TRACEPARENT
 
@@ -74,6 +85,9 @@ async def test_an_event_that_cannot_be_tracked_is_an_error_in_its_span(exported:
     )
     nothing: Any = None
     with pytest.raises(AttributeError):
-        await track(nothing, [decode(record.headers, record.key, record.value)])
+        await traced(track, "order.events", "billing")(nothing, [decode(record.headers, record.key, record.value)])
     [span] = exported.get_finished_spans()
+    assert span.name == "process order.events"
+    assert NAMES | {"messaging.consumer.group.name"} <= dict(span.attributes or {}).keys()
+    assert (span.attributes or {})["messaging.consumer.group.name"] == "billing"
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "AttributeError")

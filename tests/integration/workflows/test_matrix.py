@@ -153,8 +153,8 @@ async def test_an_answer_that_the_workflow_cannot_read_is_asked_for_again(
     async def unreadable(call: Call, *, near: bool) -> StepOutcome:
         nonlocal attempts
         outcome = await taken(call, near=near)
-        attempts += call.summary == "authorize payment"
-        if attempts == 1 and call.summary == "authorize payment":
+        attempts += call.summary.startswith("authorize payment")
+        if attempts == 1 and call.summary.startswith("authorize payment"):
             raise RuntimeError("not a StepOutcome")
         return outcome
 

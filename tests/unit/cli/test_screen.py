@@ -109,3 +109,19 @@ def test_json_is_valid_in_every_encoding_and_holds_nothing_raw(encoding: str, mo
     assert json.loads(text) == document
     assert is_printable(text)
     assert ("ü" in text) == (encoding == "utf-8")
+
+
+def lines_at(width: int, text: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    written = io.StringIO()
+    Screen(file=written, width=width).print(text, soft_wrap=True, **options)
+    return written.getvalue().splitlines()
+
+
+def test_prose_breaks_between_words_and_what_is_copied_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://127.0.0.1:8233/namespaces/default/workflows/order-0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
+    prose = "Start the Postgres of orders, or see the network between; what was accepted goes on by itself, at "
+    lines = lines_at(40, prose + url, monkeypatch)
+    assert " ".join(line.strip() for line in lines).split() == (prose + url).split()
+    assert [line for line in lines if len(line) > 40] == [url]
+    assert lines_at(40, prose, monkeypatch, no_wrap=True) == [prose]

@@ -44,13 +44,13 @@ class Rules:
     def has_unfinished_business(self, world: World) -> bool:
         """Money or stock that a final order leaves behind; of a SHIPPED one, which is not final, its stock."""
         payment, stock = world.payments.status, world.inventory.status
+        if world.row.status in GONE and stock != ReservationStatus.COMMITTED:
+            return True
         if not ORDERS.is_final(world.row.status):
-            return world.row.status in GONE and stock != ReservationStatus.COMMITTED
+            return False
         if payment in (PaymentStatus.AUTHORIZED, PaymentStatus.VOIDING) or stock == ReservationStatus.RESERVED:
             return True
-        if world.gateway.status == "held" and payment is None:
-            return True
-        return world.row.status in GONE and stock != ReservationStatus.COMMITTED
+        return bool(world.gateway.status == "held" and payment is None)
 
     # --- The orders database: orderflow/store/commands.py, the sweep ---
 

@@ -20,7 +20,9 @@ def test_nobody_can_ship_or_cancel_while_the_capture_is_under_way() -> None:
 
 
 def test_the_page_says_where_the_order_stands_and_what_its_steps_came_to() -> None:
-    page = details("FULFILLING", 3, {"authorize": OK, "reserve": OK})
+    page = details("FULFILLING", 3, "1.98 USD", {"authorize": OK, "reserve": OK})
     assert page == (
-        "**FULFILLING** (version 3)\n\nWaits for somebody to ship or cancel it.\n\n- authorize: ok\n- reserve: ok"
+        "**FULFILLING** (version 3), 1.98 USD\n\n"
+        "Waits for somebody to ship or cancel it.\n\n"
+        "- authorize: ok\n- reserve: ok"
     )

@@ -80,6 +80,11 @@ def polled(name: str, seconds: float, backlog: int = 1) -> dict[str, Queue]:
     return {name: Queue(name, ago(seconds), backlog)}
 
 
+def refused(facts: Facts, source: Source, complaint: str, said: str) -> Facts:
+    """It answers, and with nothing that helps."""
+    return replace(facts, unread={source: said}, complaints={source: complaint})
+
+
 def unread(facts: Facts, *sources: Source) -> Facts:
     return replace(facts, unread=dict.fromkeys(sources, NO_ANSWER))
 
@@ -329,6 +334,30 @@ CASES: dict[str, tuple[Facts, Cause, str, str]] = {
         Cause.DATABASE_AWAY,
         "waits for the orders database, which does not answer (connection refused)",
         "Start the Postgres of orders",
+    ),
+    "the orders database refuses the password": (
+        refused(replace(APPROVED, order=None), "orders", "refuses access", "wrong user or password: no"),
+        Cause.DATABASE_AWAY,
+        "waits for the orders database, which refuses access (wrong user or password: no)",
+        "Set ORDERFLOW_ORDERS_DATABASE_URL right",
+    ),
+    "the orders database answers with an error": (
+        refused(replace(APPROVED, order=None), "orders", "answers with an error", "too many connections"),
+        Cause.DATABASE_AWAY,
+        "waits for the orders database, which answers with an error (too many connections)",
+        "See to what the error says",
+    ),
+    "Temporal refuses the key": (
+        refused(APPROVED, "temporal", "refuses access", "Request unauthorized."),
+        Cause.TEMPORAL_AWAY,
+        "Temporal refuses access (Request unauthorized.)",
+        "Set ORDERFLOW_TEMPORAL_API_KEY right",
+    ),
+    "a database it does not wait for refuses the password": (
+        refused(DRAFT, "inventory", "refuses access", "wrong user or password: no"),
+        Cause.NOT_READ,
+        "it refuses access (wrong user or password: no)",
+        "See why the inventory database refuses access",
     ),
     "a database it does not wait for": (
         unread(DRAFT, "inventory"),

@@ -1,0 +1,230 @@
+"""What clients may take of a server: so many connections, so much time, heads so large; and it answers the others."""
+
+import asyncio
+import contextlib
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from orderflow.connections import MOST_HEAD_BYTES, MOST_HEADERS, within
+from orderflow.stack.ports import free_port
+from support.paths import ROOT
+from support.waiting import until
+
+
+class Served:
+    """A server in this process, whose ``/slow`` answers when it is told to."""
+
+    def __init__(self, most: int, head_seconds: float) -> None:
+        self.port = free_port()
+        self.go_on = asyncio.Event()
+        config = uvicorn.Config(
+            self._app,
+            port=self.port,
+            http=within(most, head_seconds=head_seconds),
+            log_config=None,
+            lifespan="off",
+            interface="asgi3",
+            timeout_graceful_shutdown=1,
+        )
+        self.server = uvicorn.Server(config)
+
+    async def has_started(self) -> bool:
+        return self.server.started
+
+    async def has_two_requests(self) -> bool:
+        return len(self.server.server_state.tasks) == 2
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        if scope["path"] == "/slow":
+            await self.go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def open(self, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(said)
+        return reader, writer
+
+
+@asynccontextmanager
+async def a_server(most: int = 100, head_seconds: float = 20.0) -> AsyncIterator[Served]:
+    served = Served(most, head_seconds)
+    with served.server.capture_signals():
+        running = asyncio.create_task(served.server._serve())
+        await until(served.has_started, seconds=10)
+        try:
+            yield served
+        finally:
+            served.go_on.set()
+            served.server.should_exit = True
+            await asyncio.wait_for(running, 10)
+
+
+def request(path: str = "/", *headers: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: here", *headers, "", ""]).encode()
+
+
+async def answer(reader: asyncio.StreamReader) -> int:
+    """The status of the next answer; 0: the connection was closed instead."""
+    with contextlib.suppress(ConnectionResetError):
+        line = await asyncio.wait_for(reader.readline(), 10)
+        return int(line.split()[1]) if line else 0
+    return 0
+
+
+async def test_the_longest_idle_makes_room_for_a_new_one() -> None:
+    async with a_server(most=3) as served:
+        first, second, third = [await served.open(request()) for _ in range(3)]
+        assert [await answer(reader) for reader, _ in (first, second, third)] == [200, 200, 200]
+        new_reader, _ = await served.open(request())
+        assert await answer(new_reader) == 200
+        await asyncio.wait_for(first[0].read(), 10)
+        assert first[0].at_eof()
+        second[1].write(request())
+        await second[0].readuntil(b"ok")
+        assert await answer(second[0]) == 200
+
+
+async def test_where_all_are_in_use_a_new_one_is_answered_503_and_they_go_on() -> None:
+    async with a_server(most=2) as served:
+        busy = [await served.open(request("/slow")) for _ in range(2)]
+        await until(served.has_two_requests, seconds=5)
+        reader, _ = await served.open(request())
+        said = (await asyncio.wait_for(reader.read(), 10)).decode()
+        head, _, body = said.partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 503")
+        assert "retry-after: 1" in head
+        assert json.loads(body)["type"] == "urn:orderflow:problems/overloaded"
+        served.go_on.set()
+        assert [await answer(reader) for reader, _ in busy] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET / HTTP/1.1\r\nHost: he", request() + b"GET"], ids=["silent", "half", "next"]
+)
+async def test_what_sends_no_whole_head_is_closed_after_a_while(said: bytes) -> None:
+    async with a_server(head_seconds=0.3) as served:
+        began = time.monotonic()
+        reader, _ = await served.open(said)
+        await asyncio.wait_for(reader.read(), 10)
+        assert 0.2 < time.monotonic() - began < 5
+        assert served.server.server_state.connections == set()
+
+
+async def test_a_request_and_the_pause_after_it_may_last_longer_than_a_head() -> None:
+    async with a_server(head_seconds=0.2) as served:
+        reader, writer = await served.open(request("/slow"))
+        await asyncio.sleep(0.5)  # what must not happen has no condition to wait for
+        served.go_on.set()
+        await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+        await asyncio.sleep(0.5)
+        writer.write(request())
+        assert await answer(reader) == 200
+
+
+def many_headers() -> bytes:
+    return request("/", *(f"X-{number}: 1" for number in range(MOST_HEADERS + 1)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: request("/", "X-Long: " + "a" * MOST_HEAD_BYTES),
+        lambda: request("/" + "a" * MOST_HEAD_BYTES),
+        lambda: request("/", *(f"X-{number}: " + "a" * 1000 for number in range(70))),
+        many_headers,
+        lambda: (
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 9 * MOST_HEAD_BYTES
+        ),
+    ],
+    ids=["one header", "the path", "all together", "too many", "a trailer"],
+)
+async def test_a_head_that_is_too_large_is_answered_431(head: Callable[[], bytes]) -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(head())
+        assert await answer(reader) == 431
+
+
+async def test_a_head_without_an_end_is_answered_431_before_it_fills_memory() -> None:
+    async with a_server() as served:
+        reader, writer = await served.open(b"GET / HTTP/1.1\r\nX-Long: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof() and sent < 65 * 2**20:
+                writer.write(b"a" * 65_536)
+                sent += 65_536
+                await writer.drain()
+                await asyncio.sleep(0)
+        assert sent < 16 * 2**20
+        assert await answer(reader) in (431, 0)  # 0: it was reset, as we went on sending
+        assert served.server.server_state.connections == set()
+
+
+async def test_large_heads_within_the_bounds_and_large_bodies_pass() -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(request("/", "X-Long: " + "a" * (MOST_HEAD_BYTES - 1000)))
+        assert await answer(reader) == 200
+        reader, writer = await served.open(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+        writer.write(b"a" * 1_000_000)
+        assert await answer(reader) == 200
+
+
+async def test_what_is_no_http_is_answered_400() -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(b"\x16\x03\x01\x02\x00 hello\r\n\r\n")
+        assert await answer(reader) == 400
+
+
+_SERVES = """
+import asyncio, resource, sys
+files, port = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+import uvloop
+from orderflow import process
+from orderflow.connections import within
+from orderflow.telemetry.health import Health, serve_health
+process.allow_connections()
+bounded = within(process.most_connections())
+health = serve_health(Health(), "127.0.0.1", port, asyncio.Event(), http=bounded)
+asyncio.Runner(loop_factory=uvloop.new_event_loop).run(health)
+"""
+
+
+async def test_a_process_with_more_idle_clients_than_files_answers_on() -> None:
+    """1,100 at 1,024 files: nobody was answered any more."""
+    files, port = 1024, free_port()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SERVES, str(files), str(port), cwd=ROOT)
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []  # a reader that nobody keeps closes it
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+
+            async def lives() -> bool:
+                with contextlib.suppress(httpx.TransportError):
+                    return (await client.get("/health/live")).status_code == 200
+                return False
+
+            await until(lives, seconds=30)
+        for _ in range(1100):
+            idle.append(await asyncio.open_connection("127.0.0.1", port))
+        for _ in range(20):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as another:
+                assert (await another.get("/health/live")).status_code == 200
+        assert process.returncode is None
+    finally:
+        for _, writer in idle:
+            writer.close()
+        process.kill()
+        await process.wait()
