@@ -3,18 +3,21 @@
 ``uvicorn --factory api.app:create_app`` serves it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import problems
 from api.admission import Admission
+from api.authentication import ApiKeys, Identities, Nobody
+from api.authorization import IDENTITIES, refuse_silent_routes
 from api.commands import OrderCommands
 from api.documents import OrderDocuments
 from api.hashes import PlaceHashes
@@ -31,8 +34,10 @@ from api.telling import Teller
 from api.waiting import Waiter
 from orderflow import process
 from orderflow.databases import open_database
+from orderflow.domain.access import SCOPES, Scope
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
+from orderflow.store.access import Access
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
@@ -44,8 +49,12 @@ from orderflow.temporal.converter import keyring_of
 from orderflow.temporal.runs import OrderRuns
 from orderflow.urls import shown
 
+#: Our routes, each with the scope that it needs; None: it is open.
+Needs = Sequence[tuple[APIRoute, Scope | None]]
+
 DESCRIPTION: Final = """
-Orders from placing to completion. **There is no authentication yet**: keep this API on a private network.
+Orders from placing to completion. Callers send `Authorization: Bearer` with an API key; each operation names the scope
+that it needs. What belongs to another customer is not there (404).
 
 - Placing, approving, completing and cancelling are done when they are answered. A ship waits for its payment capture
   (2 s, or `Prefer: wait=N`); what takes longer is answered 202, and `Location` says what will come of it.
@@ -66,13 +75,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     orders_db, inventory_db = open_database(settings, "orders", "api"), open_database(settings, "inventory", "api")
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
-    views = OrderViews(orders_db)
+    views, access = OrderViews(orders_db), Access(orders_db)
     teller = Teller(runs, Handovers(orders_db))
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
     order_routes = OrderRoutes(
         database=orders_db,
         views=views,
+        access=access,
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
         waiter=waiter,
         documents=OrderDocuments(
@@ -116,20 +126,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(RequestMetrics)
         app.add_route("/metrics", page.answer, include_in_schema=False)
     app.add_middleware(ForwardedPrefix)
-    for router in (
+    routers = (
         order_routes.router(),
         InventoryRoutes(StockKeeper(inventory_db)).router(),
         health_routes.router(),
         problem_router(),
-    ):
+    )
+    needs = refuse_silent_routes(routers)
+    for router in routers:
         app.include_router(router)
     if spans.are_on():
         from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
+    identities: Identities = Nobody() if settings.api_authentication == "off" else ApiKeys(access)
+    setattr(app.state, IDENTITIES, identities)
     app.state.stop_waiting = waiter.stop
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]
     return app
+
+
+def _add_security(schema: dict[str, Any], needs: Needs) -> None:
+    """What each operation needs, from the same table that lets callers in."""
+    scopes = "\n".join(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items())
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": f"An API key. Its scopes:\n\n{scopes}"}
+    }
+    for route, scope in needs:
+        for method in route.methods or ():
+            operation = schema["paths"][route.path_format][method.lower()]
+            operation["security"] = [{"bearer": [str(scope)]}] if scope else []
 
 
 def _sent(schema: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +166,7 @@ def _sent(schema: dict[str, Any]) -> dict[str, Any]:
     return kinds[0] | {name: value for name, value in schema.items() if name != "anyOf"}
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, needs: Needs) -> dict[str, Any]:
     """FastAPI's schema, with what it does not see: the bodies that we read ourselves, and our problems."""
     if app.openapi_schema is None:
         schema = get_openapi(
@@ -163,5 +189,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for operation in path.values():
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _sent(parameter["schema"])
+        _add_security(schema, needs)
         app.openapi_schema = schema
     return app.openapi_schema

@@ -7,7 +7,6 @@ payment is captured: the request waits for that.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 import structlog
@@ -16,14 +15,13 @@ from api import problems
 from api.telling import Teller
 from api.turns import Turns
 from api.waiting import Gone, Waiter
-from orderflow.domain.commands import Command, Outcome, client_command_id, idempotency_conflict
-from orderflow.domain.errors import Rejection, Unavailable
+from orderflow.domain.access import Owner
+from orderflow.domain.commands import Command, Outcome
+from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import Order
 from orderflow.sealing import TokenSealer
 from orderflow.store.order_views import OrderView
 from orderflow.store.orders import Accepted, Orders
-
-CONFLICT: Final = "idempotency_conflict"
 
 log = structlog.get_logger()
 
@@ -60,16 +58,13 @@ class OrderCommands:
         with _unknown(order.order_id, command, key):
             async with self._turns.of(order.order_id):
                 accepted = await self._orders.place(order, command, sealed)
-        refusal = accepted.outcome.refusal
-        if refusal is not None and refusal.slug == CONFLICT:
-            raise Rejection(idempotency_conflict(key))
         return Answer(accepted.outcome, accepted.order)
 
-    async def carry_out(self, order_id: UUID, command: Command, waiting: Waiting) -> Answer:
-        """approve, complete, cancel, or a ship, which is waited for."""
-        with _unknown(order_id, command, command.id.removeprefix(client_command_id(""))):
+    async def carry_out(self, order_id: UUID, command: Command, key: str, owner: Owner, waiting: Waiting) -> Answer:
+        """approve, complete, cancel, or a ship, which is waited for. ``owner``: whose orders the caller reaches."""
+        with _unknown(order_id, command, key):
             async with self._turns.of(order_id):
-                accepted = await self._accept(order_id, command)
+                accepted = await self._accept(order_id, command, owner)
         if accepted.handover is not None:
             self._teller.tell(accepted.handover)
         if accepted.outcome.state != "pending":
@@ -78,7 +73,7 @@ class OrderCommands:
         if not await self._waiter.command_ends(order_id, command.id, seconds, waiting.gone):
             return Answer(accepted.outcome)
         try:
-            known = await self._orders.foresee(order_id, command)
+            known = await self._orders.foresee(order_id, command, owner)
         except Unavailable as error:
             log.warning("outcome_unknown", detail=str(error))  # it is accepted all the same
             known = None
@@ -87,10 +82,10 @@ class OrderCommands:
         # It was not this request that met a recorded outcome, unless the ship had been asked for before.
         return Answer(known.model_copy(update={"replayed": accepted.outcome.replayed}))
 
-    async def _accept(self, order_id: UUID, command: Command) -> Accepted:
+    async def _accept(self, order_id: UUID, command: Command, owner: Owner) -> Accepted:
         if command.name == "ship":
-            return await self._orders.accept_ship(order_id, command)
-        return await self._orders.carry_out(order_id, command)
+            return await self._orders.accept_ship(order_id, command, owner)
+        return await self._orders.carry_out(order_id, command, owner)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
+from api.authorization import OPEN
 from api.schemas import Dependency, Readiness
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
@@ -26,7 +27,7 @@ class HealthRoutes:
 
     def router(self) -> APIRouter:
         """All routes below /health."""
-        router = APIRouter(prefix="/health", tags=["health"])
+        router = APIRouter(prefix="/health", tags=["health"], dependencies=[OPEN])
 
         @router.get("/live", summary="The process runs")
         async def live() -> dict[str, str]:

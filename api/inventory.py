@@ -7,9 +7,11 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import cursors, problems
+from api.authorization import requires
 from api.bodies import Received, documented, received
 from api.headers import Reading, RequestTrace, idempotency_key, precondition, reading, trace
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
+from orderflow.domain.access import Principal, Scope
 from orderflow.domain.commands import Precondition, client_command_id, request_hash, version_conflict
 from orderflow.domain.errors import Rejection
 from orderflow.domain.model import Model
@@ -20,8 +22,13 @@ SkuInPath = Annotated[Sku, Path(examples=["SKU-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Demanded = Annotated[Precondition, Depends(precondition)]
 Traced = Annotated[RequestTrace, Depends(trace)]
+Reader = Annotated[Principal, Depends(requires(Scope.STOCK_READ))]
+Writer = Annotated[Principal, Depends(requires(Scope.STOCK_WRITE))]
+
+_KNOWN = ("unauthenticated", "forbidden")
 
 _COMMAND = (
+    *_KNOWN,
     *("malformed", "invalid_header", "stock_reserved", "version_conflict", "too_large", "unsupported_media_type"),
     *("invalid", "idempotency_conflict", "unavailable"),
 )
@@ -45,9 +52,9 @@ class InventoryRoutes:
             "",
             summary="List stock by SKU",
             response_model=StockPage,
-            responses=problems.responses("invalid", "unavailable"),
+            responses=problems.responses(*_KNOWN, "invalid", "unavailable"),
         )
-        async def list_stock(_: Traced, query: Annotated[StockQuery, Query()]) -> Response:
+        async def list_stock(_caller: Reader, _: Traced, query: Annotated[StockQuery, Query()]) -> Response:
             """A page of SKUs."""
             after = cursors.to_sku(query.cursor) if query.cursor is not None else None
             found = await self.keeper.page(after, query.limit + 1)
@@ -66,10 +73,14 @@ class InventoryRoutes:
             response_model=StockDocument,
             responses={
                 304: {"description": "It still has a version of `If-None-Match`."},
-                **problems.responses("invalid_header", "sku_not_found", "version_conflict", "invalid", "unavailable"),
+                **problems.responses(
+                    *(*_KNOWN, "invalid_header", "sku_not_found", "version_conflict", "invalid", "unavailable")
+                ),
             },
         )
-        async def read_stock(_: Traced, sku: SkuInPath, demanded: Annotated[Reading, Depends(reading)]) -> Response:
+        async def read_stock(
+            _caller: Reader, _: Traced, sku: SkuInPath, demanded: Annotated[Reading, Depends(reading)]
+        ) -> Response:
             """How many there are, how many of them orders hold, how many are left."""
             stock = await self.keeper.read(sku)
             if stock is None:
@@ -92,6 +103,7 @@ class InventoryRoutes:
             openapi_extra=documented(SetStock),
         )
         async def set_stock(
+            caller: Writer,
             sku: SkuInPath,
             key: Key,
             demanded: Demanded,
@@ -102,7 +114,7 @@ class InventoryRoutes:
 
             With `If-Match` only on that version (`*`: only if it is there), with `If-None-Match: *` only if it is new.
             """
-            command = _command("set", sku, key, request.json, demanded)
+            command = _command("set", caller, sku, key, request.json, demanded)
             return _answer(await self.keeper.set(command, request.body.on_hand))
 
         @router.post(
@@ -113,6 +125,7 @@ class InventoryRoutes:
             openapi_extra=documented(AdjustStock),
         )
         async def adjust_stock(
+            caller: Writer,
             sku: SkuInPath,
             key: Key,
             demanded: Demanded,
@@ -120,17 +133,20 @@ class InventoryRoutes:
             request: Annotated[Received[AdjustStock], Depends(received(AdjustStock))],
         ) -> Response:
             """A delta with its reason, recorded as a movement."""
-            command = _command("adjust", sku, key, request.json, demanded)
+            command = _command("adjust", caller, sku, key, request.json, demanded)
             return _answer(await self.keeper.adjust(command, request.body.delta, request.body.reason))
 
 
-def _command(name: str, sku: str, key: str | None, body: object, demanded: Precondition) -> StockCommand:
+def _command(
+    name: str, caller: Principal, sku: str, key: str | None, body: object, demanded: Precondition
+) -> StockCommand:
     # A key stands for one request to one SKU: the SKU is part of what must be the same.
     return StockCommand(
         sku=sku,
-        id=client_command_id(key or str(uuid4())),
+        id=client_command_id(caller, key or str(uuid4())),
         request_hash=request_hash(f"{name} {sku}", body),
         precondition=demanded,
+        actor=caller.actor,
     )
 
 

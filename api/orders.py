@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api import cursors, documents, problems
+from api.authorization import forbidden, requires
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.documents import OrderDocuments
@@ -44,23 +45,24 @@ from api.schemas import (
     Ship,
 )
 from api.waiting import Gone, Waiter
+from orderflow.domain.access import COMMAND_SCOPES, Everyone, Owner, Principal, Scope
 from orderflow.domain.commands import (
     Command,
     Precondition,
     client_command_id,
+    client_order_id,
     not_found,
     request_hash,
     version_conflict,
 )
-from orderflow.domain.errors import Rejection
+from orderflow.domain.errors import FieldProblem, Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
 from orderflow.store import tracking
+from orderflow.store.access import Access
 from orderflow.store.database import Database
 from orderflow.store.order_views import Filters, OrderView, OrderViews, PageEnd
 
-#: An Idempotency-Key of POST /orders and this make the order's id: the same key, the same order.
-ORDER_IDS: Final = UUID("5d1f3a52-2c36-4e0b-8d0e-6f0d6b1f7a11")
 PLACE_ID: Final = "w:place"
 
 OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
@@ -70,10 +72,14 @@ Demanded = Annotated[Precondition, Depends(precondition)]
 DemandedOfRead = Annotated[Reading, Depends(reading)]
 Waits = Annotated[Wait, Depends(wait)]
 Traced = Annotated[RequestTrace, Depends(trace)]
+#: A route's first parameter: who is not let in is not told what else is wrong.
+Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
+Placer = Annotated[Principal, Depends(requires(COMMAND_SCOPES["place"]))]
 
 _DATABASE = ("unavailable",)
-_READ = ("order_not_found", "invalid", "unavailable")
+_READ = ("unauthenticated", "forbidden", "order_not_found", "invalid", "unavailable")
 _COMMAND = (
+    *("unauthenticated", "forbidden"),
     *("malformed", "invalid_header", "order_not_found", "illegal_transition", "shipment_in_progress"),
     *("version_conflict", "too_large", "unsupported_media_type", "invalid", "idempotency_conflict"),
     *("too_many_requests", "unavailable"),
@@ -86,6 +92,7 @@ class OrderRoutes:
 
     database: Database
     views: OrderViews
+    access: Access
     commands: OrderCommands
     waiter: Waiter
     documents: OrderDocuments
@@ -113,6 +120,7 @@ class OrderRoutes:
             responses={
                 201: {"description": "It is a DRAFT.", "headers": _headers("Location", "ETag", "Idempotent-Replayed")},
                 **problems.responses(
+                    *("unauthenticated", "forbidden"),
                     *("malformed", "invalid_header", "too_large", "unsupported_media_type", "invalid"),
                     *("idempotency_conflict", "too_many_requests", "unavailable"),
                 ),
@@ -121,6 +129,7 @@ class OrderRoutes:
             dependencies=[Depends(no_precondition)],
         )
         async def place_order(
+            caller: Placer,
             key: Key,
             traced: Traced,
             asked: Request,
@@ -128,9 +137,11 @@ class OrderRoutes:
         ) -> Response:
             """Makes the order, as a DRAFT."""
             placed = request.body
+            if caller.customer_id is not None and placed.customer_id != caller.customer_id:
+                raise _not_for(caller)
             key = key or str(uuid4())  # what gets no answer can be sent again under it
             order = Order(
-                order_id=uuid5(ORDER_IDS, key),
+                order_id=client_order_id(caller, key),
                 customer_id=placed.customer_id,
                 reference=placed.reference,
                 currency=placed.currency,
@@ -144,9 +155,10 @@ class OrderRoutes:
                 older_hashes=tuple(older),
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
+                actor=caller.actor,
             )
             answer = await self.commands.place(order, placed.payment_token, command, key)
-            return await self._answer(asked, order.order_id, command, answer, None, 201)
+            return await self._answer(asked, order.order_id, command, answer, None, 201, caller.owner)
 
     def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
         waits_too = name == "ship"
@@ -166,6 +178,7 @@ class OrderRoutes:
             openapi_extra=documented(body, optional=True),
         )
         async def command_order(
+            caller: Annotated[Principal, Depends(requires(COMMAND_SCOPES[name]))],
             order_id: OrderId,
             key: Key,
             demanded: Demanded,
@@ -176,18 +189,20 @@ class OrderRoutes:
         ) -> Response:
             """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
             said = request.body.model_dump(exclude_none=True)
+            key = key or str(uuid4())
             command = Command(
                 name=name,
-                id=client_command_id(key or str(uuid4())),
+                id=client_command_id(caller, key),
                 request_hash=request_hash(name, request.json),
                 precondition=demanded,
                 correlation_id=traced.correlation_id,
                 traceparent=traced.traceparent,
-                data={"reason": Reason.CUSTOMER.value, **said} if name == "cancel" else said,
+                actor=caller.actor,
+                data={"reason": _reason(caller).value, **said} if name == "cancel" else said,
             )
             waiting = Waiting(self._seconds(waits), partial(client_leaves, asked))
-            answer = await self.commands.carry_out(order_id, command, waiting)
-            return await self._answer(asked, order_id, command, answer, waits if waits_too else None, 200)
+            answer = await self.commands.carry_out(order_id, command, key, caller.owner, waiting)
+            return await self._answer(asked, order_id, command, answer, waits if waits_too else None, 200, caller.owner)
 
     def _add_reads(self, router: APIRouter) -> None:
         @router.get(
@@ -195,9 +210,11 @@ class OrderRoutes:
             tags=["orders"],
             summary="List orders, newest first",
             response_model=OrderPage,
-            responses=problems.responses("invalid", *_DATABASE),
+            responses=problems.responses("unauthenticated", "forbidden", "invalid", *_DATABASE),
         )
-        async def list_orders(_: Traced, asked: Request, query: Annotated[OrderQuery, Query()]) -> Response:
+        async def list_orders(
+            caller: Reader, _: Traced, asked: Request, query: Annotated[OrderQuery, Query()]
+        ) -> Response:
             """By status, customer, reference and time; a page at a time."""
             after = cursors.to_page_end(query.cursor) if query.cursor is not None else None
             filters = Filters(
@@ -207,7 +224,9 @@ class OrderRoutes:
                 created_from=query.created_from,
                 created_to=query.created_to,
             )
-            found = await self.views.page(filters, after, query.limit + 1)
+            if query.customer_id is None and isinstance(caller.owner, Everyone):
+                await self.access.audit(caller.actor, "orders.listed")
+            found = await self.views.page(filters, caller.owner, after, query.limit + 1)
             page, last = found[: query.limit], found[query.limit - 1 : query.limit]
             more = len(found) > query.limit
             return _json(
@@ -229,15 +248,16 @@ class OrderRoutes:
             },
         )
         async def read_order(
-            _: Traced, asked: Request, order_id: OrderId, demanded: DemandedOfRead, waits: Waits
+            caller: Reader, _: Traced, asked: Request, order_id: OrderId, demanded: DemandedOfRead, waits: Waits
         ) -> Response:
             """The order as it is now. `If-None-Match` with `Prefer: wait=N`: as soon as it has changed, or 304."""
-            order = await self._view(order_id)
+            order = await self._view(order_id, caller.owner)
             if not demanded.needed.holds(order.version):
                 raise Rejection(version_conflict("The order", demanded.needed, order.version))
             headers = {"Preference-Applied": waits.applied} if waits.applied and demanded.unseen is not None else {}
             if demanded.unseen is not None:
-                order = await self._unseen(order, demanded.unseen, waits.seconds or 0, partial(client_leaves, asked))
+                seconds, gone = waits.seconds or 0, partial(client_leaves, asked)
+                order = await self._unseen(order, caller.owner, demanded.unseen, seconds, gone)
                 if not demanded.unseen.holds(order.version):
                     return Response(status_code=304, headers=headers | {"ETag": f'"{order.version}"'})
             tracked = await tracking.read(self.database, order_id)
@@ -251,9 +271,9 @@ class OrderRoutes:
             response_model=EventList,
             responses=problems.responses(*_READ),
         )
-        async def read_events(_: Traced, order_id: OrderId) -> Response:
+        async def read_events(caller: Reader, _: Traced, order_id: OrderId) -> Response:
             """The order's own events, always current, and those of payment and inventory as the stream brought them."""
-            own = await self.views.events(order_id)
+            own = await self.views.events(order_id, caller.owner)
             if not own:
                 raise Rejection(not_found(order_id))
             tracked = await tracking.read(self.database, order_id, timeline=True)
@@ -266,9 +286,11 @@ class OrderRoutes:
             response_model=CommandDocument,
             responses=problems.responses(*_READ),
         )
-        async def read_command(_: Traced, request: Request, order_id: OrderId, command_id: CommandId) -> Response:
+        async def read_command(
+            caller: Reader, _: Traced, request: Request, order_id: OrderId, command_id: CommandId
+        ) -> Response:
             """Where a 202 points to."""
-            seen = await self.views.command(order_id, command_id)
+            seen = await self.views.command(order_id, command_id, caller.owner)
             if not seen.placed:
                 raise Rejection(not_found(order_id))
             refusal = seen.outcome.refusal if seen.outcome else None
@@ -289,24 +311,33 @@ class OrderRoutes:
     def _seconds(self, waits: Wait) -> float:
         return self.wait_seconds if waits.seconds is None else waits.seconds
 
-    async def _view(self, order_id: UUID) -> OrderView:
+    async def _view(self, order_id: UUID, owner: Owner) -> OrderView:
         """The order's row and lines. Raises Rejection (404)."""
-        view = await self.views.read(order_id)
+        view = await self.views.read(order_id, owner)
         if view is None:
             raise Rejection(not_found(order_id))
         return view
 
-    async def _unseen(self, order: OrderView, unseen: Precondition, seconds: float, gone: Gone) -> OrderView:
+    async def _unseen(
+        self, order: OrderView, owner: Owner, unseen: Precondition, seconds: float, gone: Gone
+    ) -> OrderView:
         """The order as soon as it has a version of ``unseen``, or as it is after ``seconds``."""
         until = time.monotonic() + seconds
         while not unseen.holds(order.version):
             if not await self.waiter.order_changes(order.order_id, order.version, until - time.monotonic(), gone):
                 break
-            order = await self._view(order.order_id)
+            order = await self._view(order.order_id, owner)
         return order
 
     async def _answer(
-        self, asked: Request, order_id: UUID, command: Command, answer: Answer, waits: Wait | None, done: int
+        self,
+        asked: Request,
+        order_id: UUID,
+        command: Command,
+        answer: Answer,
+        waits: Wait | None,
+        done: int,
+        owner: Owner,
     ) -> Response:
         """The answer to a command, whatever came of it. ``waits``: where the command waits for anything."""
         outcome = answer.outcome
@@ -328,9 +359,23 @@ class OrderRoutes:
             accepted = AcceptedDocument(id=order_id, command=brief, links=links)
             return _json(accepted, 202, {**headers, "Location": links.command})
         # Payment and inventory stand in GET: what the stream says of them is later than this answer in any case.
-        document = self.documents.order(answer.order or await self._view(order_id), None, root(asked.scope))
+        document = self.documents.order(answer.order or await self._view(order_id, owner), None, root(asked.scope))
         headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
         return _json(OrderAnswer(**dict(document), command=brief), done, headers)
+
+
+def _reason(caller: Principal) -> Reason:
+    """Why a cancelled order was cancelled: an operator's own decision, or at its customer's wish."""
+    return Reason.OPERATOR if Scope.OPERATE in caller.scopes else Reason.CUSTOMER
+
+
+def _not_for(caller: Principal) -> problems.ProblemAnswer:
+    rule = f"Must be {caller.customer_id}: this principal places orders for that customer alone."
+    return forbidden(
+        "It places orders for its own customer alone.",
+        None,
+        FieldProblem(field="customer_id", rule="own_customer", message=rule),
+    )
 
 
 def _json(document: Model, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -3,7 +3,7 @@
 ``type`` is ``urn:orderflow:problems/<slug>``: the same wherever the API stands, as RFC 9457 3.1.1 wants it; what it
 means stands at ``/problems/<slug>``. Beside the standard members there may be
 ``errors`` (each field and the rule it broke), ``allowed_actions``, ``current_status``, ``current_version``,
-``dependency``, ``order_id`` and ``command_id``; ``correlation_id`` is always there.
+``dependency``, ``order_id``, ``command_id`` and ``scope``; ``correlation_id`` is always there.
 Nothing that a client sent is repeated, but names of fields.
 """
 
@@ -43,9 +43,13 @@ class ProblemType(NamedTuple):
 TYPES: Final[Mapping[str, ProblemType]] = {
     "malformed": ProblemType(400, "Malformed request", "The body is not JSON (RFC 8259), or is ambiguous."),
     "invalid_header": ProblemType(400, "Invalid header", "`errors` names the header and its rule."),
+    "unauthenticated": ProblemType(
+        401, "Not authenticated", "Send `Authorization: Bearer` with a key that is good; `detail` says what is wrong."
+    ),
     "capture_refused": ProblemType(
         402, "Capture refused", "The payment could not be taken. The order stays FULFILLING: ship again, or cancel."
     ),
+    "forbidden": ProblemType(403, "Forbidden", "The caller may not do that; `scope` names what it lacks."),
     "not_found": ProblemType(404, "Not found", "There is nothing at this path."),
     "order_not_found": ProblemType(404, "No such order", "No order has this id."),
     "sku_not_found": ProblemType(404, "No such SKU", "No stock has this SKU. PUT makes it."),
@@ -106,6 +110,7 @@ class ProblemDocument(Model):
     dependency: str | None = Field(None, description="orders or inventory, the databases; api: it stops.")
     order_id: str | None = None
     command_id: str | None = None
+    scope: str | None = None
 
 
 class ProblemAnswer(Exception):
@@ -146,7 +151,7 @@ def stopped(scope: Mapping[str, Any]) -> Response:
     return answer(scope, said.problem, said.headers, **said.members)
 
 
-def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict[str, Any]:
+def document(scope: Mapping[str, Any], problem: Problem, /, **members: str) -> dict[str, Any]:
     """The problem document of a request."""
     known = TYPES.get(problem.slug)
     rest = problem.to_data()
@@ -164,7 +169,7 @@ def document(scope: Mapping[str, Any], problem: Problem, **members: str) -> dict
 
 
 def answer(
-    scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None, **members: str
+    scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None, /, **members: str
 ) -> Response:
     """The response. ASCII only: a field's name may hold what UTF-8 cannot say."""
     content = json.dumps(document(scope, problem, **members), ensure_ascii=True)
@@ -247,6 +252,8 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
         )
         entry["description"] += f"{' ' if entry['description'] else ''}`/problems/{slug}`: {kind.meaning}"
         entry["content"][MEDIA_TYPE]["examples"][slug] = {"summary": kind.title, "value": _example(slug, kind)}
+        if kind.status in (401, 403):
+            entry["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}}}
         if kind.status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return documented

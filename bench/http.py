@@ -38,12 +38,15 @@ class _Connection:
 
 
 class HttpClient:
-    """Keeps a connection for each request in flight. ``async with`` closes them. ``url``: ``http://host:port``."""
+    """Keeps a connection for each request in flight. ``async with`` closes them.
 
-    def __init__(self, url: str) -> None:
+    ``url``: ``http://host:port``; ``headers`` of every request: lines that end in CR LF.
+    """
+
+    def __init__(self, url: str, headers: str = "") -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
-        self._common = f"Host: {self._host}:{self._port}\r\n"
+        self._common = f"Host: {self._host}:{self._port}\r\n{headers}"
         self._idle: list[_Connection] = []
 
     async def __aenter__(self) -> Self:

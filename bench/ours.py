@@ -16,6 +16,7 @@ from bench.baskets import Basket
 from bench.errors import BenchError
 from bench.http import PATIENCE_SECONDS, Answer, HttpClient
 from bench.measure import Lap, LapTimer, SideName, Stopwatch
+from orderflow.credentials import api_key
 from orderflow.settings import Settings
 from orderflow.temporal.names import workflow_id
 
@@ -41,7 +42,7 @@ class Ours:
     name: SideName = "ours"
 
     def __init__(self, settings: Settings) -> None:
-        self.http = HttpClient(settings.api_url)
+        self.http = HttpClient(settings.api_url, f"Authorization: Bearer {api_key(settings)}\r\n")
         self._orders_database = settings.database_url("orders", "reader")
         self._database: asyncpg.Connection[Any] | None = None
 

@@ -54,11 +54,17 @@ def call(
 ) -> T:
     """What ``ask`` returns, given a client of the API; or the end of the process, with the reason printed."""
     from orderflow.client import ApiClient, NoUrl, Refused, Unreachable
+    from orderflow.credentials import CredentialError, api_key
 
-    url = api or running_settings().address("api_url")
+    settings = running_settings()
+    url = api or settings.address("api_url")
+    try:
+        key = api_key(settings, url)
+    except CredentialError as error:
+        fail(str(error), USAGE)
 
     async def run() -> T:
-        async with ApiClient(url, patience_seconds=patience_seconds, connections=connections) as client:
+        async with ApiClient(url, key=key, patience_seconds=patience_seconds, connections=connections) as client:
             return await ask(client)
 
     try:
@@ -90,6 +96,8 @@ def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> No
         err.print(f"  allowed now: {', '.join(allowed) or 'nothing'}")
     if problem.get("current_version") is not None:
         err.print(f"  present version: {problem['current_version']}")
+    if status == HTTPStatus.UNAUTHORIZED:
+        err.print("  set ORDERFLOW_API_KEY_FILE, or `orderflow login PROFILE --api URL`", soft_wrap=True)
     if status >= 500 and problem.get("correlation_id"):
         err.print(f"  correlation id: {problem['correlation_id']}")
 

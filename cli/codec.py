@@ -13,7 +13,9 @@ from cli.calls import USAGE, AsJson, print_json
 from cli.terminal import fail, load_settings, out, running_settings
 
 if TYPE_CHECKING:
+    from api.codec import Audit, Authenticate
     from orderflow.sealing import KeyFileError
+    from orderflow.settings import Settings
 
 app = typer.Typer(help="The keys that everything in Temporal is sealed with.")
 
@@ -91,18 +93,38 @@ def codec() -> None:
     from orderflow.temporal.codec import SealingCodec
 
     settings = load_settings()
-    if settings.codec_authentication == "bearer":
-        # Closed, rather than open for a while: see the changelog for when principals arrive.
-        fail(
-            "nobody can be authenticated yet: ORDERFLOW_CODEC_AUTHENTICATION=off opens it to this machine alone", USAGE
-        )
     try:
         keyring = Keyring(_path())
     except KeyFileError as error:
         _fail(error)
     process.begin(settings, "codec", serves_metrics=False)
-    server = CodecServer(SealingCodec(keyring), settings.temporal_ui_url, None, _logged)
+    authenticate, audit = _gate(settings)
+    server = CodecServer(SealingCodec(keyring), settings.temporal_ui_url, authenticate, audit)
     serve_codec(server.app(), settings)
+
+
+def _gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
+    """Who may read, by the API's own keys, and where it is written down."""
+    from api.authentication import ApiKeys, Unauthenticated
+    from orderflow.databases import open_database
+    from orderflow.domain.access import Actor, Principal
+    from orderflow.store.access import Access
+
+    if settings.codec_authentication == "off":
+        return None, _logged
+    access = Access(open_database(settings, "orders", "codec", pool_size=2))
+    keys = ApiKeys(access)
+
+    async def authenticate(bearer: str) -> Principal | None:
+        try:
+            return await keys.principal(bearer)
+        except Unauthenticated:
+            return None
+
+    async def audit(who: str, places: Collection[str]) -> None:
+        await access.audit(Actor(type="api_key", id=who), "payloads.decoded", places=sorted(places))
+
+    return authenticate, audit
 
 
 async def _logged(who: str, places: Collection[str]) -> None:

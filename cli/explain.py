@@ -122,12 +122,14 @@ async def _watch(settings: "Settings", order_id: UUID, as_json: bool) -> None:
     from operations.explain.gather import open_sources
     from operations.explain.verdict import verdicts_on
     from orderflow.client import ApiClient
+    from orderflow.credentials import api_key
 
     silence()
     clock = asyncio.get_running_loop().time
     seen: set[tuple[str, str]] = set()
     before, headline, ended_at = None, "", None
-    async with open_sources(settings) as sources, ApiClient(settings.address("api_url")) as api:
+    url = settings.address("api_url")
+    async with open_sources(settings) as sources, ApiClient(url, key=api_key(settings)) as api:
         while True:
             found = await sources.gather(order_id)
             verdicts = verdicts_on(found.facts)

@@ -19,6 +19,7 @@ from cli import (
     events,
     explain,
     interventions,
+    keys,
     lag,
     observe,
     orders,
@@ -60,6 +61,8 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(codec.app, name="payload-keys")
 app.add_typer(profiles.app, name="profile")
+app.add_typer(keys.app, name="keys")
+app.command()(keys.login)
 
 
 def main() -> None:

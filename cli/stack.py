@@ -78,8 +78,7 @@ async def _up(settings: "Settings", *, fresh: bool) -> None:
         out.print(f"port {moved.wanted} is taken: {moved.name} uses {moved.chosen}")
     out.print(f"Logs: {short_path(stack.data_dir / 'logs')}", soft_wrap=True)
     out.print("In another terminal, paste:")
-    for line in pages.exports(stack.settings):
-        out.print(f"  {line}", soft_wrap=True, no_wrap=True)
+    out.print(f"  {pages.export(stack.settings)}", soft_wrap=True, no_wrap=True)
     out.print("Ctrl-C stops everything; the data stays.")
     await asked
     out.print("stopping (Ctrl-C again: at once)")
@@ -157,9 +156,18 @@ def _print_status(found: "Status", data_dir: Path) -> None:
     out.print(pages.running(found.processes))
 
 
-def setup(as_json: AsJson = False) -> None:
+def setup(
+    development_keys: Annotated[
+        bool,
+        typer.Option("--development-keys", help="Also an API key for each role, in `keys/` of the data folder."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
+    from operations.development_keys import ensure_development_keys
     from orderflow import bootstrap
+    from orderflow.credentials import CredentialError
+    from orderflow.domain.errors import Unavailable
 
     settings = load_settings()
     steps: list[dict[str, str]] = []
@@ -172,6 +180,11 @@ def setup(as_json: AsJson = False) -> None:
 
     try:
         asyncio.run(bootstrap.setup(settings, report))
+        if development_keys:
+            made = asyncio.run(ensure_development_keys(settings))
+            report(bootstrap.SetupStep("API keys for development", f"made, in {made}" if made else "there already"))
+    except (Unavailable, CredentialError) as error:
+        fail(f"API keys for development: {error}", UNREACHABLE)
     except bootstrap.SetupError as error:
         fail(str(error), UNREACHABLE if error.unanswered else REFUSED)
     finally:

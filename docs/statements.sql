@@ -5,13 +5,84 @@
 -- appear. Where two statements have one name, a command may make the row or move it, or has several ends.
 
 
+-- orderflow/store/access.py
+-- Principals and their API keys, and the audit: who may call, and who did what. Of a key, only its SHA-256 is here.
+
+-- access.find --
+-- Reads an API key with its principal.
+SELECT k.key_id, k.digest, k.not_before, k.expires_at, k.revoked_at, k.last_used_at,
+       p.principal_id, p.kind, p.customer_id, p.scopes
+FROM api_keys k JOIN principals p USING (principal_id) WHERE k.key_id = $key_id;
+
+-- access.used --
+-- Notes that an API key is used; once a minute at most.
+UPDATE api_keys SET last_used_at = clock_timestamp()
+WHERE key_id = $key_id AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute');
+
+-- access.make_principal --
+-- Makes a principal where none has its name.
+INSERT INTO principals (name, kind, customer_id, scopes)
+VALUES ($name, 'api_key', $customer_id, $scopes::text[])
+ON CONFLICT (name) DO NOTHING;
+
+-- access.make_key --
+-- Makes an API key for a principal that has fewer than two, and writes that down.
+WITH owner AS (
+    SELECT principal_id, name FROM principals WHERE name = $name FOR UPDATE
+), key AS (
+    INSERT INTO api_keys (key_id, principal_id, digest, not_before, expires_at)
+    SELECT $key_id::text, principal_id, $digest::bytea, coalesce($not_before::timestamptz, clock_timestamp()),
+           $expires_at::timestamptz
+    FROM owner
+    WHERE (SELECT count(*) FROM api_keys k
+           WHERE k.principal_id = owner.principal_id AND k.revoked_at IS NULL
+             AND k.expires_at > clock_timestamp()) < 2
+    RETURNING key_id
+), made AS (
+    SELECT owner.name FROM owner, key
+), audited AS (
+    INSERT INTO audit (authtype, authid, action, subject, detail)
+    SELECT $authtype, $authid, $action, name, $detail::jsonb FROM made
+)
+SELECT (SELECT count(*) FROM owner) AS owners, (SELECT count(*) FROM key) AS keys;
+
+-- access.end_others --
+-- Lets a principal's other API keys end soon.
+UPDATE api_keys k SET expires_at = least(expires_at, greatest($at::timestamptz, not_before + interval '1 second'))
+FROM principals p
+WHERE p.principal_id = k.principal_id AND p.name = $name AND k.key_id <> $key_id AND k.revoked_at IS NULL;
+
+-- access.revoke --
+-- Ends an API key, or all of a principal, at once, and writes that down.
+WITH made AS (
+    UPDATE api_keys k SET revoked_at = clock_timestamp() FROM principals p
+    WHERE p.principal_id = k.principal_id AND (k.key_id = $which OR p.name = $which) AND k.revoked_at IS NULL
+    RETURNING p.name, k.key_id
+), audited AS (
+    INSERT INTO audit (authtype, authid, action, subject, detail)
+    SELECT $authtype, $authid, $action, name, $detail::jsonb FROM made
+)
+SELECT key_id FROM made ORDER BY key_id;
+
+-- access.list --
+-- Reads all principals with their API keys.
+SELECT p.name, p.principal_id, p.kind, p.customer_id, p.scopes, k.key_id, k.not_before, k.expires_at,
+       k.last_used_at, k.revoked_at
+FROM principals p LEFT JOIN api_keys k USING (principal_id) ORDER BY p.name, k.created_at;
+
+-- access.audit --
+-- Writes down who did what.
+INSERT INTO audit (authtype, authid, action, subject, detail)
+VALUES ($authtype, $authid, $action, $subject, $detail);
+
+
 -- orderflow/store/commands.py
 -- The one rule for every write, of orders, payments and reservations alike.
 
 -- commands.refuse --
 -- Records a refusal, unless something is recorded of the command already.
-INSERT INTO commands (order_id, command_id, name, request_hash, refusal)
-VALUES ($order_id, $command_id, $name, $request_hash, $refusal)
+INSERT INTO commands (order_id, command_id, name, request_hash, refusal, authtype, authid)
+VALUES ($order_id, $command_id, $name, $request_hash, $refusal, $authtype, $authid)
 ON CONFLICT DO NOTHING;
 
 -- commands.settle_refused --
@@ -154,19 +225,21 @@ SELECT o.order_id, o.status, o.version, o.reason, o.customer_id, o.reference, o.
                WHERE p.order_id = o.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending,
        (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
         FROM order_lines l WHERE l.order_id = o.order_id) AS lines
-FROM orders o WHERE o.order_id = $order_id;
+FROM orders o WHERE o.order_id = $order_id AND ($owner::text IS NULL OR customer_id = $owner);
 
 -- order_views.events --
 -- Reads an order's own history, the oldest event first.
-SELECT version, type, status, data, correlation_id, recorded_at
-FROM events WHERE order_id = $order_id ORDER BY version;
+SELECT version, type, status, data, correlation_id, authtype, authid, recorded_at
+FROM events
+WHERE order_id = $order_id AND EXISTS (SELECT FROM orders o WHERE o.order_id = $order_id AND ($owner::text IS NULL OR customer_id = $owner))
+ORDER BY version;
 
 -- order_views.command --
 -- Reads what came of a command, and whether its order has a row.
 SELECT o.order_id IS NOT NULL AS placed, c.name, c.version, c.refusal, e.status, c.recorded_at
 FROM (SELECT $order_id::uuid AS order_id) k
-LEFT JOIN orders o ON o.order_id = k.order_id
-LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+LEFT JOIN orders o ON o.order_id = k.order_id AND ($owner::text IS NULL OR customer_id = $owner)
+LEFT JOIN commands c ON c.order_id = o.order_id AND c.command_id = $command_id
 LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version;
 
 -- order_views.ages --
@@ -205,12 +278,14 @@ WITH moved AS (
 ), token AS (
     INSERT INTO payment_tokens (order_id, sealed) SELECT order_id, $sealed_token::text FROM moved
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -220,6 +295,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
@@ -240,12 +316,14 @@ WITH locked AS (
             refused = NULL
     RETURNING number
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
        (SELECT number FROM handover) AS handover,
@@ -259,6 +337,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
@@ -274,12 +353,14 @@ WITH locked AS (
 ), token AS (
     DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -289,6 +370,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
@@ -302,12 +384,14 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
        NULL::bigint AS handover,
@@ -321,6 +405,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
@@ -344,12 +429,14 @@ WITH locked AS (
 ), token AS (
     DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures, customer_id, reference, currency, total, reason, updated_at,
        (SELECT number FROM handover) AS handover,
@@ -363,6 +450,7 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
@@ -379,12 +467,14 @@ WITH locked AS (
 ), token AS (
     DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -395,8 +485,8 @@ SELECT a.status AS row_status, a.version AS row_version, a.created_at,
        EXISTS (SELECT FROM commands p
                WHERE p.order_id = k.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending
 FROM (SELECT $order_id::uuid AS order_id) k
-LEFT JOIN orders a ON a.order_id = k.order_id
-LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+LEFT JOIN orders a ON a.order_id = k.order_id AND ($owner::text IS NULL OR customer_id = $owner)
+LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id AND ($owner::text IS NULL OR a.order_id IS NOT NULL)
 LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version;
 
 -- orders.accept_ship --
@@ -405,13 +495,16 @@ WITH locked AS (
     SELECT status, version, updated_at FROM orders
     WHERE order_id = $order_id
       AND status = ANY($from_statuses)
+      AND ($owner::text IS NULL OR customer_id = $owner)
       AND ($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)
     FOR UPDATE
 ), accepted AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, data, correlation_id, traceparent)
-    SELECT $order_id::uuid, $command_id, $name, $request_hash, $data::jsonb, $correlation_id, $traceparent FROM locked
+    INSERT INTO commands (order_id, command_id, name, request_hash, data, correlation_id, traceparent, authtype, authid)
+    SELECT $order_id::uuid, $command_id, $name, $request_hash, $data::jsonb, $correlation_id, $traceparent,
+           $authtype, $authid
+    FROM locked
     RETURNING order_id
 ), handover AS (
     INSERT INTO handovers AS h (order_id, name)
@@ -440,10 +533,13 @@ WITH locked AS (
     RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
-              $data::jsonb || coalesce(c.data, '{}'::jsonb) || jsonb_build_object('from', locked.status) AS data
+              $data::jsonb || coalesce(c.data, '{}'::jsonb) || jsonb_build_object('from', locked.status) AS data,
+              c.authtype, c.authid
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, authtype, authid
+    FROM moved
     RETURNING order_id, version
 ), command AS (
     UPDATE commands c SET version = event.version, recorded_at = clock_timestamp()
@@ -510,7 +606,8 @@ DELETE FROM relay_lease WHERE name = 'relay' AND holder = $holder RETURNING hold
 
 -- outbox.pending --
 -- Reads the first pending entries with their events, without those of orders that are parked, wait, or are held.
-SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
+SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent,
+       e.authtype, e.authid, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)
@@ -610,12 +707,14 @@ WITH moved AS (
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
               jsonb_build_object() AS measures
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -629,12 +728,14 @@ WITH moved AS (
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
               jsonb_build_object() AS measures
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -658,12 +759,14 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END || jsonb_build_object('amount', t.amount, 'currency', t.currency) AS data
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -677,12 +780,14 @@ WITH moved AS (
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
               jsonb_build_object() AS measures
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -705,12 +810,14 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -734,12 +841,14 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -870,12 +979,14 @@ WITH wanted AS (
     SET reserved = s.reserved + j.quantity, version = s.version + 1, updated_at = clock_timestamp()
     FROM judged j, moved m WHERE m.status = 'RESERVED' AND s.sku = j.sku
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -910,12 +1021,14 @@ WITH locked AS (
     INSERT INTO stock_movements (sku, kind, delta, order_id, on_hand, reserved, version)
     SELECT g.sku, 'commit', -g.quantity, m.order_id, g.on_hand, g.reserved, g.version FROM gone g, moved m
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -936,12 +1049,14 @@ WITH moved AS (
     UPDATE stock s SET reserved = s.reserved - h.quantity, version = s.version + 1, updated_at = clock_timestamp()
     FROM held h WHERE s.sku = h.sku
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -971,12 +1086,14 @@ WITH locked AS (
     UPDATE stock s SET reserved = s.reserved - h.quantity, version = s.version + 1, updated_at = clock_timestamp()
     FROM held h WHERE s.sku = h.sku
 ), event AS (
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, $authtype::text, $authid::text
+    FROM moved
     RETURNING order_id, version
 ), command AS (
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event
 )
 SELECT version, status, created_at, measures FROM moved;
 
@@ -1012,8 +1129,10 @@ WITH locked AS (
     FROM locked WHERE s.sku = $sku
     RETURNING s.sku, (s.on_hand - locked.on_hand) AS delta, s.on_hand, s.reserved, s.version
 ), movement AS (
-    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version)
-    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version FROM moved
+    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version,
+                                 authtype, authid)
+    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version, $authtype, $authid
+    FROM moved
     RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at
 )
 SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement;
@@ -1031,8 +1150,10 @@ WITH locked AS (
     FROM locked WHERE s.sku = $sku
     RETURNING s.sku, (s.on_hand - locked.on_hand) AS delta, s.on_hand, s.reserved, s.version
 ), movement AS (
-    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version)
-    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version FROM moved
+    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version,
+                                 authtype, authid)
+    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version, $authtype, $authid
+    FROM moved
     RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at
 )
 SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement;
@@ -1046,8 +1167,10 @@ WITH moved AS (
       AND NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $command_id)
     RETURNING sku, on_hand AS delta, on_hand, reserved, version
 ), movement AS (
-    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version)
-    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version FROM moved
+    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version,
+                                 authtype, authid)
+    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version, $authtype, $authid
+    FROM moved
     RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at
 )
 SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement;

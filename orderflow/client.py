@@ -101,14 +101,15 @@ def stock_path(sku: str) -> str:
 class ApiClient:
     """``async with ApiClient(url) as api``. Every method raises Refused and Unreachable; NoUrl comes from the start.
 
-    ``patience_seconds``: how long a request whose outcome is unknown is sent again, with the same key; not before
-    the first answer, as the address may be wrong.
+    ``key``: the API key that it sends. ``patience_seconds``: how long a request whose outcome is unknown is sent again,
+    with the same Idempotency-Key; not before the first answer, as the address may be wrong.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        key: str | None = None,
         patience_seconds: float = 0.0,
         connections: int = 10,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -128,7 +129,8 @@ class ApiClient:
             transport = transport or proxies.transport(parsed, limits)
         except proxies.ProxyError as error:
             raise NoUrl(str(error)) from None
-        self._client = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False, headers=headers)
 
     async def __aenter__(self) -> Self:
         return self

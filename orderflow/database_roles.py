@@ -17,7 +17,7 @@ SERVICE_GROUP: Final = "orderflow_service"
 
 #: The roles that each database knows.
 ROLES: Final[Mapping[Service, tuple[DatabaseRole, ...]]] = {
-    "orders": ("api", "worker", "relay", "tracking", "operator", "reader"),
+    "orders": ("api", "worker", "relay", "tracking", "operator", "reader", "keys", "codec"),
     "payments": ("worker", "relay", "operator", "reader"),
     "inventory": ("api", "worker", "relay", "operator", "reader"),
 }
@@ -25,6 +25,7 @@ ROLES: Final[Mapping[Service, tuple[DatabaseRole, ...]]] = {
 #: What each process opens: the API, and the worker roles by name. A process with several roles opens all of theirs.
 OPENED_BY: Final[Mapping[str, tuple[tuple[Service, DatabaseRole], ...]]] = {
     "api": (("orders", "api"), ("inventory", "api")),
+    "codec": (("orders", "codec"),),
     "orders": (("orders", "worker"),),
     "payments": (("payments", "worker"),),
     "inventory": (("inventory", "worker"),),
@@ -68,5 +69,7 @@ def limits(role: DatabaseRole, settings: Settings) -> Limits:
         "tracking": Limits(8, statement_seconds=60),
         "operator": Limits(8, statement_seconds=60),
         "reader": Limits(8, statement_seconds=60),
+        "keys": Limits(4, statement_seconds=10),
+        "codec": Limits(4, statement_seconds=10),
     }
     return by_role[role]

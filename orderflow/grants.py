@@ -45,6 +45,10 @@ _EVENT_LOG: Final[Mapping[str, Line]] = {
     "waiting_orders": {"relay": "SELECT, INSERT, DELETE", "operator": "SELECT", "reader": "SELECT"},
 }
 
+_ALL_BUT_THE_DIGEST: Final = (
+    "SELECT (key_id, principal_id, not_before, expires_at, created_at, last_used_at, revoked_at)"
+)
+
 #: By service and table: who may do what.
 GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
     "orders": {
@@ -87,6 +91,15 @@ GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
         "order_state_tracking": {"api": "SELECT", "reader": "SELECT"},
         "dead_letters": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
         "passed_records": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
+        # --- Who may call: made by the commands for keys alone. The API reads them and notes their use.
+        "principals": {"api": "SELECT", "codec": "SELECT", "keys": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
+        "api_keys": {
+            "api": "SELECT, UPDATE (last_used_at)",
+            "codec": "SELECT, UPDATE (last_used_at)",
+            "keys": "SELECT, INSERT, UPDATE",
+            "reader": _ALL_BUT_THE_DIGEST,
+        },
+        "audit": {"api": "INSERT", "codec": "INSERT", "keys": "INSERT", "reader": "SELECT"},
         # Which stack the database belongs to.
         "deployment": {"tracking": "SELECT", "reader": "SELECT"},
     },

@@ -38,7 +38,7 @@ def file_of(name: str) -> Path:
     found = profiles()
     if name in found:
         return found[name]
-    places = f"{Path.cwd() / (_HERE + name)} or {_home() / (name + '.env')}"
+    places = f"{Path.cwd() / (_HERE + name)} or {home() / (name + '.env')}"
     there = f"there are {', '.join(found)}" if found else "there are none"
     raise NoProfile(f"no profile {name!r}: {there}; one is a file {places}")
 
@@ -46,8 +46,8 @@ def file_of(name: str) -> Path:
 def profiles() -> dict[str, Path]:
     """All of them, by name; one in the working directory comes before one of the same name in the home."""
     here = {path.name.removeprefix(_HERE): path for path in _files(Path.cwd(), f"{_HERE}*")}
-    home = {path.name.removesuffix(".env"): path for path in _files(_home(), "*.env")}
-    return {name: path for name, path in sorted({**home, **here}.items()) if _NAME.fullmatch(name)}
+    usual = {path.name.removesuffix(".env"): path for path in _files(home(), "*.env")}
+    return {name: path for name, path in sorted({**usual, **here}.items()) if _NAME.fullmatch(name)}
 
 
 def read(name: str, settings: Iterable[str], prefix: str) -> Path:
@@ -84,6 +84,7 @@ def _files(folder: Path, pattern: str) -> Iterable[Path]:
     return (path for path in folder.glob(pattern) if path.is_file())
 
 
-def _home() -> Path:
+def home() -> Path:
+    """The folder of this user's profiles."""
     config = os.environ.get("XDG_CONFIG_HOME")
     return (Path(config) if config else Path.home() / ".config") / "orderflow"

@@ -23,7 +23,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 #: What a process is to a database; ``orderflow/database_roles.py`` says which database knows which.
-DatabaseRole = Literal["api", "worker", "relay", "tracking", "operator", "reader"]
+DatabaseRole = Literal["api", "worker", "relay", "tracking", "operator", "reader", "keys", "codec"]
 ENV_FILE: Final = ".env"
 TEMPORAL_ADDRESS: Final = "localhost:7233"
 
@@ -131,6 +131,12 @@ class Settings(BaseSettings):
     )
     orders_reader_database_url: DatabaseUrl | None = Field(
         None, description="As the role of who looks: `orderflow explain`, `stuck`, `doctor`, `demo`, `outbox status`."
+    )
+    orders_keys_database_url: DatabaseUrl | None = Field(
+        None, description="As the role of who makes and ends API keys: `orderflow keys`."
+    )
+    orders_codec_database_url: DatabaseUrl | None = Field(
+        None, description="As the role of the codec server, which reads who may use it and writes down what it opened."
     )
     payments_worker_database_url: DatabaseUrl | None = Field(
         None, description="The payments database as the role of the payments workers."
@@ -256,7 +262,19 @@ class Settings(BaseSettings):
     gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
 
     # --- HTTP API ---
-    api_host: str = Field("127.0.0.1", description="There is no authentication yet: keep it on loopback.")
+    api_host: str = Field("127.0.0.1", description="Where the API listens. Beyond loopback, put TLS before it.")
+    api_authentication: Literal["on", "off"] = Field(
+        "on",
+        description="Who calls the API must have a key (`orderflow keys create`). `off`: whoever reaches it may do "
+        "everything; it listens on loopback alone then.",
+    )
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] = Field(
+        "dev", description="A short name of this deployment, a-z 0-9: it stands in API keys, so that people see whose."
+    )
+    api_key: SecretStr | None = Field(None, description="The API key with which the CLI calls the API.")
+    api_key_file: Path | None = Field(
+        None, description="A file with that key, or with the line `Authorization: Bearer KEY`; instead of the above."
+    )
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: Annotated[str, AfterValidator(_api_url)] = Field(
         "http://localhost:8080", description="Where the CLI finds the API."
@@ -444,6 +462,16 @@ class Settings(BaseSettings):
         """Who reaches a codec server without authentication reads everything in Temporal."""
         if self.codec_authentication == "off" and not is_loopback(self.codec_host):
             raise ValueError("ORDERFLOW_CODEC_AUTHENTICATION is off, and ORDERFLOW_CODEC_HOST is not loopback")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_is_let_in_from_afar(self) -> Self:
+        """Without authentication, only this machine may reach the API."""
+        if self.api_authentication == "off" and not is_loopback(self.api_host):
+            raise ValueError(
+                f"ORDERFLOW_API_AUTHENTICATION is off, and ORDERFLOW_API_HOST is {self.api_host}: without "
+                "authentication the API listens on loopback alone"
+            )
         return self
 
     @model_validator(mode="after")

@@ -71,12 +71,13 @@ STEPS: Final = (
         "and a token that stands for the card. First somebody says how much of it is on the shelf. Then it is sent. "
         "`Idempotency-Key` makes the request safe to repeat: the same key gives the same order, however often it "
         "arrives. `201` and a `Location` say that the order is there; `ETag` is its version; `X-Correlation-Id` is the "
-        "thread that all about this customer's errand hangs on: it comes back on Kafka and in the logs.",
+        "thread that all about this customer's errand hangs on: it comes back on Kafka and in the logs. `$AUTH` is "
+        "`@.orderflow/keys/merchant.header`: curl reads the caller's key from that file.",
         (
             "cat basket.json",
             "for SKU in $(jq -r '.lines[].sku' basket.json); do orderflow stock set $SKU 100; done",
-            'curl -sSi -X POST "$API/orders" -H \'Content-Type: application/json\' -H "Idempotency-Key: $KEY" '
-            '-H "X-Correlation-Id: $CORRELATION" -d @basket.json',
+            'curl -sSi -H "$AUTH" -X POST "$API/orders" -H \'Content-Type: application/json\' '
+            '-H "Idempotency-Key: $KEY" -H "X-Correlation-Id: $CORRELATION" -d @basket.json',
         ),
     ),
     TourStep(
@@ -85,13 +86,14 @@ STEPS: Final = (
         "Shipping takes the money that was held. Each command answers with what came of it. A command that comes too "
         "late is answered too: with what is wrong and what would be allowed.",
         (
-            'curl -sS -X POST "$API/orders/$ORDER/approve" -H "X-Correlation-Id: $CORRELATION" | jq -c .command',
-            'sleep 1; curl -sS "$API/orders/$ORDER" | jq -c "{status, version, allowed_actions}"',
-            'curl -sS -X POST "$API/orders/$ORDER/ship" -H "X-Correlation-Id: $CORRELATION" '
+            'curl -sS -H "$AUTH" -X POST "$API/orders/$ORDER/approve" -H "X-Correlation-Id: $CORRELATION" '
+            "| jq -c .command",
+            'sleep 1; curl -sS -H "$AUTH" "$API/orders/$ORDER" | jq -c "{status, version, allowed_actions}"',
+            'curl -sS -H "$AUTH" -X POST "$API/orders/$ORDER/ship" -H "X-Correlation-Id: $CORRELATION" '
             "-H 'Content-Type: application/json' "
             '-d \'{"carrier": "UPS", "tracking_number": "1Z999"}\' | jq -c .command',
-            'curl -sS -X POST "$API/orders/$ORDER/complete" | jq -c .command',
-            'curl -sS -X POST "$API/orders/$ORDER/cancel" | jq .',
+            'curl -sS -H "$AUTH" -X POST "$API/orders/$ORDER/complete" | jq -c .command',
+            'curl -sS -H "$AUTH" -X POST "$API/orders/$ORDER/cancel" | jq .',
         ),
     ),
     TourStep(
@@ -100,8 +102,8 @@ STEPS: Final = (
         "carry `tracked_at`, the time they are from; everything else is the order's own row. The events are its "
         "history: versions 1, 2, 3 … without a gap.",
         (
-            'curl -sS "$API/orders/$ORDER" | jq "del(.lines)"',
-            'curl -sS "$API/orders/$ORDER/events" | jq -c ".events[] | {source, version, type, status}"',
+            'curl -sS -H "$AUTH" "$API/orders/$ORDER" | jq "del(.lines)"',
+            'curl -sS -H "$AUTH" "$API/orders/$ORDER/events" | jq -c ".events[] | {source, version, type, status}"',
         ),
     ),
     TourStep(
@@ -279,6 +281,7 @@ class Shell:
         self._basket = _a_basket()
         self._variables = {
             "API": stack.settings.api_url,
+            "AUTH": "@.orderflow/keys/merchant.header",
             "KEY": f"basket-{self._basket['reference']}",
             "CORRELATION": "tour-of-one-order",
             "TOKEN": str(self._basket["payment_token"]),

@@ -39,18 +39,17 @@ def started(processes: Iterable[str], links: Mapping[str, str]) -> RenderableTyp
     return table
 
 
-def exports(settings: Settings) -> tuple[str, ...]:
-    """What to paste into another terminal: the commands' folder, and the addresses that the README's lines use."""
+def export(settings: Settings) -> str:
+    """The line to paste into another terminal: the commands' folder, the addresses, and the file with a key."""
     addresses = {
         "API": settings.api_url,
+        "AUTH": f"@{settings.api_key_file}",
         "KAFKA": settings.kafka_bootstrap_servers,
         "TEMPORAL_ADDRESS": settings.temporal_address,
     }
     folder = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
-    return (
-        f'export PATH={shlex.quote(str(folder))}:"$PATH"',
-        "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in addresses.items()),
-    )
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in addresses.items())
+    return f'export PATH={shlex.quote(str(folder))}:"$PATH" {variables}'
 
 
 def running(processes: Iterable[Running]) -> RenderableType:

@@ -13,6 +13,8 @@ key                           the order id, so that an order's events stay in on
 ``ce_dataschema``             ``urn:orderflow:event:<type>:<n>``; n grows when old readers could not read it
 ``ce_correlationid``          the request that started it
 ``ce_traceparent``            the W3C trace context in which it happened (only when known)
+``ce_authtype``               who asked for it, an open vocabulary: ``api_key``, ``system`` ...; ``unknown`` without
+``ce_authid``                 the asker's opaque id (only where there is one)
 ``traceparent``               that of the record's sending, or the same where the relay does not trace
 value                         ``{"order_id", "version", "status", "recorded_at", "data": {...}}``
 ============================  ==========================================================================
@@ -78,6 +80,9 @@ class Envelope:
     #: The W3C trace context in which the event happened (``ce_traceparent``).
     traceparent: str | None
     event: Event
+    #: Who asked for it (CloudEvents' authcontext): a kind, of an open vocabulary, and an opaque id.
+    authtype: str = "unknown"
+    authid: str | None = None
     #: That of the record's sending (plain ``traceparent``): what a consumer's span hangs under, or links to.
     sent_traceparent: str | None = None
 
@@ -103,6 +108,8 @@ def encode(
     correlation_id: str,
     traceparent: str | None,
     data: Mapping[str, Any],
+    authtype: str = "unknown",
+    authid: str | None = None,
 ) -> Record:
     """The record of one event. ``source`` is ``/orderflow/<service>``; ``recorded_at`` is aware; ``data`` is JSON data.
 
@@ -121,7 +128,10 @@ def encode(
         "ce_time": time,
         "ce_dataschema": dataschema(type),
         "ce_correlationid": correlation_id,
+        "ce_authtype": authtype,
     }
+    if authid is not None:
+        attributes["ce_authid"] = authid
     if traceparent is not None:
         attributes["ce_traceparent"] = attributes["traceparent"] = traceparent
     value = {"order_id": str(order_id), "version": version, "status": status, "recorded_at": time, "data": data}
@@ -165,6 +175,8 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
             recorded_at=_time(attributes["ce_time"]),
             correlation_id=attributes.get("ce_correlationid", ""),
             traceparent=attributes.get("ce_traceparent"),
+            authtype=attributes.get("ce_authtype", "unknown"),
+            authid=attributes.get("ce_authid"),
             sent_traceparent=attributes.get("traceparent"),
             event=(known or UnknownEvent).model_validate(body["data"]),
         )

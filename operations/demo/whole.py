@@ -18,6 +18,7 @@ from operations.demo.plan import Plan
 from operations.demo.rest import settled
 from operations.demo.run import Shop, Story, Stuck
 from orderflow.client import ApiClient
+from orderflow.credentials import api_key
 from orderflow.settings import Settings
 
 PATIENCE_SECONDS: Final = 30.0
@@ -72,7 +73,9 @@ class Run:
 
 def api_client(settings: Settings, connections: int) -> ApiClient:
     """A client that waits for an API which is away for a moment."""
-    return ApiClient(settings.api_url, patience_seconds=PATIENCE_SECONDS, connections=connections)
+    return ApiClient(
+        settings.api_url, key=api_key(settings), patience_seconds=PATIENCE_SECONDS, connections=connections
+    )
 
 
 async def trade(

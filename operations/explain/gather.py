@@ -17,6 +17,7 @@ from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Track
 from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
 from orderflow.databases import open_databases
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import OrderStatus
 from orderflow.gateways.client import GatewayClient
@@ -150,7 +151,7 @@ class Sources:
     async def _orders(self, order_id: UUID) -> _Service:
         database = self.databases["orders"]
         rows: dict[UUID, OrderFact] = await reconciliation.these_orders(database, [order_id])
-        view = await OrderViews(database).read(order_id) if rows else None
+        view = await OrderViews(database).read(order_id, EVERYONE) if rows else None
         return _Service(
             await trails.trail(database, order_id),
             rows.get(order_id),

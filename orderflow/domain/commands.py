@@ -1,7 +1,7 @@
 """Commands and what came of them.
 
-A command is carried out at most once per id. Ids: ``c:<Idempotency-Key>`` from a client, ``w:<word>`` for the
-workflow's own, ``r:<word>…`` for what an operator or reconciliation did.
+A command is carried out at most once per id. Ids: ``c:<uuid>`` from a client, made of who it is and its
+Idempotency-Key, ``w:<word>`` for the workflow's own, ``r:<word>…`` for what an operator or reconciliation did.
 """
 
 import hashlib
@@ -13,10 +13,13 @@ from uuid import UUID
 
 from pydantic import Field
 
+from orderflow.domain.access import SYSTEM, Actor, Principal, identity_of
 from orderflow.domain.errors import Problem
 from orderflow.domain.lifecycle import Lifecycle
 from orderflow.domain.model import Model
 
+_ORDER_IDS: Final = UUID("5d1f3a52-2c36-4e0b-8d0e-6f0d6b1f7a11")
+_COMMAND_IDS: Final = UUID("0c0f8a0e-6f0e-4c0f-9a57-3b1f5a0b7f2d")
 IDEMPOTENCY_KEY: Final = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 
 
@@ -48,7 +51,7 @@ def only(*versions: int) -> Precondition:
 
 
 class Command(Model):
-    """One request to move one order. ``data`` goes into the event.
+    """One request to move one order. ``actor`` asked for it; ``data`` goes into the event.
 
     ``older_hashes``: what may be recorded of the same request, made with other keys.
     """
@@ -60,6 +63,7 @@ class Command(Model):
     precondition: Precondition = ANY_VERSION
     correlation_id: str = ""
     traceparent: str | None = None
+    actor: Actor = SYSTEM
     data: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -85,9 +89,14 @@ def request_hash(name: str, body: object) -> str:
     return hashlib.sha256(f"{name}\n{canonical}".encode()).hexdigest()
 
 
-def client_command_id(idempotency_key: str) -> str:
-    """The command id of a client's Idempotency-Key."""
-    return f"c:{idempotency_key}"
+def client_order_id(principal: Principal, idempotency_key: str) -> UUID:
+    """The id of the order that a principal places with this key: the same key, the same order."""
+    return identity_of(_ORDER_IDS, principal, idempotency_key)
+
+
+def client_command_id(principal: Principal, idempotency_key: str) -> str:
+    """The command id of a principal's Idempotency-Key."""
+    return f"c:{identity_of(_COMMAND_IDS, principal, idempotency_key)}"
 
 
 def not_found(order_id: UUID) -> Problem:
@@ -130,10 +139,10 @@ def shipment_in_progress(name: str) -> Problem:
     )
 
 
-def idempotency_conflict(command_id: str) -> Problem:
+def idempotency_conflict() -> Problem:
     """The same id was used for another request."""
     return Problem(
         slug="idempotency_conflict",
-        detail=f"{command_id!r} was already used for another request. Send a new key, or the first request again.",
+        detail="The Idempotency-Key was already used for another request. Send a new key, or the first request again.",
         status=422,
     )

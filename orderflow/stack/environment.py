@@ -17,6 +17,8 @@ from orderflow.stack.records import Record, write_private
 FILE = "stack.env"
 #: Only setup gets these.
 ADMIN_FIELDS = frozenset({"orders_admin_url", "payments_admin_url", "inventory_admin_url"})
+#: Only who calls the API gets these: no process of the stack does.
+CLIENT_FIELDS = frozenset({"api_key", "api_key_file"})
 #: A process of the stack gets what the profile says, not its name.
 NEVER = frozenset({"profile"})
 #: How the fields with the URLs of databases end.
@@ -24,7 +26,12 @@ DATABASE_URL = "database_url"
 
 
 def as_environment(
-    settings: Settings, *, opens: Sequence[str] | None = None, admin: bool = False, **changes: object
+    settings: Settings,
+    *,
+    opens: Sequence[str] | None = None,
+    admin: bool = False,
+    client: bool = False,
+    **changes: object,
 ) -> dict[str, str]:
     """``settings``, with ``changes``, as ``ORDERFLOW_*`` variables; what is not set is left out.
 
@@ -38,6 +45,7 @@ def as_environment(
         and name not in NEVER
         and (admin or name not in ADMIN_FIELDS)
         and (opens is None or name in opens or not name.endswith(DATABASE_URL))
+        and (client or name not in CLIENT_FIELDS)
     }
 
 
@@ -49,7 +57,7 @@ def urls_opened_by(*processes: str) -> list[str]:
 
 def write_environment(data_dir: Path, settings: Settings) -> None:
     """Leave the settings for ``running_settings``, and for a shell (``. .orderflow/stack.env``); mode 0600."""
-    variables = as_environment(settings, admin=True)
+    variables = as_environment(settings, admin=True, client=True)
     write_private(data_dir / FILE, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
@@ -63,6 +71,8 @@ def running_settings(settings: Settings) -> Settings:
     if settings.profile or not file.exists() or not Record.read(settings.data_dir / "stack.json").running:
         return settings
     chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
+    if "api_url" in chosen or CLIENT_FIELDS & chosen.keys():  # the stack's key is for the stack's API
+        chosen = {name: getattr(settings, name) for name in CLIENT_FIELDS} | chosen
     return Settings(_env_file=file).model_copy(update=chosen)
 
 

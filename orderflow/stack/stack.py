@@ -230,6 +230,7 @@ class EmbeddedStack:
         if self._all:
             api, gateway = self.ports["api"], self.ports["gateway"]
             here |= {"api_port": api, "api_url": f"http://{LOOPBACK}:{api}"}
+            here |= {"api_key": None, "api_key_file": self.data_dir / "keys" / "merchant.header"}
             here |= {"gateway_url": f"http://{LOOPBACK}:{gateway}"}
             # Temporal's Web UI has no authentication here, so nothing that it could send on.
             here |= {"codec_host": LOOPBACK, "codec_port": self.ports["codec"], "codec_authentication": "off"}
@@ -259,7 +260,13 @@ class EmbeddedStack:
             return False
 
         return self._python(
-            "setup", "cli.main", "setup", ready=ended, ready_seconds=SETUP_SECONDS, opens=None, admin=True
+            "setup",
+            "cli.main",
+            *("setup", "--development-keys"),
+            ready=ended,
+            ready_seconds=SETUP_SECONDS,
+            opens=None,
+            admin=True,
         )
 
     def _application(self) -> list[Spec]:
@@ -271,7 +278,8 @@ class EmbeddedStack:
             ready=http_answers(self.ports["gateway"], "/health"),
         )
         port = self.ports["codec"]
-        codec = self._python("codec", "cli.main", "codec", ready=http_answers(port, "/health/live"))
+        answers = http_answers(port, "/health/live")
+        codec = self._python("codec", "cli.main", "codec", ready=answers, opens=urls_opened_by("codec"))
         answers = http_answers(self.ports["api"], "/health/ready")
         api = self._python("api", "cli.main", "api", ready=answers, opens=urls_opened_by("api"))
         if self._given.stack_split_workers:
@@ -309,7 +317,7 @@ class EmbeddedStack:
             name=name,
             argv=[sys.executable, "-P", "-m", module, *arguments],
             env=child_environment(
-                as_environment(self.settings, opens=opens, admin=admin, **changes)
+                as_environment(self.settings.model_copy(update=changes), opens=opens, admin=admin)
                 | self._code()
                 | {"OTEL_SERVICE_NAME": name}
             ),

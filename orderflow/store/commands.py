@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from orderflow.domain import judge
+from orderflow.domain.access import EVERYONE, Owner, owned_by
 from orderflow.domain.commands import Command, Outcome, idempotency_conflict
 from orderflow.domain.errors import Problem
 from orderflow.domain.lifecycle import Transition
@@ -30,8 +31,8 @@ _REFUSE = Statement(
     "commands.refuse",
     "Records a refusal, unless something is recorded of the command already.",
     """
-    INSERT INTO commands (order_id, command_id, name, request_hash, refusal)
-    VALUES ($order_id, $command_id, $name, $request_hash, $refusal)
+    INSERT INTO commands (order_id, command_id, name, request_hash, refusal, authtype, authid)
+    VALUES ($order_id, $command_id, $name, $request_hash, $refusal, $authtype, $authid)
     ON CONFLICT DO NOTHING""",
 )
 
@@ -69,14 +70,15 @@ class CommandLog:
         to: str | None = None,
         data: Mapping[str, Any] | None = None,
         columns: Mapping[str, Any] | None = None,
+        owner: Owner = EVERYONE,
     ) -> Outcome:
         """Make the row, or move it, as the LIFECYCLE says for ``command``.
 
         ``to`` chooses where a command has several ends; ``data`` is the event's; ``columns`` are the values of
-        those that the aggregate's statement sets beside status and version. Raises Unavailable; a refusal is an
-        Outcome.
+        those that the aggregate's statement sets beside status and version. ``owner``: whose rows may be seen; any
+        other's is as if it were not there. Raises Unavailable; a refusal is an Outcome.
         """
-        return (await self.changed(order_id, command, to=to, data=data, columns=columns))[0]
+        return (await self.changed(order_id, command, to=to, data=data, columns=columns, owner=owner))[0]
 
     async def changed(
         self,
@@ -86,10 +88,11 @@ class CommandLog:
         to: str | None = None,
         data: Mapping[str, Any] | None = None,
         columns: Mapping[str, Any] | None = None,
+        owner: Owner = EVERYONE,
     ) -> tuple[Outcome, Row]:
         """The same, and the row that the statement gave; None where it moved nothing."""
         transition = self.lifecycle.transition(command.name, to)
-        parameters = {**self.parameters(order_id, command, transition, data or {}), **(columns or {})}
+        parameters = {**self.parameters(order_id, command, transition, data or {}, owner), **(columns or {})}
 
         async def attempt(status: str | None) -> Row:
             # Until the row is seen, assume it is there if the command can move one.
@@ -100,17 +103,25 @@ class CommandLog:
 
         # void and release: most orders have a row, so moving is tried first.
         first = transition.moves_from[0] if transition.moves_from else None
-        return await self.carried_out(order_id, command, attempt, first)
+        return await self.carried_out(order_id, command, attempt, first, owner=owner)
 
     def parameters(
-        self, order_id: UUID, command: Command, transition: Transition, data: Mapping[str, Any]
+        self,
+        order_id: UUID,
+        command: Command,
+        transition: Transition,
+        data: Mapping[str, Any],
+        owner: Owner = EVERYONE,
     ) -> dict[str, Any]:
         """What every statement is given."""
         return {
             "order_id": order_id,
+            "owner": owned_by(owner),
             "command_id": command.id,
             "name": command.name,
             "request_hash": command.request_hash,
+            "authtype": command.actor.type,
+            "authid": command.actor.id,
             "correlation_id": command.correlation_id,
             # Under a span, the event hangs under the step that made it.
             "traceparent": spans.current_traceparent() or command.traceparent,
@@ -140,6 +151,7 @@ class CommandLog:
         state: str = "done",
         *,
         same_request: bool = False,
+        owner: Owner = EVERYONE,
     ) -> tuple[Outcome, Row]:
         """The same, and the row that ``attempt`` gave; None where it moved nothing.
 
@@ -152,7 +164,7 @@ class CommandLog:
                 if state == "done":
                     count_transition(self.lifecycle.aggregate, command.name, row)
                 return _made(row, state), row
-            seen = await self._seen(order_id, command.id)
+            seen = await self._seen(order_id, command.id, owner)
             if seen["asked"]:
                 return _recorded(seen, command, same_request=same_request), None
             status = seen["row_status"]
@@ -163,13 +175,13 @@ class CommandLog:
                 return Outcome(state="refused", refusal=problem, **_beside(seen)), None
         raise always_lost(self.database.name, f"{command.name} of order {order_id}")
 
-    async def foresee(self, order_id: UUID, command: Command) -> Outcome | None:
+    async def foresee(self, order_id: UUID, command: Command, owner: Owner = EVERYONE) -> Outcome | None:
         """What is known of ``command`` without carrying it out.
 
         Its recorded outcome; or a refusal, not recorded, if the row as it stands forbids it; or None: go ahead
         (also where there is no row yet). One statement, one snapshot.
         """
-        seen = await self._seen(order_id, command.id)
+        seen = await self._seen(order_id, command.id, owner)
         if seen["asked"]:
             return _recorded(seen, command)
         if seen["row_status"] is None:
@@ -192,8 +204,9 @@ class CommandLog:
         self.database.wrote()
         return _recorded(await self._seen(order_id, command.id), command, same_request=True)
 
-    async def _seen(self, order_id: UUID, command_id: str) -> asyncpg.Record:
-        row = await self.database.one(self._statements.look_up, {"order_id": order_id, "command_id": command_id})
+    async def _seen(self, order_id: UUID, command_id: str, owner: Owner = EVERYONE) -> asyncpg.Record:
+        values = {"order_id": order_id, "command_id": command_id, "owner": owned_by(owner)}
+        row = await self.database.one(self._statements.look_up, values)
         if row is None:  # the statement always gives a row
             raise RuntimeError("the look-up of a command gave no row")
         return row
@@ -205,6 +218,8 @@ def _identity(order_id: UUID, command: Command) -> dict[str, Any]:
         "command_id": command.id,
         "name": command.name,
         "request_hash": command.request_hash,
+        "authtype": command.actor.type,
+        "authid": command.actor.id,
     }
 
 
@@ -226,7 +241,7 @@ def _recorded(seen: asyncpg.Record, command: Command, *, same_request: bool = Fa
     beside = _beside(seen)
     hashes = (command.request_hash, *command.older_hashes)
     if not same_request and (seen["name"] != command.name or seen["request_hash"] not in hashes):
-        return Outcome(state="refused", refusal=idempotency_conflict(command.id), **beside)
+        return Outcome(state="refused", refusal=idempotency_conflict(), **beside)
     if seen["refusal"] is not None:
         refusal = Problem.model_validate(seen["refusal"])
         return Outcome(state="refused", refusal=refusal, replayed=True, **beside)

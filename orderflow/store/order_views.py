@@ -8,11 +8,13 @@ from uuid import UUID
 
 import asyncpg
 
+from orderflow.domain.access import Owner, owned_by
 from orderflow.domain.commands import Outcome
 from orderflow.domain.errors import Problem
 from orderflow.domain.orders import LIFECYCLE
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+from orderflow.store.write_rule import REACHED
 
 #: A ship waits for its capture.
 _PENDING = """EXISTS (SELECT FROM commands p
@@ -28,25 +30,27 @@ _READ = Statement(
 SELECT {_SUMMARY},
        (SELECT jsonb_agg(jsonb_build_array(l.sku, l.quantity, l.unit_price) ORDER BY l.line)
         FROM order_lines l WHERE l.order_id = o.order_id) AS lines
-FROM orders o WHERE o.order_id = $order_id""",
+FROM orders o WHERE o.order_id = $order_id AND {REACHED}""",
 )
 
 _EVENTS = Statement(
     "order_views.events",
     "Reads an order's own history, the oldest event first.",
-    """
-    SELECT version, type, status, data, correlation_id, recorded_at
-    FROM events WHERE order_id = $order_id ORDER BY version""",
+    f"""
+    SELECT version, type, status, data, correlation_id, authtype, authid, recorded_at
+    FROM events
+    WHERE order_id = $order_id AND EXISTS (SELECT FROM orders o WHERE o.order_id = $order_id AND {REACHED})
+    ORDER BY version""",
 )
 
 _COMMAND = Statement(
     "order_views.command",
     "Reads what came of a command, and whether its order has a row.",
-    """
+    f"""
     SELECT o.order_id IS NOT NULL AS placed, c.name, c.version, c.refusal, e.status, c.recorded_at
     FROM (SELECT $order_id::uuid AS order_id) k
-    LEFT JOIN orders o ON o.order_id = k.order_id
-    LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+    LEFT JOIN orders o ON o.order_id = k.order_id AND {REACHED}
+    LEFT JOIN commands c ON c.order_id = o.order_id AND c.command_id = $command_id
     LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version""",
 )
 
@@ -68,6 +72,7 @@ _CONDITIONS = {
     "created_from": "o.created_at >= $created_from",
     "created_to": "o.created_at < $created_to",
 }
+_OWNED = "o.customer_id = $owner"
 _AFTER = "(o.created_at, o.order_id) < ($after_created_at, $after_order_id)"
 
 
@@ -145,6 +150,8 @@ class EventView:
     status: str
     data: dict[str, Any]
     correlation_id: str
+    authtype: str
+    authid: str | None
     recorded_at: datetime
 
 
@@ -164,33 +171,37 @@ class CommandView:
 
 
 class OrderViews:
-    """Reads of the orders database. All raise Unavailable."""
+    """Reads of the orders database: of one order, or a page, what ``owner`` may see. All raise Unavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self, order_id: UUID) -> OrderView | None:
+    async def read(self, order_id: UUID, owner: Owner) -> OrderView | None:
         """One order with its lines."""
-        row = await self._database.one(_READ, {"order_id": order_id})
+        row = await self._database.one(_READ, {"order_id": order_id, "owner": owned_by(owner)})
         if row is None:
             return None
         lines = tuple((sku, quantity, unit_price) for sku, quantity, unit_price in row["lines"])
         return OrderView(**{**dict(row), "lines": lines})
 
-    async def page(self, filters: Filters, after: PageEnd | None, limit: int) -> list[OrderSummary]:
+    async def page(self, filters: Filters, owner: Owner, after: PageEnd | None, limit: int) -> list[OrderSummary]:
         """At most ``limit`` orders, newest first, from after ``after`` on."""
         wanted = {name: value for name in _CONDITIONS if (value := getattr(filters, name)) is not None}
         values: dict[str, Any] = {**wanted, "limit": limit}
         conditions = [_CONDITIONS[name] for name in wanted]
+        if (customer := owned_by(owner)) is not None:
+            conditions.append(_OWNED)
+            values["owner"] = customer
         if after is not None:
             conditions.append(_AFTER)
             values |= {"after_created_at": after.created_at, "after_order_id": after.order_id}
         statement = _page(conditions) if conditions else _ANY_PAGE
         return [OrderSummary(**row) for row in await self._database.all(statement, values)]
 
-    async def events(self, order_id: UUID) -> list[EventView]:
-        """The order's own history, oldest first."""
-        return [EventView(**row) for row in await self._database.all(_EVENTS, {"order_id": order_id})]
+    async def events(self, order_id: UUID, owner: Owner) -> list[EventView]:
+        """The order's own history, oldest first; nothing where there is no such order."""
+        values = {"order_id": order_id, "owner": owned_by(owner)}
+        return [EventView(**row) for row in await self._database.all(_EVENTS, values)]
 
     async def ages(self) -> list[Ages]:
         """How many live orders there are in each status, and how long they have been in it. None of a status: 0."""
@@ -198,9 +209,10 @@ class OrderViews:
         found = {row["status"]: Ages(**row) for row in await self._database.all(_AGES, {"statuses": statuses})}
         return [found.get(status, Ages(status, 0, 0.0, 0.0)) for status in statuses]
 
-    async def command(self, order_id: UUID, command_id: str) -> CommandView:
+    async def command(self, order_id: UUID, command_id: str, owner: Owner) -> CommandView:
         """What came of a command."""
-        row = await self._database.one(_COMMAND, {"order_id": order_id, "command_id": command_id})
+        values = {"order_id": order_id, "command_id": command_id, "owner": owned_by(owner)}
+        row = await self._database.one(_COMMAND, values)
         if row is None:  # the statement always gives a row
             raise RuntimeError("the look-up of a command gave no row")
         return CommandView(row["placed"], row["name"], _outcome(row), row["recorded_at"])

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from orderflow.domain.access import Owner
 from orderflow.domain.commands import Command, Outcome, not_found
 from orderflow.domain.errors import Problem
 from orderflow.domain.handovers import Handover
@@ -18,7 +19,7 @@ from orderflow.store.database import Database
 from orderflow.store.measuring import count_transitions
 from orderflow.store.order_views import OrderView
 from orderflow.store.statements import Cte, Statement, chain
-from orderflow.store.write_rule import EVENT, SETTLED, AggregateStatements, Write, lock
+from orderflow.store.write_rule import SETTLED, AggregateStatements, Write, event, lock
 from orderflow_events.models import OrderCreated, OrderLine, OrderStateChanged
 
 # Reads the lines from the event's data: one copy of them travels, not two.
@@ -80,13 +81,16 @@ _STATEMENTS = AggregateStatements(
     },
     types={"total": "bigint"},
     apart=("ship", "expire"),
+    owned=True,
 )
 
 _ACCEPTED = Cte(
     "accepted",
     """
-    INSERT INTO commands (order_id, command_id, name, request_hash, data, correlation_id, traceparent)
-    SELECT $order_id::uuid, $command_id, $name, $request_hash, $data::jsonb, $correlation_id, $traceparent FROM locked
+    INSERT INTO commands (order_id, command_id, name, request_hash, data, correlation_id, traceparent, authtype, authid)
+    SELECT $order_id::uuid, $command_id, $name, $request_hash, $data::jsonb, $correlation_id, $traceparent,
+           $authtype, $authid
+    FROM locked
     RETURNING order_id""",
 )
 
@@ -94,7 +98,7 @@ _ACCEPT_SHIP = Statement(
     "orders.accept_ship",
     "First half of a ship: leaves the command pending, if the order may be shipped, and the handover.",
     chain(
-        [lock("orders"), _ACCEPTED, _handover("accepted")],
+        [lock("orders", owned=True), _ACCEPTED, _handover("accepted")],
         """
         SELECT version, status, NULL::timestamptz AS created_at, (SELECT number FROM handover) AS handover
         FROM locked""",
@@ -111,14 +115,18 @@ _SHIPPED = Cte(
     RETURNING t.order_id, t.version, t.status, t.created_at, $type::text AS type,
               jsonb_build_object('from', locked.status,
                                  'seconds', extract(epoch FROM t.updated_at - locked.updated_at)) AS measures,
-              $data::jsonb || coalesce(c.data, '{}'::jsonb) || jsonb_build_object('from', locked.status) AS data""",
+              $data::jsonb || coalesce(c.data, '{}'::jsonb) || jsonb_build_object('from', locked.status) AS data,
+              c.authtype, c.authid""",
 )
+
+# Who asked for the ship did it, not the workflow that records it.
+_SHIPPED_EVENT = event(authtype="authtype", authid="authid")
 
 _RECORD_SHIP = Statement(
     "orders.record_ship",
     "Second half of a ship: moves the order to SHIPPED and settles the pending command.",
     chain(
-        [lock("orders", settling=True), _SHIPPED, EVENT, SETTLED],
+        [lock("orders", settling=True), _SHIPPED, _SHIPPED_EVENT, SETTLED],
         "SELECT version, status, created_at, measures FROM moved",
     ),
 )
@@ -231,7 +239,7 @@ class Orders:
         self._database = database
         self._log = CommandLog(database, _STATEMENTS, keeps_refusals=False)
 
-    # --- What clients ask for ---
+    # --- What clients ask for: each sees and moves what is its owner's, and nothing else is there ---
 
     async def place(self, order: Order, command: Command, sealed_token: str) -> Accepted:
         """Make the order's row and lines, as a DRAFT, and keep its sealed payment token."""
@@ -268,9 +276,9 @@ class Orders:
         )
         return Accepted(outcome, view)
 
-    async def carry_out(self, order_id: UUID, command: Command) -> Accepted:
+    async def carry_out(self, order_id: UUID, command: Command, owner: Owner) -> Accepted:
         """approve, complete or cancel, done with this statement."""
-        outcome, row = await self._log.changed(order_id, command, **_written(command))
+        outcome, row = await self._log.changed(order_id, command, owner=owner, **_written(command))
         if row is None:
             return Accepted(_if_there(order_id, outcome))
         shown = {name: row[name] for name in ("status", "version", "created_at", *_SHOWN)}
@@ -278,21 +286,21 @@ class Orders:
         view = OrderView(order_id=order_id, pending=False, lines=lines, **shown)
         return Accepted(outcome, view, _handover_of(order_id, command, row))
 
-    async def accept_ship(self, order_id: UUID, command: Command) -> Accepted:
+    async def accept_ship(self, order_id: UUID, command: Command, owner: Owner) -> Accepted:
         """First half of a ship: judged now, then pending while its payment is captured."""
         transition = LIFECYCLE.transition(command.name)
-        parameters = self._log.parameters(order_id, command, transition, command.data)
+        parameters = self._log.parameters(order_id, command, transition, command.data, owner)
 
         async def attempt(_: str | None) -> Row:
             return await self._database.one(_ACCEPT_SHIP, parameters)
 
-        outcome, row = await self._log.carried_out(order_id, command, attempt, state="pending")
+        outcome, row = await self._log.carried_out(order_id, command, attempt, state="pending", owner=owner)
         handover = _handover_of(order_id, command, row) if row is not None else None
         return Accepted(_if_there(order_id, outcome), handover=handover)
 
-    async def foresee(self, order_id: UUID, command: Command) -> Outcome | None:
+    async def foresee(self, order_id: UUID, command: Command, owner: Owner) -> Outcome | None:
         """What is known of ``command`` without carrying it out; None: go ahead. See CommandLog.foresee."""
-        return await self._log.foresee(order_id, command)
+        return await self._log.foresee(order_id, command, owner)
 
     # --- What the workflow does ---
 

@@ -30,6 +30,8 @@ class Entry:
     data: dict[str, Any]
     correlation_id: str
     traceparent: str | None
+    authtype: str
+    authid: str | None
     recorded_at: datetime
 
 
@@ -79,7 +81,8 @@ _PENDING = Statement(
     "outbox.pending",
     "Reads the first pending entries with their events, without those of orders that are parked, wait, or are held.",
     """
-SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent, e.recorded_at
+SELECT o.position, o.order_id, o.version, e.type, e.status, e.data, e.correlation_id, e.traceparent,
+       e.authtype, e.authid, e.recorded_at
 FROM (
     SELECT position, order_id, version FROM outbox
     WHERE NOT EXISTS (SELECT FROM parked_orders p WHERE p.order_id = outbox.order_id)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import asyncpg
 
+from orderflow.domain.access import SYSTEM, Actor
 from orderflow.domain.commands import ANY_VERSION, Precondition, idempotency_conflict, version_conflict
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.inventory import MAX_STOCK
@@ -23,8 +24,10 @@ _NEW_COMMAND = "NOT EXISTS (SELECT FROM stock_movements WHERE command_id = $comm
 _MOVEMENT = Cte(
     "movement",
     """
-    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version)
-    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version FROM moved
+    INSERT INTO stock_movements (sku, kind, delta, reason, command_id, request_hash, on_hand, reserved, version,
+                                 authtype, authid)
+    SELECT sku, $kind, delta, $reason, $command_id, $request_hash, on_hand, reserved, version, $authtype, $authid
+    FROM moved
     RETURNING sku, kind, delta, on_hand, reserved, version, recorded_at""",
 )
 _ANSWER = "SELECT sku, kind, delta, on_hand, reserved, version, recorded_at FROM movement"
@@ -125,6 +128,7 @@ class StockCommand:
     id: str
     request_hash: str
     precondition: Precondition = ANY_VERSION
+    actor: Actor = SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,8 @@ class StockKeeper:
             "sku": command.sku,
             "command_id": command.id,
             "request_hash": command.request_hash,
+            "authtype": command.actor.type,
+            "authid": command.actor.id,
             "versions": command.precondition.versions,
             "other_than": command.precondition.other_than,
             "kind": kind,
@@ -188,7 +194,7 @@ class StockKeeper:
                 raise RuntimeError("the look-up of a stock command gave no row")
             if seen["sku"] is not None:
                 if (seen["request_hash"], seen["sku"]) != (command.request_hash, command.sku):
-                    raise Rejection(idempotency_conflict(command.id))
+                    raise Rejection(idempotency_conflict())
                 return _change_of(seen, replayed=True)
             if problem := _refusal(command, kind, amount, seen):
                 raise Rejection(problem)

@@ -18,25 +18,36 @@ _NOT_ASKED_BEFORE = "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id
 AS_DEMANDED: Final = "($versions::int[] IS NULL OR version = ANY($versions)) AND version <> ALL($other_than::int[])"
 _IS_PENDING = """EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id
               AND version IS NULL AND refusal IS NULL)"""
+#: Of a row with a ``customer_id``: its customer is the one whose orders may be seen; NULL: everyone's may.
+REACHED: Final = "($owner::text IS NULL OR customer_id = $owner)"
 _NOTHING_PENDING = (
     "NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND version IS NULL AND refusal IS NULL)"
 )
 
 #: Reads from ``moved``, which must give order_id, version, status, created_at, type and data, and ``measures`` (see
 #: ``measuring``).
-EVENT: Final = Cte(
-    "event",
-    """
-    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent)
-    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent FROM moved
+
+
+def event(*, authtype: str = "$authtype::text", authid: str = "$authid::text") -> Cte:
+    """Appends what happened. ``authtype`` and ``authid``: who asked for it, where that is not the command's actor."""
+    return Cte(
+        "event",
+        f"""
+    INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
+                        authtype, authid)
+    SELECT order_id, version, type, status, data, $command_id, $correlation_id, $traceparent, {authtype}, {authid}
+    FROM moved
     RETURNING order_id, version""",
-)
+    )
+
+
+EVENT: Final = event()
 #: A command that is done at once.
 COMMAND: Final = Cte(
     "command",
     """
-    INSERT INTO commands (order_id, command_id, name, request_hash, version)
-    SELECT order_id, $command_id, $name, $request_hash, version FROM event""",
+    INSERT INTO commands (order_id, command_id, name, request_hash, version, authtype, authid)
+    SELECT order_id, $command_id, $name, $request_hash, version, $authtype, $authid FROM event""",
 )
 #: A command that was pending until now.
 SETTLED: Final = Cte(
@@ -49,12 +60,15 @@ SETTLED: Final = Cte(
 ANSWER: Final = "SELECT version, status, created_at, measures FROM moved"
 
 
-def lock(table: str, *, settling: bool = False) -> Cte:
+def lock(table: str, *, settling: bool = False, owned: bool = False) -> Cte:
     """``locked``: the row, locked, if the command may move it.
 
-    ``settling``: the command was judged before and is pending; it is not judged again.
+    ``settling``: the command was judged before and is pending; it is not judged again. ``owned``: the row belongs to a
+    customer, and whoever reaches another's alone does not see it.
     """
     conditions = ["order_id = $order_id", "status = ANY($from_statuses)"]
+    if owned:
+        conditions.append(REACHED)
     if settling:
         conditions.append(_IS_PENDING)
     else:
@@ -101,15 +115,17 @@ def insert(table: str, columns: tuple[str, ...], types: Mapping[str, str]) -> Ct
     )
 
 
-def _look_up(table: str) -> str:
+def _look_up(table: str, *, owned: bool) -> str:
+    reached = f" AND {REACHED}" if owned else ""
+    visible = " AND ($owner::text IS NULL OR a.order_id IS NOT NULL)" if owned else ""
     return f"""
 SELECT a.status AS row_status, a.version AS row_version, a.created_at,
        c.command_id IS NOT NULL AS asked, c.name, c.request_hash, c.version, c.refusal, e.status,
        EXISTS (SELECT FROM commands p
                WHERE p.order_id = k.order_id AND p.version IS NULL AND p.refusal IS NULL) AS pending
 FROM (SELECT $order_id::uuid AS order_id) k
-LEFT JOIN {table} a ON a.order_id = k.order_id
-LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id
+LEFT JOIN {table} a ON a.order_id = k.order_id{reached}
+LEFT JOIN commands c ON c.order_id = k.order_id AND c.command_id = $command_id{visible}
 LEFT JOIN events e ON e.order_id = c.order_id AND e.version = c.version"""
 
 
@@ -142,16 +158,18 @@ class AggregateStatements:
         *,
         types: Mapping[str, str] = MappingProxyType({}),
         apart: Collection[str] = (),
+        owned: bool = False,
     ) -> None:
         """``writes``: by the command, or by the status that the row gets.
 
         ``types``: SQL types of the columns that are not text. ``apart``: commands that have statements of their own.
+        ``owned``: the rows belong to customers; every statement is told whose it may see (``owner``).
         """
         self.lifecycle = lifecycle
         self.look_up = Statement(
             f"{table}.look_up",
             "Reads the row as it stands and what is recorded of a command: why the command moved nothing.",
-            _look_up(table),
+            _look_up(table, owned=owned),
         )
         self._starts: dict[Transition, Statement] = {}
         self._moves: dict[Transition, Statement] = {}
@@ -167,7 +185,7 @@ class AggregateStatements:
                 self._starts[transition] = Statement(name, about, chain(ctes, write.answer))
             if transition.moves_from:
                 ctes = [
-                    lock(table),
+                    lock(table, owned=owned),
                     update(table, write.columns, write.shown, write.told),
                     *write.effects,
                     EVENT,

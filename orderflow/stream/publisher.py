@@ -245,6 +245,8 @@ class Publisher:
             recorded_at=entry.recorded_at,
             correlation_id=entry.correlation_id,
             traceparent=entry.traceparent,
+            authtype=entry.authtype,
+            authid=entry.authid,
             data=entry.data,
         )
 

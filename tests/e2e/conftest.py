@@ -26,5 +26,5 @@ def baskets() -> list[Basket]:
 
 @pytest_asyncio.fixture
 async def shop(stack: EmbeddedStack) -> AsyncIterator[Shop]:
-    async with Shop(stack.settings.api_url) as shop:
+    async with Shop(stack.settings) as shop:
         yield shop

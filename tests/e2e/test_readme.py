@@ -1,4 +1,4 @@
-"""The README's blocks, pasted into a shell behind the `export` lines of `make up`; the kit's quickstart too."""
+"""The README's blocks, pasted into a shell behind the `export` line of `make up`; the kit's quickstart too."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.pages.stack import exports
+from cli.pages.stack import export
 from orderflow.stack.stack import EmbeddedStack
 from support.paths import ROOT
 
@@ -28,7 +28,7 @@ async def pasted(stack: EmbeddedStack, script: str, *, seconds: float = 90) -> t
     """What ``script`` prints in a terminal where the stack runs; it ends by itself, with 0."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORDERFLOW_", "TEMPORAL_"))}
     shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", "\n".join(["set -e", *exports(stack.settings), script])),
+        *("bash", "-c", "\n".join(["set -e", export(stack.settings), script])),
         cwd=ROOT,
         env={**kept, "ORDERFLOW_DATA_DIR": str(stack.data_dir)},
         stdin=asyncio.subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from api.app import create_app
 from orderflow import bootstrap
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
+from support.keys import KEY_TEXT, MERCHANT
 from support.stack import Databases
 from support.tokens import with_keys
 from support.waiting import until
@@ -56,6 +57,7 @@ def api_settings(databases: Databases, temporal_address: str, namespace: str, **
         "kafka_bootstrap_servers": CLOSED,
         "worker_graceful_shutdown_seconds": 1,
         "api_wait_seconds": 20,
+        "api_key": KEY_TEXT,
     }
     return Settings(**with_keys(**(given | more)))
 
@@ -67,7 +69,9 @@ async def an_api(settings: Settings | None = None, *, app: FastAPI | None = None
     async with app.router.lifespan_context(app):
         # A route's bug must show as the 500 that a client would see.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=90) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://api", timeout=90, headers=MERCHANT
+        ) as client:
             yield client
 
 

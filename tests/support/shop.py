@@ -7,6 +7,9 @@ from uuid import uuid4
 
 import httpx
 
+from orderflow.settings import Settings
+from support.keys import bearer_of
+
 Basket = list[tuple[str, int, int]]
 Answer = dict[str, Any]
 
@@ -17,8 +20,8 @@ PATIENCE_SECONDS = 60
 class Shop:
     """Orders over HTTP. ``accepted`` are the orders that the API said it took."""
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx.AsyncClient(base_url=url, timeout=10)
+    def __init__(self, settings: Settings) -> None:
+        self.http = httpx.AsyncClient(base_url=settings.api_url, timeout=10, headers=bearer_of(settings))
         self.accepted: set[str] = set()
 
     async def __aenter__(self) -> Self:

@@ -29,6 +29,7 @@ from orderflow.stack.postgres import Postgres, clear_remains
 from orderflow.stack.records import Identity, Record, stop_left
 from orderflow.stack.supervisor import Supervisor
 from orderflow.stack.temporal import TemporalServer
+from support.keys import put_key
 from support.paths import MIGRATIONS
 
 PREFIX = f"orderflow-tests-{os.getuid()}-"
@@ -98,6 +99,7 @@ class PostgresServer:
             for left_out in ({}, {f"{service}_reader_database_url": None}):
                 settings = Settings(_env_file=None, **(given | left_out))
                 await bootstrap.setup_database(settings, service, lambda _: None)
+        await put_key(self.server.url("template_orders"))
 
     async def fresh_databases(self) -> Databases:
         """Copy the three templates. FILE_COPY: twice as fast as by WAL where nothing waits for the disk."""

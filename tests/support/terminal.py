@@ -16,6 +16,7 @@ from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.temporal.client import connect
 from support.api import a_namespace, api_settings
+from support.keys import KEY_TEXT
 from support.paths import ROOT
 from support.stack import PostgresServer
 from support.waiting import until
@@ -107,5 +108,5 @@ async def a_shop(
     }
     async with a_world(await connect(settings), databases, settings) as world, served(settings) as url:
         await world.stock(bread=1000, milk=1000)
-        yield Shop(Terminal(home, api_url=url, **(reached if stores else {})), url, world)
+        yield Shop(Terminal(home, api_url=url, api_key=KEY_TEXT, **(reached if stores else {})), url, world)
     await postgres.drop(databases)

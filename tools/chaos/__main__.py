@@ -93,7 +93,7 @@ async def _run(console: Console, folder: Path, arguments: argparse.Namespace, fa
     async with Arena(folder, arguments.seed, strict=arguments.strict) as arena:
         tell("everything runs")
         with Ledger(ledger_file) as ledger:
-            async with Client(arena.stack.settings.api_url, ledger) as client:
+            async with Client(arena.stack.settings, ledger) as client:
                 orders = order_plans(arguments.seed, arguments.orders, baskets)
                 load = Load(client, orders, stock_plans(arguments.seed, arguments.orders))
                 await load.stock_up()

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import httpx
 
+from orderflow.credentials import api_key
+from orderflow.settings import Settings
 from tools.chaos.ledger import Ledger
 
 #: How long a customer insists before they complain.
@@ -62,9 +64,13 @@ class Request:
 class Client:
     """Requests that end with an outcome, or with Stuck."""
 
-    def __init__(self, url: str, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=ANSWER_SECONDS, trust_env=False, limits=httpx.Limits(max_connections=100)
+            base_url=settings.api_url,
+            headers={"Authorization": f"Bearer {api_key(settings)}"},
+            timeout=ANSWER_SECONDS,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=100),
         )
         self._ledger = ledger
 

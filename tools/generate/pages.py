@@ -1,11 +1,12 @@
-"""The pages that are made from the code: ``docs/lifecycle.md``, ``docs/configuration.md``, ``docs/metrics.md``.
+"""The pages that are made from the code: ``docs/lifecycle.md``, ``docs/access.md``, ``docs/configuration.md``,
+``docs/metrics.md``.
 
 Nothing is read from the environment, so no value of yours, secret or not, can end up on a page.
 """
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from orderflow.domain import inventory, orders, payments
+from orderflow.domain.access import COMMAND_SCOPES, ROLES, SCOPES
 from orderflow.domain.lifecycle import Lifecycle
 from orderflow.gateways.simulator import counting
 from orderflow.settings import Settings
@@ -40,6 +42,40 @@ LIFECYCLES: Final[tuple[tuple[Lifecycle, str, str], ...]] = (
         "One an order. A release without a reservation shuts the door: a later reservation is refused.",
     ),
 )
+
+
+def access_page() -> str:
+    """Scopes, and the roles that name sets of them."""
+    commands = {scope: command for command, scope in COMMAND_SCOPES.items()}
+    return (
+        "\n\n".join(
+            [
+                NOTICE,
+                "# Who may do what",
+                "A caller of the API is a principal with scopes. A role is a name for a set of them. Each operation "
+                "needs one scope, which the OpenAPI document names. A principal is bound to one customer, and then "
+                "the orders of others are not there for it; or it has `orders:everyone`. "
+                "Source: `orderflow/domain/access.py`.",
+                "## Scopes",
+                table(
+                    ("scope", "what for", "command"),
+                    [
+                        (f"`{scope}`", meaning, f"`{commands[scope]}`" if scope in commands else "")
+                        for scope, meaning in SCOPES.items()
+                    ],
+                ),
+                "## Roles",
+                table(
+                    ("", *(f"`{role}`" for role in ROLES)),
+                    [
+                        (f"`{scope}`", *("yes" if scope in scopes else "" for scopes in ROLES.values()))
+                        for scope in SCOPES
+                    ],
+                ),
+            ]
+        )
+        + "\n"
+    )
 
 
 def lifecycle_page() -> str:
@@ -316,7 +352,7 @@ def _type(schema: dict[str, Any]) -> str:
     return ", ".join([schema["type"], *limits])
 
 
-def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -325,6 +361,7 @@ def files() -> dict[Path, str]:
     """Every page's text, by its path from the repository's root."""
     return {
         FOLDER / "lifecycle.md": lifecycle_page(),
+        FOLDER / "access.md": access_page(),
         FOLDER / "configuration.md": configuration_page(),
         FOLDER / "metrics.md": metrics_page(),
     }

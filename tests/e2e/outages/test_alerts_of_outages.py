@@ -154,7 +154,7 @@ async def pager(stack: EmbeddedStack) -> AsyncIterator[Pager]:
 
 async def _keep_ordering(stack: EmbeddedStack) -> None:
     """Place and approve, whatever comes of it: most are paid and reserved, some declined, some not in stock."""
-    async with Shop(stack.settings.api_url) as shop:
+    async with Shop(stack.settings) as shop:
         await shop.stock_up([BASKET])
         for number in itertools.count():
             token = "tok_declined" if number % 5 == 1 else "tok_ok"
@@ -207,7 +207,7 @@ def test_a_hurry_changes_durations_and_nothing_else() -> None:
 
 async def test_kafka_and_temporal_are_away(pager: Pager) -> None:
     await pager.quiet()
-    async with Shop(pager.stack.settings.api_url) as shop, without(pager.stack, "kafka"):
+    async with Shop(pager.stack.settings) as shop, without(pager.stack, "kafka"):
         await shop.reaches(await shop.place(BASKET), "DRAFT")
         async with without(pager.stack, "temporal"):
             expected = ("OutboxOld orders", "TemporalAway", "HandoversWait orders")

@@ -272,7 +272,7 @@ async def test_a_parked_order_is_named_with_kafkas_error(
     order_id = await shop.place(baskets[0])
     await explains(terminal, order_id, "customer")
     async with opened(stack, "orders") as orders:
-        entry = outbox.Entry(0, UUID(order_id), 2, "", "", {}, "", None, datetime.now(UTC))
+        entry = outbox.Entry(0, UUID(order_id), 2, "", "", {}, "", None, "unknown", None, datetime.now(UTC))
         await outbox.park(orders, entry, "MessageSizeTooLargeError")
         try:
             await shop.ask(order_id, "cancel")

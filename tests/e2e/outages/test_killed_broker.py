@@ -31,7 +31,7 @@ async def test_a_stack_whose_broker_was_killed_starts_and_is_mended_by_what_the_
     home = servers_folder / "killed-broker"
     settings = Settings(migrations_dir=MIGRATIONS, worker_graceful_shutdown_seconds=5)
     async with EmbeddedStack(settings, home, ports="free", durable=False) as stack:
-        async with Shop(stack.settings.api_url) as shop:
+        async with Shop(stack.settings) as shop:
             await shop.stock_up(baskets[:60])
             async with asyncio.TaskGroup() as tasks, opened(stack, "orders") as orders:
                 for basket in baskets[:60]:

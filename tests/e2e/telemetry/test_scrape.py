@@ -35,7 +35,7 @@ pytestmark = pytest.mark.stack()
 
 @pytest_asyncio.fixture(scope="module", autouse=True)
 async def traffic(stack: EmbeddedStack) -> None:
-    async with Shop(stack.settings.api_url) as shop:
+    async with Shop(stack.settings) as shop:
         await a_little_of_everything(stack, shop)
 
 

@@ -16,6 +16,7 @@ from cli.main import app
 from operations.traces.otlp import Span, spans_of_order
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.temporal.names import workflow_id
+from support.keys import bearer_of
 from support.stream import Seen, read_topic
 from support.waiting import until
 
@@ -64,7 +65,9 @@ class Client:
 
 @pytest_asyncio.fixture
 async def http(stack: EmbeddedStack) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=stack.settings.api_url, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=stack.settings.api_url, timeout=30, headers=bearer_of(stack.settings)
+    ) as http:
         await http.put("/inventory/bread", json={"on_hand": 1000})
         yield http
 
@@ -120,7 +123,9 @@ async def live(client: Client) -> str:
 @pytest_asyncio.fixture(scope="module")
 async def traced(stack: EmbeddedStack) -> tuple[str, list[Span]]:
     """An order whose client sent one trace with all its requests, and the spans of that trace."""
-    async with httpx.AsyncClient(base_url=stack.settings.api_url, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=stack.settings.api_url, timeout=30, headers=bearer_of(stack.settings)
+    ) as http:
         await http.put("/inventory/bread", json={"on_hand": 1000})
         order_id = await live(Client(http))
     return order_id, await all_exported(stack, order_id, 9)

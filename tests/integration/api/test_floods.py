@@ -14,6 +14,7 @@ from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
 from support.api import order_body, placed
+from support.keys import MERCHANT
 from support.stack import Databases
 from support.terminal import served
 
@@ -32,7 +33,7 @@ async def over_the_wire(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=2 * AT_ONCE)
     async with (
         served(settings) as url,
-        httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client,
+        httpx.AsyncClient(base_url=url, timeout=60, limits=limits, headers=MERCHANT) as client,
     ):
         yield client
 

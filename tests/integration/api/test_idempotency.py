@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from support.api import order_body, placed, reaches
+from support.keys import command_id
 from support.world import World
 
 KEY = {"Idempotency-Key": "checkout-1"}
@@ -33,7 +34,6 @@ async def test_the_same_key_with_another_order_is_refused(api: httpx.AsyncClient
     other = await api.post("/orders", json=order_body(**fields), headers=KEY)
     assert other.status_code == 422
     assert other.json()["type"] == "urn:orderflow:problems/idempotency_conflict"
-    assert "checkout-1" in other.json()["detail"]
     assert "tok_" not in other.text
 
 
@@ -147,5 +147,5 @@ async def test_a_key_in_quotes_is_the_same_key(api: httpx.AsyncClient, first: st
         answers = [await api.request(method, path, json=body, headers={"Idempotency-Key": k}) for k in (first, again)]
         assert answers[1].headers["idempotent-replayed"] == "true"
     # The command is known by the bare key.
-    command = (await api.get(f"{here}/commands/c:quoted-1")).json()
+    command = (await api.get(f"{here}/commands/{command_id('quoted-1')}")).json()
     assert (command["name"], command["state"]) == ("approve", "done")

@@ -9,10 +9,12 @@ import pytest
 
 from api.app import create_app
 from api.waiting import Waiter
+from orderflow.domain.access import EVERYONE
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
 from support.api import an_api, placed
+from support.keys import MERCHANT
 from support.orders import command
 from support.stack import Databases
 from support.terminal import served
@@ -88,7 +90,7 @@ async def test_what_another_process_writes_is_seen(
     async with Database("orders", databases.orders) as elsewhere:
         poll = asyncio.create_task(api.get(f"/orders/{order_id}", headers=seen(1, 60)))
         await until(lambda: _are(waiting, 1))
-        await Orders(elsewhere).carry_out(UUID(order_id), command("approve"))
+        await Orders(elsewhere).carry_out(UUID(order_id), command("approve"), EVERYONE)
         assert (await poll).json()["version"] == 2
 
 
@@ -113,9 +115,9 @@ async def test_many_wait_at_once_for_many_orders(
 
 
 async def test_who_leaves_is_waited_for_no_longer(settings: Settings, waiting: list[str]) -> None:
-    async with served(settings) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with served(settings) as url, httpx.AsyncClient(base_url=url, timeout=30, headers=MERCHANT) as client:
         here = f"/orders/{await placed(client)}"
-        async with httpx.AsyncClient(base_url=url) as leaving:
+        async with httpx.AsyncClient(base_url=url, headers=MERCHANT) as leaving:
             poll = asyncio.create_task(leaving.get(here, headers=seen(1, 60), timeout=90))
             await until(lambda: _are(waiting, 1))
             poll.cancel()

@@ -15,6 +15,7 @@ from orderflow.stack.ports import free_port
 from orderflow.telemetry.health import Health, serve_health
 from orderflow.telemetry.metrics import HTTP_REQUESTS
 from support.api import an_api, placed
+from support.keys import MERCHANT
 from support.terminal import served
 from support.waiting import until
 
@@ -85,7 +86,10 @@ async def test_a_head_has_preconditions_as_a_get_has(quiet_api: httpx.AsyncClien
 async def test_a_served_head_leaves_its_connection_usable(settings: Settings) -> None:
     """The length is that of a GET, and nothing of it is sent: what comes next is the next answer."""
     limits = httpx.Limits(max_connections=1)
-    async with served(settings) as url, httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+    async with (
+        served(settings) as url,
+        httpx.AsyncClient(base_url=url, limits=limits, timeout=30, headers=MERCHANT) as client,
+    ):
         for path in ("/health/ready", "/orders", "/nothing"):
             head, got = await client.head(path), await client.get(path)
             assert (head.status_code, head.content) == (got.status_code, b"")
@@ -108,7 +112,7 @@ async def test_a_head_is_counted_as_one_of_its_route(settings: Settings, monkeyp
 async def test_a_workers_health_answers_head_too() -> None:
     port, stopping, health = free_port(), asyncio.Event(), Health()
     serving = asyncio.create_task(serve_health(health, "127.0.0.1", port, stopping))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=MERCHANT) as client:
 
         async def is_up() -> bool:
             with contextlib.suppress(httpx.TransportError):

@@ -91,8 +91,18 @@ async def test_only_a_ship_is_documented_as_accepted_for_later(schema: dict[str,
     assert {"If-None-Match", "Prefer"} <= {parameter["name"] for parameter in read["parameters"]}
 
 
-async def test_it_says_that_there_is_no_authentication(schema: dict[str, Any]) -> None:
-    assert "no authentication yet" in schema["info"]["description"]
+async def test_each_operation_says_which_scope_it_needs(schema: dict[str, Any]) -> None:
+    assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    said = {
+        (method, path): operation["security"]
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert said["post", "/orders/{order_id}/ship"] == [{"bearer": ["orders:ship"]}]
+    assert said["put", "/inventory/{sku}"] == [{"bearer": ["stock:write"]}]
+    assert {path for (_, path), needs in said.items() if not needs} == {
+        *("/health/live", "/health/ready", "/problems", "/problems/{slug}")
+    }
 
 
 async def test_problem_types_lead_to_their_meaning(quiet_api: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from orderflow.store.order_views import OrderViews
 from support.api import fulfilling, order_body, placed, reaches
+from support.keys import command_id
 from support.world import World
 
 
@@ -174,7 +175,7 @@ async def test_a_refused_capture_is_402_and_the_order_stays(world: World, api: h
     again = await api.post(f"/orders/{order_id}/ship", headers=keyed)
     assert (again.status_code, again.headers["idempotent-replayed"]) == (402, "true")
     assert again.json()["detail"] == answer.json()["detail"]
-    command = (await api.get(f"/orders/{order_id}/commands/c:ship-1")).json()
+    command = (await api.get(f"/orders/{order_id}/commands/{command_id('ship-1')}")).json()
     assert (command["state"], command["problem"]["status"]) == ("refused", 402)
 
     world.gateway.refuse_capture = False
@@ -188,7 +189,7 @@ async def test_while_a_ship_waits_for_its_capture_nothing_else_may_happen(world:
     keyed = {"Idempotency-Key": "ship-1", "Prefer": "wait=0"}
     first = await api.post(f"/orders/{order_id}/ship", headers=keyed)
     assert (first.status_code, first.headers["preference-applied"]) == (202, "wait=0")
-    assert first.headers["location"] == f"/orders/{order_id}/commands/c:ship-1"
+    assert first.headers["location"] == f"/orders/{order_id}/commands/{command_id('ship-1')}"
     assert first.json()["links"] == {"order": f"/orders/{order_id}", "command": first.headers["location"]}
     pending = (await api.get(first.headers["location"])).json()
     assert (pending["name"], pending["state"], pending["version"]) == ("ship", "pending", None)

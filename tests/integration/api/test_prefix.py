@@ -12,6 +12,7 @@ from api import server
 from api.app import create_app
 from orderflow.settings import Settings
 from support.api import an_api, order_body, reaches
+from support.keys import MERCHANT
 from support.world import World
 
 SHOP = "/shop/v1"
@@ -74,7 +75,7 @@ async def test_the_prefix_is_a_setting(settings: Settings, monkeypatch: pytest.M
     async with an_api(app=app) as _:
         # As uvicorn does: the whole path, of which the prefix is a part.
         transport = httpx.ASGITransport(app, root_path=SHOP)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as below:
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=MERCHANT) as below:
             placed = await below.post(f"{SHOP}/orders", json=order_body())
             assert placed.headers["location"] == f"{SHOP}/orders/{placed.json()['id']}"
             await finds_its_documentation(below)

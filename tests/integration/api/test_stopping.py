@@ -16,6 +16,7 @@ import pytest
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from support.api import fulfilling, placed
+from support.keys import MERCHANT, command_id
 from support.stack import Databases
 from support.terminal import Terminal
 from support.waiting import until
@@ -40,7 +41,7 @@ async def a_process(
     }
     terminal = Terminal(home, **{name: str(value) for name, value in {**given, **urls, "api_port": port}.items()})
     process = await terminal.start("api")
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=90) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=90, headers=MERCHANT) as client:
 
         async def ready() -> bool:
             try:
@@ -76,7 +77,7 @@ async def test_a_ship_that_waits_is_202_when_the_process_is_told_to_stop(
         shipped = await shipping
     assert shipped.status_code == 202, shipped.text
     assert shipped.json()["command"]["state"] == "pending"
-    assert shipped.headers["location"] == f"/orders/{order_id}/commands/c:ship-1"
+    assert shipped.headers["location"] == f"/orders/{order_id}/commands/{command_id('ship-1')}"
     gate.set()
     again = await api.post(f"/orders/{order_id}/ship", headers=headers)
     assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
@@ -141,7 +142,7 @@ async def _begun(url: httpx.URL, method: str, path: str) -> tuple[asyncio.Stream
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(
         f"{method} {path} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
-        "Expect: 100-continue\r\n\r\n".encode()
+        f"Authorization: {MERCHANT['Authorization']}\r\nExpect: 100-continue\r\n\r\n".encode()
     )
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b'{"on')

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from api import waiting
 from api.waiting import Waiter
+from orderflow.domain.access import EVERYONE
 from orderflow.store import waits
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
@@ -84,7 +85,7 @@ async def test_a_write_of_another_process_is_noticed(
         await place(elsewhere, order_id)
         wait = asyncio.create_task(waiter.order_changes(order_id, 1, 20))
         await until(lambda: _is(_last(asked), 1))
-        await Orders(elsewhere).carry_out(order_id, command("approve"))
+        await Orders(elsewhere).carry_out(order_id, command("approve"), EVERYONE)
         async with asyncio.timeout(5):
             assert await wait
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import asyncpg
 
 from bench.filling import Filler
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.orders import Line
 from orderflow.store import outbox
 from orderflow.store.database import Database
@@ -26,9 +27,9 @@ async def test_what_is_filled_in_looks_as_if_it_had_been_placed_and_approved(dat
 
     async with Database("orders", databases.orders) as database:
         views = OrderViews(database)
-        found = await views.page(Filters(), None, 10)
-        order = await views.read(found[0].order_id)
-        events = await views.events(found[0].order_id)
+        found = await views.page(Filters(), EVERYONE, None, 10)
+        order = await views.read(found[0].order_id, EVERYONE)
+        events = await views.events(found[0].order_id, EVERYONE)
         depth = await outbox.depth(database)
         expired = await Orders(database).expire(timedelta(), 10)
     assert [each.status for each in found] == 4 * ["FULFILLING"] + 3 * ["DRAFT"]

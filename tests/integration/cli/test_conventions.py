@@ -17,7 +17,7 @@ from support.terminal import Said, Terminal
 
 NO_ORDER = "00000000-0000-4000-8000-000000000000"
 #: They print no result: processes that stay in the foreground, and a debugger.
-WITHOUT_JSON = {"up", "api", "codec", "worker", "observe", "debug"}
+WITHOUT_JSON = {"up", "api", "codec", "worker", "observe", "debug", "login"}
 REASON = ("--reason", "x")
 #: Every command that needs a server, with what it needs.
 WITH_SERVERS: dict[str, tuple[str, ...]] = {
@@ -51,6 +51,10 @@ WITH_SERVERS: dict[str, tuple[str, ...]] = {
     "dlq show": ("1",),
     "dlq redrive": (),
     "dlq discard": ("1", "--yes"),
+    "keys create": ("somebody", "--role", "merchant"),
+    "keys list": (),
+    "keys rotate": ("somebody",),
+    "keys revoke": ("somebody",),
 }
 #: `doctor` says of each server whether it answers, and ends with 1; the others need none, or start their own.
 WITHOUT_SERVERS = {"doctor", "demo", "down", "order trace", "profile list", "profile show"}

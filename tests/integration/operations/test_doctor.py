@@ -15,6 +15,7 @@ import pytest
 
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
+from orderflow.domain.access import EVERYONE
 from orderflow.sealing import make_keys
 from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
@@ -104,7 +105,7 @@ async def test_what_temporal_was_not_told_or_refuses_is_said(databases: Database
         assert given(said) == (True, "Temporal has been told of every order")
         order = an_order()
         await orders.place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
-        accepted = await orders.carry_out(order.order_id, command("approve"))
+        accepted = await orders.carry_out(order.order_id, command("approve"), EVERYONE)
         assert accepted.handover is not None
         ok, detail = given(await examined(tmp_path, orders_database_url=databases.orders))
         assert (ok, "has not been told of 1 order, of the oldest for" in detail) == (True, True)

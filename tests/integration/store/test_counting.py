@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.errors import Rejection, Unavailable
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
@@ -42,7 +43,7 @@ async def test_a_replay_is_no_transition(orders_db: Database) -> None:
     for _ in range(3):
         await orders.place(order, place, SEALED)
     for _ in range(3):
-        await orders.carry_out(order.order_id, approve)
+        await orders.carry_out(order.order_id, approve, EVERYONE)
     assert _transitions("place", "", "DRAFT") == placed + 1
     assert _transitions("approve", "DRAFT", "APPROVED") == approved + 1
 
@@ -51,7 +52,7 @@ async def test_a_refusal_is_no_transition(orders_db: Database) -> None:
     orders, order = Orders(orders_db), an_order()
     await orders.place(order, command("place", "w:place"), SEALED)
     before = _all_transitions()
-    accepted = await orders.carry_out(order.order_id, command("complete"))
+    accepted = await orders.carry_out(order.order_id, command("complete"), EVERYONE)
     assert accepted.outcome.state == "refused"
     assert _all_transitions() == before > 0
 
@@ -61,16 +62,16 @@ async def test_a_cancel_counts_from_the_status_that_the_order_really_had(orders_
     orders, order = Orders(orders_db), an_order()
     await orders.place(order, command("place", "w:place"), SEALED)
     if status == "APPROVED":
-        await orders.carry_out(order.order_id, command("approve"))
+        await orders.carry_out(order.order_id, command("approve"), EVERYONE)
     before = _transitions("cancel", status, "CANCELLED")
-    await orders.carry_out(order.order_id, command("cancel"))
+    await orders.carry_out(order.order_id, command("cancel"), EVERYONE)
     assert _transitions("cancel", status, "CANCELLED") == before + 1
 
 
 async def test_the_time_to_fulfilling_is_measured_once_however_often_it_is_recorded(orders_db: Database) -> None:
     orders, order = Orders(orders_db), an_order()
     await orders.place(order, command("place", "w:place"), SEALED)
-    await orders.carry_out(order.order_id, command("approve"))
+    await orders.carry_out(order.order_id, command("approve"), EVERYONE)
     name = "orderflow_order_approve_to_fulfilling_seconds"
     count, seconds = counted(f"{name}_count"), counted(f"{name}_sum")
     await asyncio.sleep(0.2)

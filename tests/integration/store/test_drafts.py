@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.orders import LIFECYCLE
 from orderflow.store import orders as orders_module
 from orderflow.store.database import Database
@@ -55,7 +56,7 @@ async def _whose_tokens(database: Database) -> set[UUID]:
 
 async def test_a_sweep_cancels_drafts_past_their_time_and_no_others(orders: Orders, orders_db: Database) -> None:
     draft, approved = await _draft(orders), await _draft(orders)
-    await orders.carry_out(approved, command("approve"))
+    await orders.carry_out(approved, command("approve"), EVERYONE)
     assert await orders.expire(HOUR, 10) == 0
     assert await orders.expire(NOW, 10) == 1
     assert await _statuses(orders_db) == ["CANCELLED", "APPROVED"]
@@ -106,7 +107,7 @@ async def test_an_approve_and_the_sweep_at_once_have_one_winner(orders: Orders, 
     drafts = [await _draft(orders) for _ in range(30)]
 
     async def approve(order_id: UUID) -> str:
-        outcome = (await orders.carry_out(order_id, command("approve"))).outcome
+        outcome = (await orders.carry_out(order_id, command("approve"), EVERYONE)).outcome
         assert outcome.refusal is None or outcome.refusal.slug == "illegal_transition"
         return outcome.state
 
@@ -125,11 +126,11 @@ async def test_what_expires_is_told_by_the_lifecycle(orders: Orders, orders_db: 
     for name in ("approve", "fulfil", "cancel"):
         order_id = await _draft(orders)
         if name != "cancel":
-            await orders.carry_out(order_id, command("approve"))
+            await orders.carry_out(order_id, command("approve"), EVERYONE)
         if name == "fulfil":
             await orders.move(order_id, command("fulfil"))
         if name == "cancel":
-            await orders.carry_out(order_id, command("cancel"))
+            await orders.carry_out(order_id, command("cancel"), EVERYONE)
     before = await orders_db.all(ROWS, {})
     assert await orders.expire(NOW, 10) == 0
     assert await orders_db.all(ROWS, {}) == before

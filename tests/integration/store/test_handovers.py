@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.domain.handovers import Handover
@@ -56,10 +57,10 @@ async def _at(orders: Orders, *path: str) -> tuple[UUID, Accepted]:
         if name == "fulfil":
             await orders.move(order.order_id, command(name, "w:fulfil"))
         elif name == "ship":
-            accepted = await orders.accept_ship(order.order_id, command(name, "c:ship"))
+            accepted = await orders.accept_ship(order.order_id, command(name, "c:ship"), EVERYONE)
             await orders.record_ship(order.order_id, "c:ship")
         else:
-            accepted = await orders.carry_out(order.order_id, command(name))
+            accepted = await orders.carry_out(order.order_id, command(name), EVERYONE)
     return order.order_id, accepted
 
 
@@ -69,7 +70,7 @@ async def _all(database: Database) -> list[Mapping[str, Any]]:
 
 async def test_a_draft_has_none(orders: Orders, orders_db: Database) -> None:
     order_id, placed = await _at(orders)
-    cancelled = await orders.carry_out(order_id, command("cancel"))
+    cancelled = await orders.carry_out(order_id, command("cancel"), EVERYONE)
     assert (placed.handover, cancelled.handover) == (None, None)
     assert await _all(orders_db) == []
 
@@ -79,7 +80,7 @@ async def test_each_command_that_temporal_must_know_of_raises_the_number_of_the_
 ) -> None:
     order_id, approved = await _at(orders, "approve")
     await orders.move(order_id, command("fulfil"))
-    shipped = await orders.accept_ship(order_id, command("ship", "c:ship"))
+    shipped = await orders.accept_ship(order_id, command("ship", "c:ship"), EVERYONE)
     told = [accepted.handover for accepted in (approved, shipped)]
     assert [handover and handover.name for handover in told] == ["approve", "ship"]
     numbers = [handover.number for handover in told if handover]
@@ -94,7 +95,7 @@ async def test_the_time_of_the_first_write_that_temporal_does_not_know_of_stays(
 ) -> None:
     order_id, _ = await _at(orders, "approve")
     [before] = await _all(orders_db)
-    await orders.carry_out(order_id, command("cancel"))
+    await orders.carry_out(order_id, command("cancel"), EVERYONE)
     [after] = await _all(orders_db)
     assert (after["written_at"], after["name"]) == (before["written_at"], "cancel")
 
@@ -112,12 +113,12 @@ async def test_the_handover_is_in_the_statement_that_moves_the_row(
                CREATE TRIGGER fails BEFORE INSERT ON handovers FOR EACH ROW EXECUTE FUNCTION fail()"""
         )
         with pytest.raises(Unavailable):
-            await orders.carry_out(order_id, command("approve", "c:1"))
+            await orders.carry_out(order_id, command("approve", "c:1"), EVERYONE)
         assert await admin.fetchval("SELECT status FROM orders") == "DRAFT"
         await admin.execute("DROP TRIGGER fails ON handovers")
     finally:
         await admin.close()
-    accepted = await orders.carry_out(order_id, command("approve", "c:1"))
+    accepted = await orders.carry_out(order_id, command("approve", "c:1"), EVERYONE)
     assert (accepted.outcome.state, accepted.outcome.replayed) == ("done", False)
     [row] = await _all(orders_db)
     assert accepted.handover == Handover(order_id, row["number"], "approve")
@@ -125,18 +126,18 @@ async def test_the_handover_is_in_the_statement_that_moves_the_row(
 
 async def test_what_is_refused_or_repeated_leaves_nothing(orders: Orders, orders_db: Database) -> None:
     order_id, _ = await _at(orders, "approve", "fulfil")
-    await orders.accept_ship(order_id, command("ship", "c:ship"))
+    await orders.accept_ship(order_id, command("ship", "c:ship"), EVERYONE)
     before = await orders_db.one(COUNTS, {})
     refused = [
-        await orders.carry_out(order_id, command("approve")),
-        await orders.carry_out(order_id, command("complete")),
-        await orders.carry_out(order_id, command("cancel")),
-        await orders.carry_out(order_id, command("cancel", precondition=only(1))),
-        await orders.accept_ship(order_id, command("ship", "c:another")),
-        await orders.carry_out(an_order().order_id, command("approve")),
+        await orders.carry_out(order_id, command("approve"), EVERYONE),
+        await orders.carry_out(order_id, command("complete"), EVERYONE),
+        await orders.carry_out(order_id, command("cancel"), EVERYONE),
+        await orders.carry_out(order_id, command("cancel", precondition=only(1)), EVERYONE),
+        await orders.accept_ship(order_id, command("ship", "c:another"), EVERYONE),
+        await orders.carry_out(an_order().order_id, command("approve"), EVERYONE),
     ]
     assert [accepted.outcome.state for accepted in refused] == ["refused"] * 6
-    repeated = await orders.accept_ship(order_id, command("ship", "c:ship"))
+    repeated = await orders.accept_ship(order_id, command("ship", "c:ship"), EVERYONE)
     assert (repeated.outcome.state, repeated.outcome.replayed) == ("pending", True)
     assert {accepted.handover for accepted in (*refused, repeated)} == {None}
     assert await orders_db.one(COUNTS, {}) == before
@@ -145,7 +146,7 @@ async def test_what_is_refused_or_repeated_leaves_nothing(orders: Orders, orders
 async def test_a_refused_capture_leaves_none(orders: Orders, orders_db: Database, handovers: Handovers) -> None:
     """The workflow wrote it, and knows."""
     order_id, _ = await _at(orders, "approve", "fulfil")
-    accepted = await orders.accept_ship(order_id, command("ship", "c:ship"))
+    accepted = await orders.accept_ship(order_id, command("ship", "c:ship"), EVERYONE)
     assert accepted.handover is not None
     await handovers.told([accepted.handover])
     await orders.refuse_ship(order_id, "c:ship", Problem(slug="capture_refused", detail="No.", status=402))
@@ -232,7 +233,7 @@ async def test_a_handover_is_kept_where_a_newer_one_was_written(
     """Told of the approve while the cancel was written: Temporal does not know of the cancel."""
     order_id, approved = await _at(orders, "approve")
     assert approved.handover is not None
-    cancelled = await orders.carry_out(order_id, command("cancel"))
+    cancelled = await orders.carry_out(order_id, command("cancel"), EVERYONE)
     await handovers.told([approved.handover])
     [row] = await _all(orders_db)
     assert cancelled.handover == Handover(order_id, row["number"], "cancel")
@@ -262,7 +263,7 @@ async def test_what_temporal_refuses_is_set_aside_and_counted(
     of = await handovers.of(order_id)
     assert of is not None
     assert (of.name, of.refused) == ("approve", "x" * 500)
-    await orders.carry_out(order_id, command("cancel"))  # a newer one is due like any other
+    await orders.carry_out(order_id, command("cancel"), EVERYONE)  # a newer one is due like any other
     row = await orders_db.one(PAUSE, {})
     assert row is not None
     assert row["seconds"] <= 1

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from orderflow.domain.access import EVERYONE, Customer
 from orderflow.domain.handovers import Handover
 from orderflow.store import outbox
 from orderflow.store.database import Database
@@ -133,29 +134,35 @@ async def full(postgres: PostgresServer) -> AsyncIterator[Planned]:
 
 
 VIEWS: dict[str, Callable[[Planned], Awaitable[object]]] = {
-    "any page": lambda db: OrderViews(db).page(Filters(), None, 51),
-    "a page deep down": lambda db: OrderViews(db).page(Filters(), PageEnd(NOON, UUID(int=0)), 51),
-    "a common status": lambda db: OrderViews(db).page(Filters(status="COMPLETED"), None, 51),
+    "any page": lambda db: OrderViews(db).page(Filters(), EVERYONE, None, 51),
+    "a page deep down": lambda db: OrderViews(db).page(Filters(), EVERYONE, PageEnd(NOON, UUID(int=0)), 51),
+    "a common status": lambda db: OrderViews(db).page(Filters(status="COMPLETED"), EVERYONE, None, 51),
     "a common status deep down": lambda db: OrderViews(db).page(
-        Filters(status="COMPLETED"), PageEnd(NOON, UUID(int=0)), 201
+        Filters(status="COMPLETED"), EVERYONE, PageEnd(NOON, UUID(int=0)), 201
     ),
-    "a rare status": lambda db: OrderViews(db).page(Filters(status="DRAFT"), None, 51),
-    "a status that nobody has": lambda db: OrderViews(db).page(Filters(status="APPROVED"), None, 51),
-    "a customer": lambda db: OrderViews(db).page(Filters(customer_id="customer-77"), None, 51),
-    "a customer that is not there": lambda db: OrderViews(db).page(Filters(customer_id="nobody"), None, 51),
+    "a rare status": lambda db: OrderViews(db).page(Filters(status="DRAFT"), EVERYONE, None, 51),
+    "a status that nobody has": lambda db: OrderViews(db).page(Filters(status="APPROVED"), EVERYONE, None, 51),
+    "a customer": lambda db: OrderViews(db).page(Filters(customer_id="customer-77"), EVERYONE, None, 51),
+    "a customer that is not there": lambda db: OrderViews(db).page(Filters(customer_id="nobody"), EVERYONE, None, 51),
     "a customer's cancelled": lambda db: OrderViews(db).page(
-        Filters(customer_id="customer-77", status="CANCELLED"), None, 51
+        Filters(customer_id="customer-77", status="CANCELLED"), EVERYONE, None, 51
     ),
-    "a reference": lambda db: OrderViews(db).page(Filters(reference="reference-300"), None, 51),
+    "a reference": lambda db: OrderViews(db).page(Filters(reference="reference-300"), EVERYONE, None, 51),
     "a time": lambda db: OrderViews(db).page(
-        Filters(created_from=NOON, created_to=NOON + timedelta(minutes=1)), None, 51
+        Filters(created_from=NOON, created_to=NOON + timedelta(minutes=1)), EVERYONE, None, 51
     ),
     "a status in a time": lambda db: OrderViews(db).page(
-        Filters(status="CANCELLED", created_from=NOON, created_to=NOON + timedelta(hours=1)), None, 51
+        Filters(status="CANCELLED", created_from=NOON, created_to=NOON + timedelta(hours=1)), EVERYONE, None, 51
     ),
-    "one order": lambda db: OrderViews(db).read(LAST),
-    "its events": lambda db: OrderViews(db).events(LAST),
-    "its command": lambda db: OrderViews(db).command(LAST, "w:fulfil"),
+    "a customer's own": lambda db: OrderViews(db).page(Filters(), Customer("customer-77"), None, 51),
+    "a customer's own in a status": lambda db: OrderViews(db).page(
+        Filters(status="CANCELLED"), Customer("customer-77"), None, 51
+    ),
+    "one order of a customer": lambda db: OrderViews(db).read(LAST, Customer("customer-77")),
+    "its events, of a customer": lambda db: OrderViews(db).events(LAST, Customer("customer-77")),
+    "one order": lambda db: OrderViews(db).read(LAST, EVERYONE),
+    "its events": lambda db: OrderViews(db).events(LAST, EVERYONE),
+    "its command": lambda db: OrderViews(db).command(LAST, "w:fulfil", EVERYONE),
     "what is waited for": lambda db: ended(
         db, [Wait(SHIPPING, command_id="c:ship"), *(Wait(UUID(int=n), version=3) for n in range(1, 50))]
     ),

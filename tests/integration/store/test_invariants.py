@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from orderflow.domain.access import EVERYONE
 from orderflow.store.database import Database
 from orderflow.store.orders import Orders
 from support.orders import an_order, command
@@ -36,7 +37,7 @@ async def approved(orders_db: Database) -> UUID:
     orders = Orders(orders_db)
     order = an_order()
     await orders.place(order, command("place", "w:place"), "key-1.c2VhbGVkIGZvciB0aGUgcGF5bWVudHMgcm9sZQ")
-    await orders.carry_out(order.order_id, command("approve"))
+    await orders.carry_out(order.order_id, command("approve"), EVERYONE)
     return order.order_id
 
 

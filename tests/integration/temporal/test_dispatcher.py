@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.handovers import Handover
 from orderflow.settings import Settings
@@ -81,7 +82,7 @@ async def _approved(database: Database) -> UUID:
     """An approved order of which nobody has told Temporal; its handover is due."""
     orders, order = Orders(database), an_order()
     await orders.place(order, command("place", "w:place"), seal(order.order_id, "tok_ok"))
-    await orders.carry_out(order.order_id, command("approve"))
+    await orders.carry_out(order.order_id, command("approve"), EVERYONE)
     await database.all(DUE, {})
     return order.order_id
 
@@ -112,7 +113,7 @@ async def test_what_is_due_is_told_and_forgotten(temporal: Client, orders_db: Da
 
 async def test_nothing_is_told_of_before_it_is_due(temporal: Client, orders_db: Database, handovers: Handovers) -> None:
     order_id = await _approved(orders_db)
-    await Orders(orders_db).carry_out(order_id, command("cancel"))  # the API has a second to tell it
+    await Orders(orders_db).carry_out(order_id, command("cancel"), EVERYONE)  # the API has a second to tell it
     runs = ScriptedRuns(temporal)
     assert await Dispatcher(handovers, runs).round() == 0
     assert runs.told == []
@@ -187,7 +188,7 @@ async def test_a_dispatcher_that_wakes_late_deletes_no_newer_handover(
     gate = Gate(temporal)
     frozen = asyncio.create_task(Dispatcher(handovers, gate).round())
     await gate.reached.wait()
-    await Orders(orders_db).carry_out(order_id, command("cancel"))
+    await Orders(orders_db).carry_out(order_id, command("cancel"), EVERYONE)
     gate.open.set()
     await frozen
     assert {name for name, _, _ in (await _left(orders_db)).values()} == {"cancel"}
@@ -281,7 +282,7 @@ async def test_a_terminated_run_is_started_again(temporal: Client, orders_db: Da
     await dispatcher.round()
     first = (await handle.describe()).run_id
     await handle.terminate()
-    await Orders(orders_db).carry_out(order_id, command("cancel"))
+    await Orders(orders_db).carry_out(order_id, command("cancel"), EVERYONE)
     await orders_db.all(DUE, {})
     await dispatcher.round()
     assert (await handle.describe()).run_id != first

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from operations.reconciliation.findings import Kind
+from orderflow.domain.access import EVERYONE
 from orderflow.domain.commands import Command
 from orderflow.store.orders import Orders
 from orderflow.store.payments import Payments
@@ -163,7 +164,7 @@ async def test_goods_that_left_are_taken_off_the_stock_and_their_money_is_report
     handle, order = await auditor.fulfilling()
     await handle.terminate("a test")
     orders, ship = Orders(auditor.world.orders), command("ship")
-    accepted = await orders.accept_ship(order, ship)
+    accepted = await orders.accept_ship(order, ship, EVERYONE)
     assert accepted.handover is not None
     await auditor.world.handovers.told([accepted.handover])
     await orders.record_ship(order, ship.id)

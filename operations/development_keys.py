@@ -1,0 +1,47 @@
+"""A principal and an API key for each role, for the embedded stack: files ``ROLE.header`` that ``curl -H @FILE`` sends.
+
+A key that is good stays.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from orderflow import api_keys
+from orderflow.credentials import CredentialError, header_line, read_secret, write_secret
+from orderflow.databases import open_database
+from orderflow.domain.access import ROLES, SYSTEM
+from orderflow.settings import Settings
+from orderflow.store.access import KEY_LASTS, Access
+
+#: Whose orders the key of the role customer reaches.
+CUSTOMER: Final = "household-1"
+
+
+async def ensure_development_keys(settings: Settings) -> Path | None:
+    """Make what is missing; the folder, where anything was made. Raises Unavailable and CredentialError."""
+    folder, made = settings.data_dir / "keys", False
+    async with open_database(settings, "orders", "keys", pool_size=1) as database:
+        access = Access(database)
+        for role, scopes in ROLES.items():
+            name, path = f"development-{role}", folder / f"{role}.header"
+            if await _is_good(access, path):
+                continue
+            text, key = api_keys.make(settings.deployment)
+            await access.make_principal(name, scopes, CUSTOMER if role == "customer" else None)
+            await access.revoke(name, SYSTEM)
+            await access.make_key(name, key, SYSTEM, expires_at=datetime.now(UTC) + KEY_LASTS)
+            write_secret(path, header_line(text), replace=True)
+            made = True
+    return folder if made else None
+
+
+async def _is_good(access: Access, path: Path) -> bool:
+    try:
+        key = api_keys.parse(read_secret(path, "its key").split()[-1])
+    except (CredentialError, IndexError):
+        return False
+    stored = await access.find(key.id) if key is not None else None
+    if key is None or stored is None or stored.revoked_at is not None:
+        return False
+    return api_keys.same(stored.digest, key.digest) and datetime.now(UTC) + timedelta(days=1) < stored.expires_at

@@ -1,0 +1,95 @@
+"""``orderflow keys`` and ``login``: making, showing, replacing and ending keys, as an operator does."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from orderflow import api_keys
+from support.keys import KEY
+from support.stack import PostgresServer
+from support.terminal import Terminal
+
+
+@pytest_asyncio.fixture
+async def terminal(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Terminal]:
+    databases = await postgres.fresh_databases()
+    yield Terminal(tmp_path, orders_database_url=databases.orders, deployment="shop")
+    await postgres.drop(databases)
+
+
+async def listed(terminal: Terminal) -> dict[str, list[dict[str, object]]]:
+    said = await terminal.run("keys", "list", "--json")
+    found: dict[str, list[dict[str, object]]] = {}
+    for row in json.loads(said.out):
+        found.setdefault(row["name"], []).append(row)
+    return found
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_digest(terminal: Terminal) -> None:
+    said = await terminal.run("keys", "create", "checkout", "--role", "merchant")
+    key = api_keys.parse(said.out.strip())
+    assert key is not None
+    assert key.deployment == "shop"
+    shown = await terminal.run("keys", "list")
+    assert key.id in shown.out
+    assert said.out.strip() not in shown.out + json.dumps(await listed(terminal))
+
+
+async def test_a_principal_has_two_keys_at_most(terminal: Terminal) -> None:
+    await terminal.run("keys", "create", "checkout", "--role", "merchant")
+    assert (await terminal.run("keys", "rotate", "checkout", "--overlap-hours", "1")).code == 0
+    third = await terminal.run("keys", "rotate", "checkout")
+    assert (third.code, "has 2 keys that are good" in third.err) == (2, True)
+    rows = (await listed(terminal))["checkout"]
+    assert len(rows) == 2
+    assert len({row["principal_id"] for row in rows}) == 1
+    assert str(rows[0]["expires_at"]) < str(rows[1]["expires_at"])
+
+
+async def test_a_key_is_ended_by_its_id_or_its_principal(terminal: Terminal) -> None:
+    made = await terminal.run("keys", "create", "checkout", "--role", "merchant", "--json")
+    key_id = json.loads(made.out)["key_id"]
+    assert key_id in (await terminal.run("keys", "revoke", key_id)).out
+    again = await terminal.run("keys", "revoke", "checkout")
+    assert (again.code, "no key 'checkout' is good" in again.err) == (1, True)
+    assert (await listed(terminal))["checkout"][0]["revoked_at"]
+    assert KEY.id in (await terminal.run("keys", "revoke", "tests", "--json")).out
+
+
+async def test_what_makes_no_principal_is_named(terminal: Terminal) -> None:
+    for arguments, said in {
+        ("--role", "king"): "there is no role 'king'",
+        ("--scope", "orders:steal"): "there is no scope 'orders:steal'",
+        (): "needs a --role or a --scope",
+        ("--role", "customer"): "needs a --customer",
+        ("--role", "merchant", "--customer", "c"): "exclude each other",
+        ("--role", "merchant", "--not-before", "soon"): "is no time",
+    }.items():
+        refused = await terminal.run("keys", "create", "somebody", *arguments)
+        assert (refused.code, said in refused.err, refused.out) == (2, True, ""), refused
+    assert "somebody" not in await listed(terminal)
+    await terminal.run("keys", "create", "somebody", "--role", "merchant")
+    twice = await terminal.run("keys", "create", "somebody", "--role", "operator")
+    assert (twice.code, "there is a principal 'somebody' already" in twice.err) == (1, True)
+
+
+async def test_a_key_is_kept_in_a_profile_and_sent_to_its_api_alone(terminal: Terminal, tmp_path: Path) -> None:
+    made = await terminal.run("keys", "create", "checkout", "--role", "merchant")
+    (tmp_path / "key").write_text(made.out)
+    (tmp_path / "key").chmod(0o600)
+    terminal.env["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    url = "http://127.0.0.1:9"
+    said = await terminal.run("login", "prod", "--api", url, "--key-file", str(tmp_path / "key"))
+    profile = tmp_path / "config" / "orderflow" / "prod.env"
+    assert (said.code, str(profile) in said.out, made.out.strip() in said.out + said.err) == (0, True, False)
+    assert profile.stat().st_mode & 0o777 == 0o600
+    assert f"ORDERFLOW_API_KEY={made.out.strip()}\n" in profile.read_text()
+    shown = await terminal.run("--profile", "prod", "profile", "show")
+    assert made.out.strip() not in shown.out
+    for key, why in (("no key", "is no API key"), (made.out[:-3], "is no API key")):
+        (tmp_path / "wrong").write_text(key)
+        (tmp_path / "wrong").chmod(0o600)
+        wrong = await terminal.run("login", "prod", "--api", url, "--key-file", str(tmp_path / "wrong"))
+        assert (wrong.code, why in wrong.err) == (2, True)
