@@ -245,7 +245,7 @@ def _message(error: Mapping[str, Any]) -> str:
 def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for slug in (*slugs, "internal_error", "overloaded"):
+    for slug in (*slugs, "headers_too_large", "internal_error", "overloaded"):
         kind = TYPES[slug]
         entry = documented.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}

@@ -98,12 +98,12 @@ def codec() -> None:
     except KeyFileError as error:
         _fail(error)
     process.begin(settings, "codec", serves_metrics=False)
-    authenticate, audit = _gate(settings)
+    authenticate, audit = gate(settings)
     server = CodecServer(SealingCodec(keyring), settings.temporal_ui_url, authenticate, audit)
     serve_codec(server.app(), settings)
 
 
-def _gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
+def gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
     """Who may read, by the API's own keys, and where it is written down."""
     from api.authentication import ApiKeys, Unauthenticated
     from orderflow.databases import open_database

@@ -16,6 +16,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from operations.explain.gather import open_sources
 from orderflow.settings import Settings
+from support.keys import KEY_TEXT
 from support.stack import PostgresServer
 from support.terminal import Shop, Terminal, a_shop
 from support.waiting import until
@@ -296,7 +297,7 @@ async def test_a_cancel_that_cannot_be_recorded_is_not_sent(shop: Shop, tmp_path
     settings = shop.world.settings
     order_id = await placed(shop)
     nowhere = "postgresql://orders@127.0.0.1:9/orders"
-    away = Terminal(tmp_path, api_url=shop.url, orders_database_url=nowhere)
+    away = Terminal(tmp_path, api_url=shop.url, api_key=KEY_TEXT, orders_database_url=nowhere)
     assert (await away.run("order", "cancel", order_id, "--reason", "x")).code == 3
     assert (await shop.terminal.run("order", "cancel", order_id, "--reason", "\t")).code == 2
     assert (await shop.terminal.run("order", "cancel", NO_ORDER, "--reason", "x")).code == 4

@@ -182,7 +182,7 @@ async def test_an_order_is_sent_again_with_the_same_ids_and_more_than_a_thousand
         await insert_event(desk.orders, other, 1)
         await desk.outbox_empty()
     said = await desk.run("outbox", "republish", "--order", str(order))
-    assert (said.code, said.out.splitlines()[0]) == (0, "orders: 3 events of 1 orders to be sent again")
+    assert (said.code, said.out.splitlines()[0]) == (0, "orders: 3 events of 1 order to be sent again")
     again = json.loads((await desk.run("outbox", "republish", "--order", str(order), "--json")).out)
     assert again["republished"] == 0, "they are pending already"
     async with running_relay(desk.settings):
@@ -264,7 +264,7 @@ async def test_dead_letters_are_listed_shown_and_redriven_and_the_lag_goes_to_no
         listed = await desk.run("dlq", "list")
         assert listed.code == 1
         assert str(poison) in listed.out
-        assert "2 dead letters hold 1 orders" in listed.err
+        assert "2 dead letters hold 1 order" in listed.err
         letters = json.loads((await desk.run("dlq", "list", "--order", str(poison), "--json")).out)
         assert [letter["kind"] for letter in letters] == ["failed", "follows"]
         shown = json.loads((await desk.run("dlq", "show", str(letters[0]["id"]), "--json")).out)

@@ -3,6 +3,14 @@
 import json
 from pathlib import Path
 
+import asyncpg
+
+from api.codec import OPERATE
+from cli.codec import gate
+from orderflow import api_keys
+from orderflow.settings import Settings
+from support.keys import KEY_TEXT, PRINCIPAL
+from support.stack import Databases
 from support.terminal import Terminal
 
 
@@ -55,5 +63,19 @@ async def test_a_codec_server_without_authentication_is_for_this_machine(tmp_pat
     said = await open_to_all.run("codec")
     assert said.code != 0
     assert "ORDERFLOW_CODEC_HOST is not loopback" in " ".join((said.err + said.out).split())
-    closed = await Terminal(tmp_path).run("codec")
-    assert (closed.code, "nobody can be authenticated yet" in " ".join(closed.err.split())) == (2, True)
+
+
+async def test_the_codec_server_knows_the_apis_keys_and_writes_down_what_it_opens(databases: Databases) -> None:
+    settings = Settings(_env_file=None, **databases.settings)  # type: ignore[arg-type]
+    authenticate, audit = gate(settings)
+    assert authenticate is not None
+    reader = await authenticate(KEY_TEXT)
+    assert reader is not None
+    assert (reader.id, OPERATE in reader.scopes) == (PRINCIPAL.id, False)
+    assert await authenticate(api_keys.make("test")[0]) is None
+    await audit(reader.id, ["order-1|look"])
+    owner = await asyncpg.connect(databases.as_admin("orders"))
+    written = await owner.fetchrow("SELECT authtype, authid, action, detail->'places'->>0 AS place FROM audit")
+    await owner.close()
+    assert written is not None
+    assert tuple(written) == ("api_key", PRINCIPAL.id, "payloads.decoded", "order-1|look")

@@ -51,7 +51,7 @@ def test_a_process_gets_the_databases_of_its_roles_only() -> None:
 
 
 def test_every_process_is_known_and_opens_what_its_databases_know() -> None:
-    assert {"api", *WORKER_ROLES} == set(OPENED_BY)
+    assert {"api", "codec", *WORKER_ROLES} == set(OPENED_BY)
     for opened in OPENED_BY.values():
         assert all(role in ROLES[service] for service, role in opened)
         assert set(urls_opened_by(*OPENED_BY)) <= set(Settings.model_fields)
