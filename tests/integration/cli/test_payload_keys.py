@@ -66,7 +66,7 @@ async def test_a_codec_server_without_authentication_is_for_this_machine(tmp_pat
 
 
 async def test_the_codec_server_knows_the_apis_keys_and_writes_down_what_it_opens(databases: Databases) -> None:
-    settings = Settings(_env_file=None, **databases.settings)  # type: ignore[arg-type]
+    settings = Settings(_env_file=None, **databases.settings)
     authenticate, audit = gate(settings)
     assert authenticate is not None
     reader = await authenticate(KEY_TEXT)
