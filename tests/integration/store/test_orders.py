@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from orderflow.domain.access import EVERYONE
+from orderflow.domain.access import EVERYONE, Customer
 from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.store.database import Database
@@ -354,6 +354,30 @@ async def test_an_old_version_is_refused(orders: Orders, orders_db: Database) ->
     assert await _counts(orders_db) == before
     done = await orders.carry_out(order_id, command("cancel", precondition=only(2)), EVERYONE)
     assert done.outcome.state == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("approve", ()),
+        ("cancel", ()),
+        ("cancel", ("approve",)),
+        ("ship", ("approve", "fulfil")),
+        ("complete", ("approve", "fulfil", "ship")),
+    ],
+)
+async def test_another_customers_order_is_not_there_though_its_status_allows_the_command(
+    orders: Orders, orders_db: Database, name: str, before: tuple[str, ...]
+) -> None:
+    order_id = await _at(orders, *before)
+    counts = await _counts(orders_db)
+    act = orders.accept_ship if name == "ship" else orders.carry_out
+    refusal = (await act(order_id, command(name), Customer("somebody-else"))).outcome.refusal
+    assert refusal is not None
+    assert (refusal.slug, refusal.current_status, refusal.allowed_actions) == ("order_not_found", None, None)
+    assert await _counts(orders_db) == counts
+    own = await act(order_id, command(name), Customer("household-515"))
+    assert own.outcome.refusal is None
 
 
 @pytest.mark.parametrize("name", ["approve", "complete", "cancel", "ship"])
