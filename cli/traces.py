@@ -49,7 +49,7 @@ def trace(
     if as_json:
         print_json(pages.document(found))
     elif found:
-        out.print(pages.page(found), soft_wrap=True, highlight=False)
+        out.print(pages.page(found), soft_wrap=True, no_wrap=True, highlight=False)
     if not found:
         fail(f"no trace of order {order_id}: {_why(settings, files)}", NOT_FOUND)
 

@@ -24,7 +24,7 @@ BINARY: Final = "prometheus"
 JOB: Final = "orderflow"
 SIMULATOR_JOB: Final = "gateway-simulator"
 #: Of the stack's processes those that serve no metrics of ours.
-SERVERS: Final = ("postgres", "temporal", "kafka")
+SERVERS: Final = ("postgres", "temporal", "kafka", "codec")
 RETENTION: Final = "15d"
 
 

@@ -146,7 +146,7 @@ _SPAN = r"[\d.]+ (?:s|min|h|d)(?: \d+ (?:s|min|h))?"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PLACEHOLDERS = (
     (re.compile(rf"\(run {_UUID}"), "(run RUN"),
-    (re.compile(rf"(c:(?:[a-z]+-)?){_UUID}"), r"\1KEY"),
+    (re.compile(rf"c:{_UUID}"), "c:KEY"),
     (re.compile(_UUID), "ORDER"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"partition \d+, offset \d+"), "partition P, offset N"),

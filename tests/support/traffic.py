@@ -37,7 +37,7 @@ async def a_little_of_everything(stack: EmbeddedStack, shop: Shop) -> None:
         order = await shop.place(basket, token=token)
         await shop.ask(order, "approve")
         await shop.reaches(order, "CANCELLED")
-    async with open_database(stack.settings, "orders", "reader") as database:
+    async with open_database(stack.settings, "orders", "operator") as database:
         await Handovers(database).look(UUID(secured[0]))  # a dispatcher tells it
     draft = await shop.place(BASKET)
     assert (await shop.ask(draft, "ship")).status_code == 409

@@ -70,6 +70,8 @@ BLAMING = frozenset(
 NEVER_SEEN_HERE = {
     "stream: New dead letters an hour: {{group}}: {{kind}}",
     "stream: Parked orders: {{service}}, held back",
+    "temporal: Payloads not opened: {{reason}}",
+    "temporal: Answers of strangers: {{step}}",
     "orders: Near steps: {{step}}: {{outcome}}",  # each service has a process of its own
 }
 

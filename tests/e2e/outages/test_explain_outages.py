@@ -373,7 +373,7 @@ async def test_databases_of_some_services_are_away(
         story = await explains(terminal, order_id, "database_away")
         verdicts = {verdict["waits_for"]: verdict["do"] for verdict in (story["verdict"], *story["also"])}
         for service in services:
-            error = f'too many connections for role "{service}"'
+            error = f'too many connections for database "{service}"'
             do = verdicts[f"It waits for the {service} database, which answers with an error ({error})."]
             assert "See to what the error says" in do
         assert story["unread"].keys() == set(services)

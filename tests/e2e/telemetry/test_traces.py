@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from operations.traces.otlp import Span, spans_of_order
 from orderflow.stack.stack import EmbeddedStack
+from orderflow.temporal.client import converter_of
 from orderflow.temporal.names import workflow_id
 from support.keys import bearer_of
 from support.stream import Seen, read_topic
@@ -208,7 +209,9 @@ async def test_only_requests_begin_traces(stack: EmbeddedStack, http: httpx.Asyn
     order_id = (await http.post("/orders", json=ORDER)).json()["id"]
     await http.post(f"/orders/{order_id}/approve", json={})
     await Client(http).reaches(order_id, "FULFILLING")
-    temporal = await TemporalClient.connect(stack.settings.temporal_address)
+    temporal = await TemporalClient.connect(
+        stack.settings.temporal_address, data_converter=converter_of(stack.settings)
+    )
     workflow = temporal.get_workflow_handle(workflow_id(UUID(order_id)))
     await workflow.query("order")
     await workflow.signal("look")
@@ -325,7 +328,9 @@ async def test_nobody_is_in_a_log_or_a_trace(stack: EmbeddedStack, http: httpx.A
 
 async def _tell_past_the_api(stack: EmbeddedStack, order_id: str) -> None:
     """Somebody sends the workflow what it does not read."""
-    temporal = await TemporalClient.connect(stack.settings.temporal_address)
+    temporal = await TemporalClient.connect(
+        stack.settings.temporal_address, data_converter=converter_of(stack.settings)
+    )
     said = {"order": ORDER, "payment_token": "tok_canary_9d1f", "note": "canary-note"}
     await temporal.get_workflow_handle(workflow_id(UUID(order_id))).signal("cancel", said)
 
