@@ -21,7 +21,9 @@ from support.traffic import a_little_of_everything
 PROCESSES = ("api", "workers", "relay")
 #: What stays without a series as long as nothing goes wrong.
 QUIET = {
+    "orderflow_payloads_not_opened_total",
     "orderflow_relay_failures_total",
+    "orderflow_step_no_answers_total",
     "orderflow_sample_failures_total",
     "orderflow_statement_failures_total",
 }
