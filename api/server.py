@@ -2,6 +2,7 @@
 
 import socket
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -9,9 +10,13 @@ from starlette.applications import Starlette
 from orderflow import process
 from orderflow.connections import within
 from orderflow.settings import Settings
+from orderflow.telemetry.health import with_tls
 
 #: For requests under way at a stop; those that wait are answered at once.
 STOP_SECONDS = 10
+
+
+log = structlog.get_logger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -29,10 +34,13 @@ class Server(uvicorn.Server):
 
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until a signal comes."""
+    if settings.api_authentication == "off":
+        log.warning("authentication_off", setting="ORDERFLOW_API_AUTHENTICATION", listens_on=settings.api_host)
     config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
+        **with_tls(settings.server_context()),
         root_path=settings.api_root_path,
         loop="uvloop",
         http=within(process.most_connections()),
@@ -47,10 +55,13 @@ def serve(app: FastAPI, settings: Settings) -> None:
 
 def serve_codec(app: Starlette, settings: Settings) -> None:
     """Serve the codec server until a signal comes."""
+    if settings.codec_authentication == "off":
+        log.warning("authentication_off", setting="ORDERFLOW_CODEC_AUTHENTICATION", listens_on=settings.codec_host)
     uvicorn.run(
         app,
         host=settings.codec_host,
         port=settings.codec_port,
+        **with_tls(settings.server_context()),
         loop="uvloop",
         http="h11",
         access_log=False,

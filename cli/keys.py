@@ -143,8 +143,8 @@ def login(
     from pathlib import Path
 
     from orderflow import api_keys, urls
-    from orderflow.credentials import CredentialError, read_secret, write_secret
     from orderflow.profiles import home
+    from orderflow.secret_files import SecretFileError, read_secret, write_secret
 
     if not _PROFILE.fullmatch(profile):
         fail("a profile's name is of A-Z a-z 0-9 _ -", USAGE)
@@ -153,9 +153,9 @@ def login(
     except ValueError as error:
         fail(f"--api: {error}", USAGE)
     try:
-        text = sys.stdin.read(1024).strip() if key_file == "-" else read_secret(Path(key_file), "--key-file")
-    except CredentialError as error:
-        fail(str(error), USAGE)
+        text = sys.stdin.read(1024).strip() if key_file == "-" else read_secret(Path(key_file))
+    except SecretFileError as error:
+        fail(f"--key-file: {error}", USAGE)
     text = text.split()[-1] if text else ""
     if api_keys.parse(text) is None:
         fail("that is no API key of OrderFlow: it is mistyped, or cut", USAGE)
@@ -163,14 +163,14 @@ def login(
     kept = []
     if path.exists():
         try:
-            lines = read_secret(path, f"profile {profile}").splitlines()
-        except CredentialError as error:
-            fail(str(error), USAGE)
+            lines = read_secret(path).splitlines()
+        except SecretFileError as error:
+            fail(f"profile {profile}: {error}", USAGE)
         kept = [line for line in lines if not line.startswith(("ORDERFLOW_API_URL=", "ORDERFLOW_API_KEY="))]
     written = "\n".join([*kept, f"ORDERFLOW_API_URL={api}", f"ORDERFLOW_API_KEY={text}", ""])
     try:
         write_secret(path, written, replace=True)
-    except CredentialError as error:
+    except SecretFileError as error:
         fail(str(error), REFUSED)
     out.print(f"kept in {path}: `orderflow --profile {profile} order list`", soft_wrap=True)
 

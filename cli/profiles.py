@@ -107,7 +107,7 @@ def _rows(given: "Settings", used: "Settings") -> list[dict[str, Any]]:
     for setting in type(given).model_fields:
         variable = f"{prefix}{setting}".upper()
         if setting in given.model_fields_set:
-            source = "environment" if variable in exported else file
+            source = "environment" if {variable, f"{variable}_FILE"} & exported else file
         else:
             source = "default" if getattr(given, setting) == getattr(used, setting) else "the stack that runs here"
         value = getattr(used, setting)

@@ -166,8 +166,8 @@ def setup(
     """Prepare Postgres, Kafka and Temporal: roles, databases, migrations, topic, search attributes. Safe to repeat."""
     from operations.development_keys import ensure_development_keys
     from orderflow import bootstrap
-    from orderflow.credentials import CredentialError
     from orderflow.domain.errors import Unavailable
+    from orderflow.secret_files import SecretFileError
 
     settings = load_settings()
     steps: list[dict[str, str]] = []
@@ -183,7 +183,7 @@ def setup(
         if development_keys:
             made = asyncio.run(ensure_development_keys(settings))
             report(bootstrap.SetupStep("API keys for development", f"made, in {made}" if made else "there already"))
-    except (Unavailable, CredentialError) as error:
+    except (Unavailable, SecretFileError) as error:
         fail(f"API keys for development: {error}", UNREACHABLE)
     except bootstrap.SetupError as error:
         fail(str(error), UNREACHABLE if error.unanswered else REFUSED)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from orderflow import api_keys
-from orderflow.credentials import CredentialError, header_line, read_secret, write_secret
+from orderflow.credentials import header_line
 from orderflow.databases import open_database
 from orderflow.domain.access import ROLES, SYSTEM
+from orderflow.secret_files import SecretFileError, read_secret, write_secret
 from orderflow.settings import Settings
 from orderflow.store.access import KEY_LASTS, Access
 
@@ -19,7 +20,7 @@ CUSTOMER: Final = "household-1"
 
 
 async def ensure_development_keys(settings: Settings) -> Path | None:
-    """Make what is missing; the folder, where anything was made. Raises Unavailable and CredentialError."""
+    """Make what is missing; the folder, where anything was made. Raises Unavailable and SecretFileError."""
     folder, made = settings.data_dir / "keys", False
     async with open_database(settings, "orders", "keys", pool_size=1) as database:
         access = Access(database)
@@ -38,8 +39,8 @@ async def ensure_development_keys(settings: Settings) -> Path | None:
 
 async def _is_good(access: Access, path: Path) -> bool:
     try:
-        key = api_keys.parse(read_secret(path, "its key").split()[-1])
-    except (CredentialError, IndexError):
+        key = api_keys.parse(read_secret(path).split()[-1])
+    except (SecretFileError, IndexError):
         return False
     stored = await access.find(key.id) if key is not None else None
     if key is None or stored is None or stored.revoked_at is not None:

@@ -36,6 +36,7 @@ def open_database(
         name or service,
         settings.database_url(service, role),
         direct_dsn=settings.database_direct_url(service, role),
+        password=settings.database_password(service, role),
         pool_size=pool_size or settings.database_pool_size,
         command_timeout=command_timeout or settings.database_command_timeout_seconds,
     )

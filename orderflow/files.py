@@ -24,6 +24,11 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from None
     if len(read) > most_bytes:
         raise UnreadableFile(f"{path} is longer than {most_bytes} bytes")
+    return text_of(path, read)
+
+
+def text_of(path: Path, read: bytes) -> str:
+    """What was ``read`` of ``path``, as text without a byte order mark. Raises UnreadableFile."""
     if read.startswith(_UTF_16):
         raise UnreadableFile(f"{path} is UTF-16: save it as UTF-8")
     try:

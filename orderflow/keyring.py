@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from orderflow.sealing import KeyFileError
+from orderflow.secret_files import SecretFileError, read_bytes, stamp
 
 #: Of one file: hundreds of keys.
 MOST_BYTES: Final = 65_536
@@ -32,8 +33,6 @@ _HASHING: Final = b"orderflow/request-hash"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: How often it is looked whether the file has changed; at once where a key is missing.
 _LOOK_SECONDS: Final = 1.0
-#: Who else may read it: at most its group.
-_TOO_OPEN: Final = 0o027
 _HEADER: Final = (
     "# Keys of OrderFlow for what travels to Temporal. The first seals, all of them open. Keep it secret.\n"
 )
@@ -48,7 +47,7 @@ class Keyring:
         """Read it. Raises KeyFileError."""
         self.path = path
         self._looked = time.monotonic()
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._keys, self._hashing = _made_of(_read(path))
 
     @property
@@ -78,10 +77,10 @@ class Keyring:
         if now - self._looked < not_within:
             return
         self._looked = now
-        stamp = _stamp(self.path)
-        if stamp == self._stamp:
+        found = stamp(self.path)
+        if found == self._stamp:
             return
-        self._stamp = stamp
+        self._stamp = found
         try:
             self._keys, self._hashing = _made_of(_read(self.path))
         except KeyFileError as error:
@@ -137,28 +136,12 @@ def _made_of(keys: dict[str, bytes]) -> tuple[dict[str, AESGCM], dict[str, bytes
     return {name: AESGCM(key) for name, key in keys.items()}, hashing
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
 def _read(path: Path) -> dict[str, bytes]:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}; `orderflow payload-keys create` makes a keyring") from None
-    if mode & _TOO_OPEN:
-        raise KeyFileError(
-            f"{path} has mode {mode & 0o777:04o}: a keyring is for its owner, and at most for its group "
-            "to read (0600 or 0640)"
-        )
-    if len(content) > MOST_BYTES:
-        raise KeyFileError(f"{path} is longer than {MOST_BYTES} bytes: it is no keyring")
+        content = read_bytes(path, MOST_BYTES)
+    except SecretFileError as error:
+        hint = "" if path.exists() else "; `orderflow payload-keys create` makes a keyring"
+        raise KeyFileError(f"{error}{hint}") from None
     keys: dict[str, bytes] = {}
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip() or line.startswith(b"#"):

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from orderflow.secret_files import SecretFileError, read_bytes
+
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 _MOST_BYTES: Final = 65_536
@@ -73,9 +75,11 @@ class TokenOpener:
 
         A file that others may read is refused.
         """
-        content = _read(path)
-        if path.stat().st_mode & 0o007:
-            raise KeyFileError(f"{path} may be read by everybody: chmod o-rwx")
+        try:
+            content = read_bytes(path, _MOST_BYTES)
+        except SecretFileError as error:
+            hint = "" if path.exists() else "; `orderflow setup` makes a pair of keys"
+            raise KeyFileError(f"{error}{hint}") from None
         keys = []
         for block in _PEM.findall(content):
             try:

@@ -5,17 +5,28 @@ Durations carry their unit in the name.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orderflow import profiles, temporal_config, urls
+from orderflow import profiles, setting_sources, temporal_config, urls
 from orderflow.proxies import is_loopback
+from orderflow.secret_files import FiledSecret
 from orderflow.temporal_config import TemporalConfig
-from orderflow.tls import client_context
+from orderflow.tls import ServerContext, client_context
 from orderflow_events.names import dead_letter_topic
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -34,7 +45,7 @@ def unread() -> list[str]:
     A chosen profile refuses such a variable. Raises ProfileError where ``.env`` cannot be read.
     """
     prefix = Settings.model_config["env_prefix"]
-    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    known = {f"{prefix}{name}".upper() for name in setting_sources.names(Settings)}
     # Also with a profile, which is read instead: pydantic opens the file all the same.
     file: Mapping[str, str | None] = profiles.variables_in(Path(ENV_FILE), "the settings")
     if f"{prefix}PROFILE" in os.environ:
@@ -78,7 +89,8 @@ def _temporal(given: Mapping[str, Any]) -> TemporalConfig:
     return said.of_server(given["temporal_address"]) if "temporal_address" in given else said
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+Secret = Annotated[SecretStr, BeforeValidator(setting_sources.from_file)]
+DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -211,7 +223,7 @@ class Settings(BaseSettings):
     temporal_tls_server_name: str | None = Field(
         None, description="The name in the server's certificate, where it is not the one in the address."
     )
-    temporal_api_key: SecretStr | None = Field(None, description="API key, for Temporal Cloud.")
+    temporal_api_key: Secret | None = Field(None, description="API key, for Temporal Cloud.")
     temporal_ui_url: HttpUrl = Field("http://localhost:8233", description="The Web UI, for links.")
     temporal_compression: bool = Field(
         False, description="gzip on gRPC. Costs 5-10 % CPU to a near server; worth it to a far one."
@@ -240,7 +252,7 @@ class Settings(BaseSettings):
         "PLAIN", description="Used with a SASL protocol."
     )
     kafka_sasl_username: str | None = Field(None, description="Used with a SASL protocol.")
-    kafka_sasl_password: SecretStr | None = Field(None, description="Used with a SASL protocol.")
+    kafka_sasl_password: Secret | None = Field(None, description="Used with a SASL protocol.")
     kafka_ssl_ca_file: FilePath | None = Field(
         None, description="Who signed the brokers' certificates (PEM). Default: the system's authorities."
     )
@@ -248,7 +260,7 @@ class Settings(BaseSettings):
         None, description="Our certificate, for mutual TLS (PEM); with its key."
     )
     kafka_ssl_key_file: FilePath | None = Field(None, description="The key of our certificate (PEM).")
-    kafka_ssl_key_password: SecretStr | None = Field(None, description="What that key is encrypted with.")
+    kafka_ssl_key_password: Secret | None = Field(None, description="What that key is encrypted with.")
     kafka_topic: str = Field("order.events", description="The one stream that other teams consume.")
     kafka_partitions: PositiveInt = Field(
         12, description="Partitions of the topic. Chosen once: more would move live orders to other partitions."
@@ -262,7 +274,7 @@ class Settings(BaseSettings):
     gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
 
     # --- HTTP API ---
-    api_host: str = Field("127.0.0.1", description="Where the API listens. Beyond loopback, put TLS before it.")
+    api_host: str = Field("127.0.0.1", description="Where the API listens. Beyond loopback, with TLS.")
     api_authentication: Literal["on", "off"] = Field(
         "on",
         description="Who calls the API must have a key (`orderflow keys create`). `off`: whoever reaches it may do "
@@ -271,7 +283,7 @@ class Settings(BaseSettings):
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] = Field(
         "dev", description="A short name of this deployment, a-z 0-9: it stands in API keys, so that people see whose."
     )
-    api_key: SecretStr | None = Field(None, description="The API key with which the CLI calls the API.")
+    api_key: Secret | None = Field(None, description="The API key with which the CLI calls the API.")
     api_key_file: Path | None = Field(
         None, description="A file with that key, or with the line `Authorization: Bearer KEY`; instead of the above."
     )
@@ -289,6 +301,17 @@ class Settings(BaseSettings):
     )
     api_temporal_timeout_seconds: PositiveFloat = Field(
         1.5, description="How long the API tries to tell Temporal of a command; then a dispatcher does."
+    )
+
+    # --- TLS of what listens ---
+    tls_cert_file: FilePath | None = Field(
+        None,
+        description="The certificate of what this process serves: the API, a worker's health and metrics, the codec "
+        "server (PEM, with the authorities between); with its key. Read again when it changes. Default: no TLS.",
+    )
+    tls_key_file: FilePath | None = Field(None, description="The key of that certificate (PEM, not encrypted).")
+    tls_client_ca_file: FilePath | None = Field(
+        None, description="Only clients with a certificate that this authority signed are let in (PEM)."
     )
 
     # --- Codec server ---
@@ -458,6 +481,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _tls_can_be_served(self) -> Self:
+        """What listens has certificate and key, or neither."""
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            given, lacking = ("CERT", "KEY") if self.tls_key_file is None else ("KEY", "CERT")
+            raise ValueError(f"ORDERFLOW_TLS_{given}_FILE is set, and ORDERFLOW_TLS_{lacking}_FILE is not")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("ORDERFLOW_TLS_CLIENT_CA_FILE is set, and ORDERFLOW_TLS_CERT_FILE is not")
+        self.server_context()
+        return self
+
+    @model_validator(mode="after")
     def _codec_is_not_open_to_others(self) -> Self:
         """Who reaches a codec server without authentication reads everything in Temporal."""
         if self.codec_authentication == "off" and not is_loopback(self.codec_host):
@@ -497,12 +531,19 @@ class Settings(BaseSettings):
         """A chosen profile instead of ``.env``; a caller that names another file, or none, gets that."""
         usual = isinstance(dotenv_settings, DotEnvSettingsSource) and dotenv_settings.env_file == ENV_FILE
         if usual and (name := init_settings().get("profile") or env_settings().get("profile")):
-            allowed = cls.model_fields.keys() - {"profile"}
+            allowed = setting_sources.names(cls) - {"profile"}
             chosen = profiles.read(str(name), allowed, cls.model_config["env_prefix"])
             dotenv_settings = DotEnvSettingsSource(settings_cls, env_file=chosen)
         elif usual and dotenv_settings().get("profile"):
             raise profiles.ProfileError(f"{ENV_FILE} cannot choose a profile: export ORDERFLOW_PROFILE, or --profile")
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
+        environment, file = setting_sources.SecretFiles(env_settings), setting_sources.SecretFiles(dotenv_settings)
+        return init_settings, environment, env_settings, file, dotenv_settings, file_secret_settings
+
+    def server_context(self) -> ServerContext | None:
+        """TLS of what this process serves; None: it serves without. Raises ValueError where a file cannot be used."""
+        if self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return ServerContext(self.tls_cert_file, self.tls_key_file, self.tls_client_ca_file)
 
     @property
     def token_private_key(self) -> Path:
@@ -559,6 +600,14 @@ class Settings(BaseSettings):
         """The name of the setting that ``database_url`` gives."""
         own = f"{role}_" if self._own_url(service, role) is not None else ""
         return f"ORDERFLOW_{service}_{own}database_url".upper()
+
+    def database_password(self, service: Service, role: DatabaseRole | None = None) -> Callable[[], str] | None:
+        """What reads the password of ``database_url`` again, where it comes from a file; else None."""
+        name = self.database_variable(service, role).removeprefix("ORDERFLOW_").lower()
+        secret: SecretStr = getattr(self, name)
+        if not isinstance(secret, FiledSecret):
+            return None
+        return lambda: unquote(urlsplit(secret.get_secret_value()).password or "")
 
     def has_own_url(self, service: Service, role: DatabaseRole) -> bool:
         """Whether ``role`` has a URL of its own."""

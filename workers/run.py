@@ -52,6 +52,7 @@ async def run(roles: Sequence[str], settings: Settings) -> None:
                 stopping,
                 page,
                 http=within(process.most_connections()),
+                tls=settings.server_context(),
             )
             tasks.create_task(serving, name="health")
     await process.end()

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from orderflow.database_roles import OPENED_BY
+from orderflow.secret_files import FiledSecret
 from orderflow.settings import Settings
 from orderflow.stack.records import Record, write_private
 
@@ -19,8 +20,8 @@ FILE = "stack.env"
 ADMIN_FIELDS = frozenset({"orders_admin_url", "payments_admin_url", "inventory_admin_url"})
 #: Only who calls the API gets these: no process of the stack does.
 CLIENT_FIELDS = frozenset({"api_key", "api_key_file"})
-#: A process of the stack gets what the profile says, not its name.
-NEVER = frozenset({"profile"})
+#: A process of the stack gets what the profile says, not its name; and it serves loopback, where TLS is none of ours.
+NEVER = frozenset({"profile", "tls_cert_file", "tls_key_file", "tls_client_ca_file"})
 #: How the fields with the URLs of databases end.
 DATABASE_URL = "database_url"
 
@@ -39,7 +40,7 @@ def as_environment(
     """
     values = {name: getattr(settings, name) for name in Settings.model_fields} | changes
     return {
-        f"ORDERFLOW_{name.upper()}": _text(value)
+        _variable(name, value): _text(value)
         for name, value in values.items()
         if value is not None
         and name not in NEVER
@@ -76,7 +77,14 @@ def running_settings(settings: Settings) -> Settings:
     return Settings(_env_file=file).model_copy(update=chosen)
 
 
+def _variable(name: str, value: object) -> str:
+    """A secret that came in a file stays in it."""
+    return f"ORDERFLOW_{name}{'_file' if isinstance(value, FiledSecret) else ''}".upper()
+
+
 def _text(value: object) -> str:
+    if isinstance(value, FiledSecret):
+        return str(value.path.absolute())
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, bool):

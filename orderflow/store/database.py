@@ -53,19 +53,26 @@ async def _keep(connection: asyncpg.Connection[Any]) -> None:
 
 
 async def create_pool(
-    dsn: str, *, size: int, command_timeout: float, name: str = "orderflow", behind_pooler: bool = False
+    dsn: str,
+    *,
+    size: int,
+    command_timeout: float,
+    name: str = "orderflow",
+    behind_pooler: bool = False,
+    password: Callable[[], str] | None = None,
 ) -> asyncpg.Pool[Any]:
     """A pool of at most ``size`` connections; jsonb comes and goes as Python data.
 
     ``command_timeout`` in seconds. ``behind_pooler``: another connection's transactions may run on the same server
-    connection in between, so nothing is kept in it: no prepared statement, no setting. Raises Unavailable when the
-    server cannot be reached.
+    connection in between, so nothing is kept in it: no prepared statement, no setting. ``password``: asked for each new
+    connection, in place of the one in ``dsn``. Raises Unavailable when the server cannot be reached.
     """
     kept: dict[str, Any] = {"statement_cache_size": 0} if behind_pooler else {}
     session = {"application_name": name} | ({} if behind_pooler else {"jit": "off"})
     with database_errors(name):
         return await asyncpg.create_pool(
             dsn,
+            password=password,
             min_size=1,
             max_size=size,
             command_timeout=command_timeout,
@@ -81,14 +88,23 @@ class Database:
     """A service's database. ``async with`` closes it; it opens at first use.
 
     ``direct_dsn``: the server's own address where ``dsn`` is a pooler's in transaction mode (PgBouncer).
+    ``password``: what is asked for the password of each new connection, in place of the one in the addresses.
     """
 
     def __init__(
-        self, name: str, dsn: str, *, direct_dsn: str | None = None, pool_size: int = 8, command_timeout: float = 4.0
+        self,
+        name: str,
+        dsn: str,
+        *,
+        direct_dsn: str | None = None,
+        password: Callable[[], str] | None = None,
+        pool_size: int = 8,
+        command_timeout: float = 4.0,
     ) -> None:
         self.name = name
         self._dsn = dsn
         self._direct_dsn = direct_dsn
+        self._password = password
         self._pool_size = pool_size
         self._command_timeout = command_timeout
         self._pool: asyncpg.Pool[Any] | None = None
@@ -115,6 +131,7 @@ class Database:
                         command_timeout=self._command_timeout,
                         name=self.name,
                         behind_pooler=self._direct_dsn is not None,
+                        password=self._password,
                     )
                     self._notifying = asyncio.create_task(self._notify())
                     POOL.add(self, self._pool_state)
@@ -220,7 +237,9 @@ class Database:
         """Listen until the connection is lost, on one of its own, directly to the server: poolers lose notices."""
         lost = asyncio.Event()
         with database_errors(self.name):
-            connection = await asyncpg.connect(self._direct_dsn or self._dsn, timeout=self._command_timeout)
+            connection = await asyncpg.connect(
+                self._direct_dsn or self._dsn, password=self._password, timeout=self._command_timeout
+            )
             try:
                 self._listening.add(lost)
                 connection.add_termination_listener(lambda _: lost.set())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from typing import Any
 
 import uvicorn
@@ -43,11 +44,12 @@ async def serve_health(
     page: MetricsPage | None = None,
     *,
     http: Any = "auto",
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set.
 
-    ``http``: uvicorn's protocol. /health/ready is 200 when every part is ok, else 503; ``parts`` has each one's
-    ``state`` and ``detail`` by its name.
+    ``http``: uvicorn's protocol; ``tls``: None serves without. /health/ready is 200 when every part is ok, else 503;
+    ``parts`` has each one's ``state`` and ``detail`` by its name.
     """
 
     async def live(_: Request) -> JSONResponse:
@@ -62,7 +64,9 @@ async def serve_health(
     if page is not None:
         routes.append(Route("/metrics", page.answer))
     app = Starlette(routes=routes)
-    config = uvicorn.Config(app, host=host, port=port, http=http, access_log=False, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        app, host=host, port=port, http=http, access_log=False, log_config=None, lifespan="off", **with_tls(tls)
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())
@@ -72,6 +76,11 @@ async def serve_health(
         stop.cancel()
         server.should_exit = True
         await serving
+
+
+def with_tls(context: ssl.SSLContext | None) -> dict[str, Any]:
+    """What ``uvicorn.Config`` takes for it; nothing: no TLS."""
+    return {} if context is None else {"ssl_context_factory": lambda *_: context}
 
 
 class _Server(uvicorn.Server):

@@ -1,8 +1,11 @@
 """Connecting to Temporal, as the settings say."""
 
+import asyncio
 import re
+import weakref
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from temporalio.client import Client, RetryConfig
 from temporalio.client import Interceptor as ClientInterceptor
@@ -11,9 +14,15 @@ from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.sealing import KeyFileError
+from orderflow.secret_files import FiledSecret
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
 from orderflow.temporal.converter import data_converter, keyring_of
+
+#: How often it is looked whether the file with the API key has another one.
+_KEY_SECONDS: Final = 5.0
+#: Kept, or the event loop would forget them.
+_FOLLOWING: Final[set[asyncio.Task[None]]] = set()
 
 
 async def connect(settings: Settings, *, answer_within: timedelta | None = None) -> Client:
@@ -27,7 +36,7 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
     api_key = settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else own.api_key
     retry = RetryConfig(max_elapsed_time_millis=int(answer_within.total_seconds() * 1000)) if answer_within else None
     try:
-        return await Client.connect(
+        client = await Client.connect(
             address,
             namespace=settings.temporal_namespace,
             api_key=api_key,
@@ -41,6 +50,21 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
     except RuntimeError as error:  # the SDK has no type of its own for it
         refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
         raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
+    if isinstance(settings.temporal_api_key, FiledSecret):
+        following = asyncio.create_task(_follow(weakref.ref(client), settings.temporal_api_key), name="temporal-key")
+        _FOLLOWING.add(following)
+        following.add_done_callback(_FOLLOWING.discard)
+    return client
+
+
+async def _follow(reference: weakref.ref[Client], secret: FiledSecret) -> None:
+    """Give a client the key that stands in the file, for as long as somebody has that client."""
+    while (client := reference()) is not None:
+        key = secret.get_secret_value()
+        if client.api_key != key:
+            client.api_key = key
+        del client
+        await asyncio.sleep(_KEY_SECONDS)
 
 
 def converter_of(settings: Settings) -> DataConverter:

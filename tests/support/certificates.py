@@ -37,6 +37,10 @@ class Authority:
         """Its key's file."""
         return self.folder / f"{name}.key"
 
+    def renew(self, name: str, *, days: int = 2) -> None:
+        """Another certificate and key in place of ``server`` or ``client``, which end in ``days``."""
+        self._sign(name, _NAMES if name == "server" else "extendedKeyUsage=clientAuth", days)
+
     def server_context(self, name: str = "server", *, mutual: bool = False, alpn: str | None = None) -> ssl.SSLContext:
         """For a listener. ``mutual``: only clients with a certificate of ours."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,13 +52,13 @@ class Authority:
             context.set_alpn_protocols([alpn])
         return context
 
-    def _sign(self, name: str, extension: str) -> None:
+    def _sign(self, name: str, extension: str, days: int = 2) -> None:
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         extensions.write_text(f"basicConstraints=CA:FALSE\n{extension}\n")
         self._openssl("req", "-new", *_key(self.key(name)), "-out", request, "-subj", f"/CN={name}")
         self._openssl(
             *("x509", "-req", "-in", request, "-CA", self.cert("ca"), "-CAkey", self.key("ca"), "-CAcreateserial"),
-            *("-out", self.cert(name), "-days", "2", "-extfile", extensions),
+            *("-out", self.cert(name), "-days", str(days), "-extfile", extensions),
         )
 
     def _openssl(self, *arguments: str | Path) -> None:

@@ -126,7 +126,7 @@ def test_a_private_key_that_everybody_may_touch_is_refused(tmp_path: Path, mode:
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     make_keys(private, public)
     private.chmod(mode)
-    with pytest.raises(KeyFileError, match="chmod o-rwx"):
+    with pytest.raises(KeyFileError, match="0600 or 0640"):
         TokenOpener.from_file(private)
 
 

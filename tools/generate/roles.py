@@ -81,7 +81,7 @@ def roles_page() -> str:
             ("process", "its URLs"),
             (
                 (
-                    "`orderflow api`" if process == "api" else f"`orderflow worker {process}`",
+                    f"`orderflow {process}`" if process in ("api", "codec") else f"`orderflow worker {process}`",
                     ", ".join(f"`ORDERFLOW_{service}_{role}_DATABASE_URL`".upper() for service, role in opened),
                 )
                 for process, opened in OPENED_BY.items()
