@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="OrderFlow" \
 RUN groupadd --gid 10001 orderflow \
     && useradd --uid 10001 --gid orderflow --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin orderflow \
     && install -d -o orderflow -g orderflow /var/lib/orderflow /var/lib/orderflow/public \
-    && install -d -o orderflow -g orderflow -m 700 /var/lib/orderflow/private
+    && install -d -o orderflow -g orderflow -m 700 /var/lib/orderflow/private /var/lib/orderflow/keyring
 COPY --from=build /opt/orderflow /opt/orderflow
 COPY migrations /app/migrations
 WORKDIR /app

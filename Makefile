@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour clean
+.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour secrets clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-overhead: setup ## What metrics, logs and traces cost, against a stack wit
 
 tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
 	@PYTHONPATH=.:events $(BIN)/python -m tools.tour
+
+secrets: ## Random passwords for docker-compose.yml, in .env; what is there stays
+	@python3 tools/compose_secrets.py
 
 clean: ## Remove the environment and caches (not .orderflow: `orderflow up --fresh` empties that)
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

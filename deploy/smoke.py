@@ -1,16 +1,19 @@
 """One order from POST to COMPLETED, over HTTP, on a stack that runs: ``python3 deploy/smoke.py [URL]``.
 
+``ORDERFLOW_API_KEY_FILE`` names the file with a merchant's key.
 Only the standard library, so that any Python outside the containers can run it. Exits with 0 when the order is
 COMPLETED, its stock has left and the stream has told of its payment; raises what stood in the way otherwise.
 """
 
 import json
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 START_SECONDS = 300
@@ -89,7 +92,7 @@ def until(what: str, look: Callable[[], Any], seconds: float = STEP_SECONDS) -> 
 
 def call(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """The JSON answer. Raises urllib.error.HTTPError for 4xx and 5xx, with the problem in its text."""
-    headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())} | authorization()
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url + path, data, headers, method=method)  # noqa: S310 - the caller's own URL
     try:
@@ -98,6 +101,12 @@ def call(url: str, method: str, path: str, body: dict[str, Any] | None = None) -
     except urllib.error.HTTPError as error:
         error.msg += f" {method} {path}: {error.read().decode(errors='replace')[:500]}"
         raise
+
+
+def authorization() -> dict[str, str]:
+    """With the key in the file that ``ORDERFLOW_API_KEY_FILE`` names."""
+    file = os.environ.get("ORDERFLOW_API_KEY_FILE")
+    return {"Authorization": f"Bearer {Path(file).read_text().strip()}"} if file else {}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 import typer.main
 import yaml
+from dotenv import dotenv_values
 
 from cli.main import app
 from orderflow import database_roles
@@ -23,10 +25,14 @@ from workers.roles import ROLES
 SOURCE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 
 
+ASKED = re.compile(r"\$\{([A-Z_]+):\?([^}]*)\}")
+
+
 def interpolated(text: str) -> str:
-    """What Compose makes of ``${NAME:-default}`` and ``$$`` when nothing is set."""
+    """What Compose makes of ``${NAME:-default}`` and ``$$``, and of ``${NAME:?…}`` with a word for each password."""
     text = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
-    assert "${" not in text, "every variable needs a default"
+    text = ASKED.sub(lambda found: f"{found[1].lower().replace('_', '-')}-1", text)
+    assert "${" not in text, "every variable has a default, or must be given"
     return text.replace("$$", "$")
 
 
@@ -66,15 +72,15 @@ def test_the_file_is_valid_by_the_compose_schema() -> None:
 
 def test_all_processes_are_there() -> None:
     workers = {"worker-orders", "worker-payments", "worker-inventory", "relay", "tracking", "reconciliation"}
-    assert set(OURS) == {"setup", "api", "gateway"} | workers
+    assert set(OURS) == {"setup", "api", "codec", "gateway", "keys"} | workers
 
 
 def test_every_command_of_ours_parses() -> None:
     for service in OURS:
-        program, *arguments = SERVICES[service]["command"]
+        program, *arguments = [*SERVICES[service].get("entrypoint", []), *SERVICES[service]["command"]]
         if program == "orderflow":
             name, given = parsed(arguments)
-            assert name in ("setup", "api", "worker"), service
+            assert name in ("setup", "api", "worker", "codec", "keys"), service
             assert set(given.get("roles", [])) <= set(ROLES), service
         else:
             assert [program, *arguments[:2]] == ["python", "-m", "orderflow.gateways.simulator"], service
@@ -97,6 +103,8 @@ def test_a_process_gets_only_the_databases_it_works_on() -> None:
     passwords: dict[str, str] = {}
     for service in OURS:
         opened = database_roles.OPENED_BY.get(service.removeprefix("worker-"), ())
+        if service == "keys":
+            opened = (("orders", "keys"),)
         expected = everything if service == "setup" else set(opened)
         given = {name for name in environment(service) if name.endswith("_DATABASE_URL")}
         assert given == {f"ORDERFLOW_{database}_{role}_DATABASE_URL".upper() for database, role in expected}, service
@@ -106,6 +114,73 @@ def test_a_process_gets_only_the_databases_it_works_on() -> None:
             assert passwords.setdefault(url.username or "", url.password or "") == url.password
         assert any(name.endswith("_ADMIN_URL") for name in environment(service)) == (service == "setup"), service
     assert len(set(passwords.values())) == len(everything), "a password is one role's"
+
+
+def test_no_password_has_a_default() -> None:
+    passwords = set(re.findall(r"\$\{([A-Z_]*PASSWORD)", SOURCE))
+    assert passwords
+    assert passwords == {name for name, _ in ASKED.findall(SOURCE)}
+    assert {said for _, said in ASKED.findall(SOURCE)} == {"run `make secrets` first"}
+    assert re.findall(r"(?:PASSWORD|PWD): (?!\$\{)\S+", SOURCE) == []
+
+
+def secrets(target: Path) -> subprocess.CompletedProcess[str]:
+    script = str(ROOT / "tools" / "compose_secrets.py")
+    return subprocess.run([sys.executable, "-I", script, str(target)], capture_output=True, text=True)
+
+
+def test_the_secrets_are_random_and_for_their_owner_and_stay(tmp_path: Path) -> None:
+    target = tmp_path / ".env"
+    assert secrets(target).returncode == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    made = dotenv_values(target)
+    assert made.keys() == {name for name, _ in ASKED.findall(SOURCE)}
+    values = {value or "" for value in made.values()}
+    assert len(values) == len(made), "a password is one role's"
+    # They become parts of URLs.
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{32}", value) for value in values)
+    before = target.read_bytes()
+    assert "all passwords are there" in secrets(target).stdout
+    assert target.read_bytes() == before
+
+
+def test_what_stands_in_the_file_of_secrets_stays(tmp_path: Path) -> None:
+    target = tmp_path / ".env"
+    target.write_text("ORDERFLOW_LOG_LEVEL=debug\nPOSTGRES_PASSWORD=mine")
+    target.chmod(0o644)
+    assert secrets(target).returncode == 0
+    assert target.read_text().startswith("ORDERFLOW_LOG_LEVEL=debug\nPOSTGRES_PASSWORD=mine\n#")
+    assert dotenv_values(target)["POSTGRES_PASSWORD"] == "mine"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_secrets_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to(tmp_path / "elsewhere")
+    said = secrets(tmp_path / ".env")
+    assert (said.returncode, "it is a link" in said.stderr) == (1, True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_who_calls_must_have_a_key() -> None:
+    assert settings("api").api_authentication == "on"
+    assert settings("codec").codec_authentication == "bearer"
+    assert environment("temporal-ui")["TEMPORAL_CODEC_ENDPOINT"] == f"http://localhost:{settings('codec').codec_port}"
+    assert settings("codec").temporal_ui_url == environment("temporal-ui")["TEMPORAL_CORS_ORIGINS"]
+
+
+def test_the_keyring_is_made_by_setup_and_read_by_who_seals() -> None:
+    """Everybody who starts, carries out or looks at workflows, and nobody else."""
+    volumes = {name: SERVICES[name].get("volumes", []) for name in OURS}
+    keyring = {
+        name: mount.split(":")[2:]
+        for name, mounts in volumes.items()
+        for mount in mounts
+        if mount.startswith("keyring:")
+    }
+    readers = {"api", "codec", "reconciliation", "worker-orders", "worker-payments", "worker-inventory"}
+    assert keyring == {"setup": []} | {name: ["ro"] for name in readers}
+    for name in OURS:
+        assert (settings(name).payload_keyring_file is not None) == (name in keyring), name
 
 
 def test_all_roles_together_fit_into_the_server() -> None:
@@ -129,10 +204,11 @@ def test_every_address_in_the_settings_is_another_service() -> None:
 
 
 def test_health_is_asked_where_the_process_answers() -> None:
-    for service in set(OURS) - {"setup", "gateway"}:
+    for service in set(OURS) - {"setup", "gateway", "keys"}:
         known = settings(service)
-        port = known.api_port if service == "api" else known.health_port
-        assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[service]["healthcheck"]["test"][-1], service
+        port = {"api": known.api_port, "codec": known.codec_port}.get(service, known.health_port)
+        path = "live" if service == "codec" else "ready"
+        assert f"http://127.0.0.1:{port}/health/{path}" in SERVICES[service]["healthcheck"]["test"][-1], service
 
 
 def test_every_service_is_checked_or_ends_by_itself() -> None:
@@ -143,10 +219,13 @@ def test_every_service_is_checked_or_ends_by_itself() -> None:
         if needs["condition"] == "service_completed_successfully"
     }
     assert one_shot == {"setup", "temporal-schema", "temporal-namespace"}
-    unchecked = {name for name, service in SERVICES.items() if "healthcheck" not in service} - one_shot
+    by_hand = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert by_hand == {"keys"}
+    unchecked = {name for name, service in SERVICES.items() if "healthcheck" not in service} - one_shot - by_hand
     assert unchecked == {"temporal-ui"}
     assert {SERVICES[name]["restart"] for name in one_shot} == {"on-failure:5"}
-    assert {SERVICES[name]["restart"] for name in SERVICES.keys() - one_shot} == {"unless-stopped"}
+    assert {SERVICES[name]["restart"] for name in by_hand} == {"no"}
+    assert {SERVICES[name]["restart"] for name in SERVICES.keys() - one_shot - by_hand} == {"unless-stopped"}
 
 
 def test_every_port_is_published_on_loopback_only() -> None:
@@ -188,7 +267,7 @@ def test_prometheus_scrapes_every_process_where_it_serves_its_metrics() -> None:
     [found] = ours["dns_sd_configs"]
     fixed = [target for group in ours["static_configs"] for target in group["targets"]]
     targets = [*fixed, *(f"{name}:{found['port']}" for name in found["names"])]
-    serving = {name: settings(name) for name in OURS if name not in ("setup", "gateway")}
+    serving = {name: settings(name) for name in OURS if name not in ("setup", "gateway", "codec", "keys")}
     assert sorted(targets) == sorted(
         f"{name}:{known.api_port if name == 'api' else known.health_port}" for name, known in serving.items()
     )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 
 class Proxy:
@@ -49,6 +50,31 @@ async def a_proxy(address: str, tls: ssl.SSLContext | None = None) -> AsyncItera
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield proxy, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        proxy.stop()
+
+
+@contextlib.asynccontextmanager
+async def postgres_tls(url: str, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Postgres behind TLS: clients ask for it first, in Postgres' way. The port."""
+    target = urlsplit(url)
+    proxy = Proxy(target.hostname or "", target.port or 0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = await reader.readexactly(8)
+            if asked[4:] != (80877103).to_bytes(4, "big"):  # SSLRequest
+                raise ConnectionResetError
+            writer.write(b"S")
+            await writer.start_tls(context)
+            await proxy.serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         proxy.stop()

@@ -4,14 +4,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from operations.doctor.check import Checked, run_all
-from operations.doctor.checks import databases, http, keys, stream, temporal
+from operations.doctor.checks import authentication, certificates, databases, http, keys, stream, temporal
 from orderflow.settings import Settings
 
 
 async def examine(settings: Settings) -> list[Checked]:
     """This machine's versions, then every dependency. Raises nothing for one that is away: its line says so."""
     here = Checked("this machine", True, f"Python {platform.python_version()}, {_versions()}")
-    parts = (databases, keys, temporal, stream, http)
+    parts = (databases, authentication, keys, temporal, stream, http, certificates)
     return [here, *await run_all([check for part in parts for check in part.checks(settings)])]
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -112,7 +113,7 @@ async def test_only_clients_with_a_certificate_are_let_in_where_one_is_asked_for
 
 @pytest.mark.parametrize("lacking", ["cert", "key"])
 def test_a_certificate_needs_its_key(authority: Authority, lacking: str) -> None:
-    given = {"tls_cert_file": authority.cert("server"), "tls_key_file": authority.key("server")}
+    given: dict[str, Any] = {"tls_cert_file": authority.cert("server"), "tls_key_file": authority.key("server")}
     del given[f"tls_{lacking}_file"]
     with pytest.raises(ValidationError, match=f"ORDERFLOW_TLS_{lacking.upper()}_FILE is not"):
         Settings(_env_file=None, **given)

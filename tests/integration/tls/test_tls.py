@@ -3,10 +3,7 @@
 What must hold: the right certificates connect, and a wrong one, or none where one is asked for, does not.
 """
 
-import asyncio
-import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +28,7 @@ from support.api import a_namespace
 from support.certificates import KEY_PASSWORD, Authority
 from support.kafka_proxy import KafkaProxy
 from support.paths import ROOT
-from support.proxy import Proxy, a_proxy
+from support.proxy import a_proxy, postgres_tls
 from support.stack import LOGINS, Databases
 from support.terminal import Terminal
 
@@ -57,31 +54,6 @@ async def kafka_tls(authority: Authority, broker: str) -> AsyncIterator[str]:
     proxy.broker_port = int(broker.rpartition(":")[2])
     async with proxy:
         yield proxy.address
-
-
-@contextlib.asynccontextmanager
-async def postgres_tls(url: str, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Postgres behind TLS: clients ask for it first, in Postgres' way. The port."""
-    target = urlsplit(url)
-    proxy = Proxy(target.hostname or "", target.port or 0)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            asked = await reader.readexactly(8)
-            if asked[4:] != (80877103).to_bytes(4, "big"):  # SSLRequest
-                raise ConnectionResetError
-            writer.write(b"S")
-            await writer.start_tls(context)
-            await proxy.serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            writer.transport.abort()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        proxy.stop()
 
 
 def through(url: str, port: int, **query: object) -> str:
