@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour secrets clean
+.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour audit sbom secrets clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,16 @@ bench-overhead: setup ## What metrics, logs and traces cost, against a stack wit
 
 tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)
 	@PYTHONPATH=.:events $(BIN)/python -m tools.tour
+
+audit: setup ## Ask for known holes in what the locks name (pip-audit)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit==2.10.1'
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+sbom: setup ## What is in the image, as CycloneDX: dist/orderflow.cdx.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom==7.5.0'
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.runtime.lock --pyproject pyproject.toml --output-reproducible \
+	    --output-file dist/orderflow.cdx.json
 
 secrets: ## Random passwords for docker-compose.yml, in .env; what is there stays
 	@python3 tools/compose_secrets.py

@@ -77,7 +77,8 @@ def test_all_processes_are_there() -> None:
 
 def test_every_command_of_ours_parses() -> None:
     for service in OURS:
-        program, *arguments = [*SERVICES[service].get("entrypoint", []), *SERVICES[service]["command"]]
+        words: list[str] = [*SERVICES[service].get("entrypoint", []), *SERVICES[service]["command"]]
+        program, *arguments = words
         if program == "orderflow":
             name, given = parsed(arguments)
             assert name in ("setup", "api", "worker", "codec", "keys"), service
