@@ -10,17 +10,12 @@ from temporalio.client import Client
 
 from orderflow.keyring import key_ids
 from orderflow.stack.stack import EmbeddedStack
+from support.canaries import shapes
 from support.shop import Basket, Shop
 from support.terminal import Terminal
 from support.waiting import until
 
 TOKEN = "tok_canary_7b1e44"
-
-
-def _shapes(word: str) -> list[bytes]:
-    """As it stands, and as base64 at any offset."""
-    plain = word.encode()
-    return [plain, *(base64.b64encode(b"." * n + plain + b"..")[4:-4] for n in range(3))]
 
 
 def _database(stack: EmbeddedStack) -> bytes:
@@ -73,7 +68,7 @@ async def test_temporal_holds_nothing_that_it_could_read(
     assert order_id.encode() in database  # it is the right file
     sku = baskets[0][0][0]
     for canary in (TOKEN, "household", "UPS-canary", "sealed_token", f'"sku":"{sku}"', "authorize payment"):
-        assert [shape for shape in _shapes(canary) if shape in database] == [], canary
+        assert [shape for shape in shapes(canary) if shape in database] == [], canary
 
     # People who have the keyring read all of it.
     explained = await terminal.run("order", "explain", order_id)
