@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orderflow import setting_sources
 from orderflow.settings import Settings
 from support.paths import ROOT
 from tools.generate import pages as generate
 
-PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
 #: Where settings are named: pages, and what sets them.
 NAMING_SETTINGS = [
     *PAGES,
@@ -59,7 +60,7 @@ def in_pages(pattern: str, paths: Sequence[Path] = PAGES) -> Iterator[tuple[Path
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = {f"ORDERFLOW_{name.upper()}" for name in Settings.model_fields}
+    known = {f"ORDERFLOW_{name.upper()}" for name in setting_sources.names(Settings)}
     named = set(in_pages(r"ORDERFLOW_[A-Z0-9_]*[A-Z0-9]", NAMING_SETTINGS))
     assert {(path.name, setting) for path, setting in named if setting not in known} == set()
 

@@ -55,7 +55,9 @@ def access_page() -> str:
                 "A caller of the API is a principal with scopes. A role is a name for a set of them. Each operation "
                 "needs one scope, which the OpenAPI document names. A principal is bound to one customer, and then "
                 "the orders of others are not there for it; or it has `orders:everyone`. "
-                "Source: `orderflow/domain/access.py`.",
+                "Source: `orderflow/domain/access.py`.\n\n"
+                "What a role in Postgres may do is [another page](roles.md); who may be hostile, and what stops them, "
+                "is [security](security.md); how a key is changed is [rotation](rotation.md#api-keys).",
                 "## Scopes",
                 table(
                     ("scope", "what for", "command"),
@@ -122,6 +124,7 @@ def configuration_page() -> str:
         "process at its start. A variable `ORDERFLOW_…` that is no setting is named in a warning. "
         "Source: `orderflow/settings.py`.",
         _URLS,
+        _SECRETS,
         _PROFILES,
         _TEMPORAL,
         _TLS,
@@ -141,6 +144,18 @@ shows a password or a token of a URL: `***` stands there (`orderflow/urls.py`).
 
 Files of settings are UTF-8, of at most 1 MiB. The command line asks loopback directly, and other hosts by the proxy of
 `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` unless `NO_PROXY` names them; a proxy is `http://` or `https://`."""
+
+_SECRETS: Final = """## Secrets in files
+
+Each secret may stand in a file instead, so that it is in no environment: the setting's name with `_FILE` behind it names
+the file, as in `ORDERFLOW_ORDERS_API_DATABASE_URL_FILE`. That holds for every database URL (the whole URL, with its
+password), `ORDERFLOW_API_KEY`, `ORDERFLOW_TEMPORAL_API_KEY`, `ORDERFLOW_KAFKA_SASL_PASSWORD` and
+`ORDERFLOW_KAFKA_SSL_KEY_PASSWORD`, in the environment, in `.env` and in profiles. Both of one secret, in the same place,
+stop the process with both names.
+
+The file is for its owner, and at most for its group to read: 0600, 0640 or less (Kubernetes: `defaultMode: 0440` with
+`fsGroup`), or it is refused. Blanks around the secret do not count. A new file is used without a restart where that can
+be: [which, and how to change each](rotation.md)."""
 
 _PROFILES: Final = """## Profiles
 
@@ -178,6 +193,10 @@ that `orderflow up` started is never led elsewhere by it."""
 
 _TLS: Final = """## TLS
 
+- What we serve (API, workers' health and metrics, codec server): `ORDERFLOW_TLS_CERT_FILE` with
+  `ORDERFLOW_TLS_KEY_FILE`; `ORDERFLOW_TLS_CLIENT_CA_FILE` lets in only clients with a certificate of that authority.
+  New files are used within a second, without a restart. A command line that shall trust an authority of your own:
+  `SSL_CERT_FILE=/etc/ssl/our-ca.pem`. The embedded stack serves loopback without TLS.
 - Temporal: `ORDERFLOW_TEMPORAL_TLS=true` with the system's authorities, or `ORDERFLOW_TEMPORAL_TLS_CA_FILE` with your
   own; `ORDERFLOW_TEMPORAL_TLS_CERT_FILE` and `ORDERFLOW_TEMPORAL_TLS_KEY_FILE` for mutual TLS. An API key
   (`ORDERFLOW_TEMPORAL_API_KEY`) is sent over TLS only.
@@ -186,8 +205,8 @@ _TLS: Final = """## TLS
 - Postgres: in the URL, as libpq says it: `?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem`, with `sslcert` and
   `sslkey` for a client certificate. It holds for `orderflow setup` (the admin's URLs) too.
 
-Certificates and names are verified; only `sslmode=require` and less do not. All three are tested against real servers
-behind TLS: `tests/integration/tls/test_tls.py`."""
+Certificates and names are verified; only `sslmode=require` and less do not. `orderflow doctor` names certificates that
+end within 14 days, in files and of servers. All of it is tested with real certificates: `tests/integration/tls`."""
 
 #: What the Temporal SDK counts and people ask for: item, metric, PromQL. Its names are its own.
 SDK_METRICS: Final = (

@@ -19,7 +19,10 @@ a move that is in no [lifecycle](lifecycle.md), another total, customer or line 
 
 `orderflow setup`, as the admin, makes the roles, the databases and the rights. It owns everything, and no process of
 ours has its URL. A role is named by its URL, `ORDERFLOW_<SERVICE>_<ROLE>_DATABASE_URL`: any name and password will do,
-one of each for each role of a database."""
+one of each for each role of a database.
+
+What a caller of the API may do is [another page](access.md); who may be hostile, and what stops them, is
+[security](security.md); how a password is changed is [rotation](rotation.md#database-passwords)."""
 
 _PROCESSES: Final = """## Who opens what
 
