@@ -12,7 +12,8 @@ from orderflow.settings import Settings
 from support.paths import ROOT
 from tools.generate import pages as generate
 
-PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
+_AT_THE_ROOT = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *(ROOT / name for name in _AT_THE_ROOT)])
 #: Where settings are named: pages, and what sets them.
 NAMING_SETTINGS = [
     *PAGES,

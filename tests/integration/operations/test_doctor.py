@@ -59,6 +59,14 @@ async def test_with_everything_down_each_line_says_what_to_do(tmp_path: Path) ->
     assert (people.code, people.out.count("fix: "), "9 need you" in people.out) == (1, 9, True)
 
 
+async def test_an_api_without_authentication_is_said(tmp_path: Path) -> None:
+    assert (await examined(tmp_path))["authentication"]["ok"]
+    found = await examined(tmp_path, api_authentication="off", codec_authentication="off")
+    assert not found["authentication"]["ok"]
+    assert "whoever is on the API's machine may do everything" in found["authentication"]["detail"]
+    assert found["codec server"]["detail"].startswith("off: ")
+
+
 async def test_a_wrong_password_is_called_that(databases: Databases, tmp_path: Path) -> None:
     parts = urlsplit(databases.orders)
     wrong = parts._replace(netloc=f"{parts.username}:wrong-S3cr3t@{parts.hostname}:{parts.port}").geturl()

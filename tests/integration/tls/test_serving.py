@@ -138,6 +138,7 @@ def _api(folder: Path) -> dict[str, str]:
         "INVENTORY_DATABASE_URL": nowhere,
         "TEMPORAL_ADDRESS": "127.0.0.1:9",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "API_AUTHENTICATION": "off",
     }
 
 
@@ -195,5 +196,6 @@ async def test_the_processes_serve_tls(
         with pytest.raises(httpx.TransportError):
             async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
                 await client.get(f"http://127.0.0.1:{port}/health/live")
-    if command == "codec":
-        assert "authentication_off" in log.read_text()
+    said = log.read_text()
+    assert "authentication_off" in said
+    assert f"ORDERFLOW_{command.upper()}_AUTHENTICATION" in said
