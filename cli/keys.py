@@ -161,7 +161,7 @@ def login(
         fail("that is no API key of OrderFlow: it is mistyped, or cut", USAGE)
     path = home() / f"{profile}.env"
     kept = []
-    if path.exists():
+    if path.exists() and path.stat().st_size:
         try:
             lines = read_secret(path).splitlines()
         except SecretFileError as error:

@@ -97,12 +97,12 @@ def _servers(settings: Settings) -> dict[str, Callable[[], Awaitable[bytes]]]:
     def add(of: str, host: str, port: int, context: ssl.SSLContext, *, postgres: bool = False) -> None:
         found[f"{of} at {host}:{port}"] = lambda: _certificate_of(host, port, context, postgres=postgres)
 
-    with contextlib.suppress(NoAddress):
+    with contextlib.suppress(NoAddress, ValueError):
         if _temporal_by_tls(settings):
             host, _, port = settings.address("temporal_address").rpartition(":")
             files = (settings.temporal_tls_ca_file, settings.temporal_tls_cert_file, settings.temporal_tls_key_file)
             add("Temporal", host, int(port), _trusting(client_context("", *files), alpn="h2"))
-    with contextlib.suppress(NoAddress):
+    with contextlib.suppress(NoAddress, ValueError):
         if "SSL" in settings.kafka_security_protocol.split("_"):
             password = settings.kafka_ssl_key_password.get_secret_value() if settings.kafka_ssl_key_password else None
             files = (settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file)
