@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -105,6 +106,9 @@ class Database:
         self._dsn = dsn
         self._direct_dsn = direct_dsn
         self._password = password
+        #: A direct address with a password of its own keeps that.
+        own = direct_dsn is not None and urlsplit(direct_dsn).password != urlsplit(dsn).password
+        self._direct_password = None if own else password
         self._pool_size = pool_size
         self._command_timeout = command_timeout
         self._pool: asyncpg.Pool[Any] | None = None
@@ -238,7 +242,7 @@ class Database:
         lost = asyncio.Event()
         with database_errors(self.name):
             connection = await asyncpg.connect(
-                self._direct_dsn or self._dsn, password=self._password, timeout=self._command_timeout
+                self._direct_dsn or self._dsn, password=self._direct_password, timeout=self._command_timeout
             )
             try:
                 self._listening.add(lost)
