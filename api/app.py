@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from api import problems
 from api.admission import Admission
-from api.authentication import ApiKeys, Identities, Nobody
+from api.authentication import ApiKeys, Bearers, Identities, Nobody
 from api.authorization import IDENTITIES, refuse_silent_routes
 from api.commands import OrderCommands
 from api.documents import OrderDocuments
@@ -25,6 +25,7 @@ from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
 from api.measuring import RequestMetrics
 from api.methods import Methods
+from api.oidc import AccessTokens
 from api.orders import OrderRoutes
 from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
@@ -53,7 +54,8 @@ from orderflow.urls import shown
 Needs = Sequence[tuple[APIRoute, Scope | None]]
 
 DESCRIPTION: Final = """
-Orders from placing to completion. Callers send `Authorization: Bearer` with an API key; each operation names the scope
+Orders from placing to completion. Callers send `Authorization: Bearer` with an API key or an access
+token; each operation names the scope
 that it needs. What belongs to another customer is not there (404).
 
 - Placing, approving, completing and cancelling are done when they are answered. A ship waits for its payment capture
@@ -76,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views, access = OrderViews(orders_db), Access(orders_db)
+    tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
     teller = Teller(runs, Handovers(orders_db))
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
@@ -105,6 +108,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             async with waiter, teller:
                 yield
         finally:
+            if tokens is not None:
+                await tokens.close()
             await orders_db.close()
             await inventory_db.close()
             await process.end()
@@ -139,7 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
-    identities: Identities = Nobody() if settings.api_authentication == "off" else ApiKeys(access)
+    identities: Identities = Nobody() if settings.api_authentication == "off" else Bearers(ApiKeys(access), tokens)
     setattr(app.state, IDENTITIES, identities)
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]
@@ -150,7 +155,11 @@ def _add_security(schema: dict[str, Any], needs: Needs) -> None:
     """What each operation needs, from the same table that lets callers in."""
     scopes = "\n".join(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items())
     schema["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": f"An API key. Its scopes:\n\n{scopes}"}
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": f"An API key, or a JWT of an issuer that is set. Scopes:\n\n{scopes}",
+        }
     }
     for route, scope in needs:
         for method in route.methods or ():

@@ -1,7 +1,8 @@
 """Who calls: ``Authorization: Bearer`` becomes a principal, or a 401.
 
-API keys are looked up in the orders database and believed for 5 s; each request compares the key's digest, and its
-dates, again. While the database is away, a key that was good is believed for a minute; then it is 503.
+What is sent is an API key, or an access token of an issuer (``oidc.py``). API keys are looked up in the orders database
+and believed for 5 s; each request compares the key's digest, and its dates, again. While the database is away, a key
+that was good is believed for a minute; then it is 503.
 """
 
 import asyncio
@@ -110,6 +111,22 @@ class ApiKeys:
             await self._access.used(stored.id)
 
 
+class Bearers:
+    """Principals by whatever a bearer is: ``ofk_…`` is an API key, what has two dots a JWT."""
+
+    def __init__(self, keys: Identities, tokens: Identities | None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+
+    async def principal(self, credential: str) -> Principal:
+        """See Identities."""
+        if credential.startswith(api_keys.PREFIX) or credential.count(".") != 2:
+            return await self._keys.principal(credential)
+        if self._tokens is None:
+            raise Unauthenticated("Access tokens are not taken here: no issuer is set.")
+        return await self._tokens.principal(credential)
+
+
 class Nobody:
     """Authentication is off: whoever calls may do everything."""
 
@@ -124,10 +141,10 @@ async def authenticate(request: Request, identities: Identities) -> Principal:
         return ANYBODY
     sent = request.headers.getlist("authorization")
     if not sent:
-        raise _refused("Send `Authorization: Bearer`, with an API key.", error=None)
+        raise _refused("Send `Authorization: Bearer`, with an API key or an access token.", error=None)
     bearer = _BEARER.fullmatch(sent[0].strip(" ")) if len(sent) == 1 and len(sent[0]) <= MOST_CHARACTERS else None
     if bearer is None:
-        raise _refused("Authorization must be sent once, as `Bearer` and an API key.")
+        raise _refused("Authorization must be sent once, as `Bearer` and an API key or an access token.")
     try:
         return await identities.principal(bearer[1])
     except Unauthenticated as error:

@@ -107,7 +107,9 @@ class ProblemDocument(Model):
     allowed_actions: tuple[str, ...] | None = None
     current_status: str | None = None
     current_version: int | None = None
-    dependency: str | None = Field(None, description="orders or inventory, the databases; api: it stops.")
+    dependency: str | None = Field(
+        None, description="orders or inventory, the databases; issuer: its keys; api: it stops."
+    )
     order_id: str | None = None
     command_id: str | None = None
     scope: str | None = None

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from orderflow import profiles, temporal_config, urls
+from orderflow.issuers import Issuers
 from orderflow.proxies import is_loopback
 from orderflow.temporal_config import TemporalConfig
 from orderflow.tls import client_context
@@ -274,6 +281,13 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="The API key with which the CLI calls the API.")
     api_key_file: Path | None = Field(
         None, description="A file with that key, or with the line `Authorization: Bearer KEY`; instead of the above."
+    )
+    oidc_issuers: Annotated[Issuers, NoDecode] = Field(
+        (),
+        description="Issuers whose access tokens (JWT, RFC 9068) the API takes beside API keys, 8 at most, as JSON: "
+        '`[{"issuer": "https://id.example", "audience": "orderflow"}]`; also `jwks_url` (default: what the issuer\'s '
+        "`/.well-known/openid-configuration` says), `customer_claim` (default: `customer_id`) and `scopes`, the most "
+        "that its tokens may give (default: all).",
     )
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: Annotated[str, AfterValidator(_api_url)] = Field(
