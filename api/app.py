@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -17,12 +18,14 @@ from pydantic.json_schema import models_json_schema
 from api import problems
 from api.admission import Admission
 from api.authentication import ApiKeys, Bearers, Identities, Nobody
-from api.authorization import IDENTITIES, refuse_silent_routes
+from api.authorization import GATE, Gate, refuse_silent_routes
 from api.commands import OrderCommands
+from api.declines import Declines
 from api.documents import OrderDocuments
 from api.hashes import PlaceHashes
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
+from api.limits import limits_of
 from api.measuring import RequestMetrics
 from api.methods import Methods
 from api.oidc import AccessTokens
@@ -31,14 +34,17 @@ from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
+from api.shares import Shares
 from api.telling import Teller
 from api.waiting import Waiter
 from orderflow import process
 from orderflow.databases import open_database
 from orderflow.domain.access import SCOPES, Scope
+from orderflow.rates import limit_of
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.access import Access
+from orderflow.store.declines import recent
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
@@ -79,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views, access = OrderViews(orders_db), Access(orders_db)
     tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
+    declines = Declines(partial(recent, orders_db), limit_of(settings.api_limit_declines))
     teller = Teller(runs, Handovers(orders_db))
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
@@ -88,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         access=access,
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
         waiter=waiter,
+        declines=declines,
         documents=OrderDocuments(
             f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
         ),
@@ -108,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             async with waiter, teller:
                 yield
         finally:
+            await declines.close()
             if tokens is not None:
                 await tokens.close()
             await orders_db.close()
@@ -145,7 +154,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
         instrument_api(app)
     identities: Identities = Nobody() if settings.api_authentication == "off" else Bearers(ApiKeys(access), tokens)
-    setattr(app.state, IDENTITIES, identities)
+    shares = Shares(max(1, settings.database_pool_size // 2))
+    setattr(app.state, GATE, Gate(identities, limits_of(settings), shares))
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]
     return app

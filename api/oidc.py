@@ -67,6 +67,10 @@ class AccessTokens:
         claims = _verified(credential, key, key_set.issuer)
         return _principal(claims, key_set.issuer)
 
+    def remembers(self, credential: str) -> bool:
+        """See Identities. A token is judged by itself; for its keys, nobody is asked more often than they allow."""
+        return True
+
     async def close(self) -> None:
         """Give up what is being fetched."""
         for key_set in self._key_sets.values():

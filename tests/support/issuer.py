@@ -103,7 +103,7 @@ async def an_issuer() -> AsyncIterator[AnIssuer]:
         await issuer.stop()
 
 
-def confused(token: str, key: Key, alg: str) -> str:
+def confused(token: str, key: RSAKey | ECKey | OKPKey, alg: str) -> str:
     """``token`` with an HMAC whose secret is a public key's text: what a verifier that confuses the two believes."""
     body = token.rpartition(".")[0]
     digest = hmac.digest(key.as_pem(private=False), body.encode(), alg.replace("HS", "sha"))

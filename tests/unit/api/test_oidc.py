@@ -87,7 +87,8 @@ async def test_a_token_of_the_issuer_is_believed(issuer: AnIssuer, tokens: Acces
 
 async def test_no_algorithm_is_no_signature(issuer: AnIssuer, tokens: AccessTokens) -> None:
     good = issuer.token()
-    for alg in ("none", "None", "NONE", None, ["none"], {}, ""):
+    algorithms: list[Any] = ["none", "None", "NONE", None, ["none"], {}, ""]
+    for alg in algorithms:
         for kid in ("ed", "rsa"):
             token = plain({"typ": "at+jwt", "alg": alg, "kid": kid}, claims_of(good))
             for sent in (token, token + good.split(".")[2]):
@@ -98,6 +99,7 @@ async def test_no_algorithm_is_no_signature(issuer: AnIssuer, tokens: AccessToke
 async def test_a_public_key_is_no_secret(issuer: AnIssuer, tokens: AccessTokens) -> None:
     """HS256 with the text of the RSA, EC or Ed25519 key that everybody can fetch."""
     for kid, key in issuer.keys.items():
+        assert not isinstance(key, OctKey)
         for alg in ("HS256", "HS384", "HS512"):
             for said in (alg, "RS256"):
                 token = plain({"typ": "at+jwt", "alg": said, "kid": kid}, claims_of(issuer.token()))
@@ -173,7 +175,9 @@ async def test_another_kind_of_token_is_no_access_token(issuer: AnIssuer, tokens
 async def test_a_token_is_good_in_its_time_and_half_a_minute_around_it(issuer: AnIssuer, tokens: AccessTokens) -> None:
     now = int(time.time())
     for good in ({"exp": now - 20}, {"nbf": now + 25}, {"exp": now + 24 * HOUR}, {"exp": now + 60.5}):
-        span = {"nbf": now, **good} if "exp" in good and good["exp"] > now else {"nbf": now - 60, **good}
+        span: dict[str, Any] = (
+            {"nbf": now, **good} if "exp" in good and good["exp"] > now else {"nbf": now - 60, **good}
+        )
         assert await tokens.principal(issuer.token(**span)), good
     for bad in ({"exp": now - 31}, {"nbf": now + 35}, {"exp": now + 24 * HOUR + 1}):
         span = {"nbf": now, **bad} if bad.get("exp", 0) > now else {"nbf": now - 60, **bad}
@@ -183,7 +187,8 @@ async def test_a_token_is_good_in_its_time_and_half_a_minute_around_it(issuer: A
 
 async def test_a_token_for_ten_years_is_not_believed(issuer: AnIssuer, tokens: AccessTokens) -> None:
     now = int(time.time())
-    for span in ({"exp": now + 10 * 365 * 24 * HOUR}, {"nbf": now - 10 * 365 * 24 * HOUR}):
+    spans: list[dict[str, Any]] = [{"exp": now + 10 * 365 * 24 * HOUR}, {"nbf": now - 10 * 365 * 24 * HOUR}]
+    for span in spans:
         with pytest.raises(Unauthenticated, match="longer than 24 h"):
             await tokens.principal(issuer.token(**span))
 
@@ -234,7 +239,8 @@ async def test_scopes_are_ours_and_no_more_than_the_issuer_may_give(issuer: AnIs
 async def test_who_the_customer_is_stands_in_the_claim_that_the_settings_name(issuer: AnIssuer) -> None:
     for claim, customer in (("sub", "ann"), ("https://shop.example/customer", "c-7"), ("customer_id", None)):
         tokens = AccessTokens([issuer.trusted(customer_claim=claim)])
-        caller = await tokens.principal(issuer.token(**{"https://shop.example/customer": "c-7"}))
+        said: dict[str, Any] = {"https://shop.example/customer": "c-7"}
+        caller = await tokens.principal(issuer.token(**said))
         assert caller.customer_id == customer
     assert not caller.reaches_orders
 
@@ -389,7 +395,8 @@ def test_only_public_keys_for_signatures_are_kept() -> None:
     assert not found["ed"].is_private
     with pytest.raises(key_sets.NotFetched, match="no key"):
         key_sets.keys_of({"keys": passed_over})
-    for wrong in ({}, {"keys": {}}, {"keys": [good] * 101}):
+    documents: list[dict[str, Any]] = [{}, {"keys": {}}, {"keys": [good] * 101}]
+    for wrong in documents:
         with pytest.raises(key_sets.NotFetched, match="no list"):
             key_sets.keys_of(wrong)
 
@@ -448,6 +455,9 @@ async def test_a_key_is_a_key_and_what_has_two_dots_a_token(issuer: AnIssuer, to
     class Keys:
         async def principal(self, credential: str) -> Principal:
             raise Unauthenticated("no key")
+
+        def remembers(self, credential: str) -> bool:
+            return False
 
     both, keys_alone = Bearers(Keys(), tokens), Bearers(Keys(), None)
     assert await both.principal(issuer.token())
