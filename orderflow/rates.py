@@ -1,4 +1,4 @@
-"""How often something may happen, as settings say it: ``600/minute``, ``10/5 seconds``; ``off``: as often as one likes."""
+"""How often something may happen, as settings say it: ``600/minute``, ``10/5 seconds``; ``off``: without a limit."""
 
 from typing import Annotated, Final
 
