@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import floor
 from typing import Final, TypeVar
 
@@ -13,7 +14,6 @@ from limits.aio.storage import RedisStorage, Storage
 from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
-from limits.util import WindowStats
 
 from orderflow.telemetry.metrics import SHARED_LIMITS_AWAY
 
@@ -124,6 +124,15 @@ def _weighted(window: _Window, expiry: int, now: float) -> float:
     return window.before * (1 - now % expiry / expiry) + window.current
 
 
+async def _seconds(storage: SlidingWindowCounterSupport, item: RateLimitItem, *who: str) -> float:
+    """Until one more is allowed. (The library's own figure is until anything changes.)"""
+    span, most = item.get_expiry(), item.amount
+    before, left, current, current_left = await storage.get_sliding_window(item.key_for(*who), span)
+    if current >= most:  # of this span alone: when the next has begun
+        return max(0.0, current_left - span) + span * (1 - most / current)
+    return max(0.0, left - (most - current) * span / before) if before else 0.0
+
+
 class Counting:
     """Counts against one limit. ``shared`` None: in this process alone."""
 
@@ -131,7 +140,8 @@ class Counting:
         self.item = item
         self._name = name
         self._shared = shared
-        self._own = SlidingWindowCounterRateLimiter(Counters())
+        self._counters = Counters()
+        self._own = SlidingWindowCounterRateLimiter(self._counters)
 
     async def hit(self, who: str) -> bool:
         """One more of ``who``. False: it is one too many, and not counted."""
@@ -145,13 +155,13 @@ class Counting:
         """Whether one more would be allowed, as this process has counted."""
         return await self._own.test(self.item, who)
 
-    async def stats(self, who: str) -> WindowStats:
-        """What is left to ``who``, and when there is more."""
+    async def seconds(self, who: str) -> float:
+        """How long ``who`` must wait after it was refused."""
         if self._shared is not None:
-            told = await self._shared.stats(self.item, self._name, who)
+            told = await self._shared.seconds(self.item, self._name, who)
             if told is not None:
                 return told
-        return await self._own.get_window_stats(self.item, who)
+        return await _seconds(self._counters, self.item, who)
 
 
 class SharedCounters:
@@ -169,9 +179,9 @@ class SharedCounters:
         """Count one more; None: the server does not answer."""
         return await self._ask(self._strategy.hit, item, who)
 
-    async def stats(self, item: RateLimitItem, *who: str) -> WindowStats | None:
-        """What is left; None: the server does not answer."""
-        return await self._ask(self._strategy.get_window_stats, item, who)
+    async def seconds(self, item: RateLimitItem, *who: str) -> float | None:
+        """How long to wait; None: the server does not answer."""
+        return await self._ask(partial(_seconds, self._storage), item, who)
 
     async def _ask(
         self, ask: Callable[..., Awaitable[Answer]], item: RateLimitItem, who: tuple[str, ...]

@@ -1,7 +1,6 @@
 """How often a caller may ask: reads and writes of a principal, and whoever is nobody we know by address; else 429."""
 
 import ipaddress
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -35,13 +34,12 @@ class Limits:
         counting = self.counting.get(name)
         if counting is None or await counting.hit(who):
             return
-        reset, _ = await counting.stats(who)
         raise too_many(
             name,
             f"More than {counting.item.amount} {_WHAT[name]} in {counting.item.get_expiry()} s.",
             quota=counting.item.amount,
             window=counting.item.get_expiry(),
-            seconds=reset - time.time(),
+            seconds=await counting.seconds(who),
         )
 
     async def takes_strangers(self, address: str) -> bool:
