@@ -85,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views, access = OrderViews(orders_db), Access(orders_db)
     tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
+    limits = limits_of(settings)
     declines = Declines(partial(recent, orders_db), limit_of(settings.api_limit_declines))
     teller = Teller(runs, Handovers(orders_db))
     waiter = Waiter(orders_db)
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
         finally:
             await declines.close()
+            await limits.close()
             if tokens is not None:
                 await tokens.close()
             await orders_db.close()
@@ -155,7 +157,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         instrument_api(app)
     identities: Identities = Nobody() if settings.api_authentication == "off" else Bearers(ApiKeys(access), tokens)
     shares = Shares(max(1, settings.database_pool_size // 2))
-    setattr(app.state, GATE, Gate(identities, limits_of(settings), shares))
+    setattr(app.state, GATE, Gate(identities, limits, shares))
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]
     return app

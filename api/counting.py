@@ -183,6 +183,10 @@ class SharedCounters:
         """How long to wait; None: the server does not answer."""
         return await self._ask(partial(_seconds, self._storage), item, who)
 
+    async def close(self) -> None:
+        """Leave the server."""
+        await self._storage.bridge.storage.aclose()
+
     async def _ask(
         self, ask: Callable[..., Awaitable[Answer]], item: RateLimitItem, who: tuple[str, ...]
     ) -> Answer | None:

@@ -28,6 +28,7 @@ class Limits:
     """All limits of one process; a name that is not there is not limited."""
 
     counting: Mapping[Name, Counting]
+    shared: SharedCounters | None = None
 
     async def take(self, name: Name, who: str) -> None:
         """Count one more of ``who``. Raises ProblemAnswer (429)."""
@@ -41,6 +42,11 @@ class Limits:
             window=counting.item.get_expiry(),
             seconds=await counting.seconds(who),
         )
+
+    async def close(self) -> None:
+        """Leave the server on which processes count together."""
+        if self.shared is not None:
+            await self.shared.close()
 
     async def takes_strangers(self, address: str) -> bool:
         """Whether somebody whom nobody remembers is looked up for ``address``."""
@@ -59,7 +65,7 @@ def limits_of(settings: Settings) -> Limits:
         "failed_authentications": settings.api_limit_failed_authentications,
     }
     items = {name: limit_of(rate) for name, rate in rates.items()}
-    return Limits({name: Counting(item, name, shared) for name, item in items.items() if item is not None})
+    return Limits({name: Counting(item, name, shared) for name, item in items.items() if item is not None}, shared)
 
 
 def route_class(method: str) -> Literal["reads", "writes"]:
