@@ -1,8 +1,9 @@
 """How often a caller may ask: reads and writes of a principal, and whoever is nobody we know by address; else 429."""
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Literal
 
@@ -20,7 +21,26 @@ _WHAT: Final[Mapping[Name, str]] = {
     "anonymous": "requests without a principal from this address",
     "failed_authentications": "failed authentications from this address",
 }
+#: A refusal is held back so long; and no more of them at once, as each is a request that this process has in hand.
+HOLD_SECONDS: Final = 0.5
+MOST_HELD: Final = 200
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class _Held:
+    """Refusals that are held back: who asks again as soon as it is refused waits a little, so that others do not."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    async def hold(self) -> None:
+        """Hold one back, unless too many are."""
+        if self._number < MOST_HELD:
+            self._number += 1
+            try:
+                await asyncio.sleep(HOLD_SECONDS)
+            finally:
+                self._number -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +49,14 @@ class Limits:
 
     counting: Mapping[Name, Counting]
     shared: SharedCounters | None = None
+    _held: _Held = field(default_factory=_Held)
 
     async def take(self, name: Name, who: str) -> None:
         """Count one more of ``who``. Raises ProblemAnswer (429)."""
         counting = self.counting.get(name)
         if counting is None or await counting.hit(who):
             return
+        await self._held.hold()
         raise too_many(
             name,
             f"More than {counting.item.amount} {_WHAT[name]} in {counting.item.get_expiry()} s.",

