@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
 from math import floor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 from limits import RateLimitItem
@@ -185,7 +185,8 @@ class SharedCounters:
 
     async def close(self) -> None:
         """Leave the server."""
-        await self._storage.bridge.storage.aclose()
+        bridge: Any = self._storage.bridge
+        await bridge.storage.aclose()
 
     async def _ask(
         self, ask: Callable[..., Awaitable[Answer]], item: RateLimitItem, who: tuple[str, ...]

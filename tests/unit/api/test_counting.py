@@ -1,7 +1,6 @@
 """Counting against a limit in this process: sliding, bounded, and the same cost however many callers there are."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from limits import RateLimitItem, parse
@@ -29,7 +28,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(counting, "time", clock)
     monkeypatch.setattr("limits.aio.strategies.time", clock)
