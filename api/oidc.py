@@ -123,9 +123,8 @@ def _verified(token: str, key: Key, issuer: Issuer) -> dict[str, Any]:
         raise Unauthenticated(f"The token's claim {error.claim} is not what it must be.") from None
     except (JoseError, ValueError, RecursionError):
         raise Unauthenticated("The token is not signed by its issuer.") from None
-    if (
-        claims["exp"] > claims["nbf"] + MOST_SECONDS
-    ):  # compared and not subtracted: a float holds no number of 400 digits
+    # Compared and not subtracted: one of them may be a float, which holds no number of 400 digits.
+    if claims["exp"] > claims["nbf"] + MOST_SECONDS:
         raise Unauthenticated(f"The token is good for longer than {MOST_SECONDS // 3600} h.")
     if not 0 < len(claims["sub"]) <= MOST_SUBJECT:
         raise Unauthenticated(f"The token's claim sub must have 1 to {MOST_SUBJECT} characters.")

@@ -1,4 +1,4 @@
-"""A principal's share: half while another is about, all that one process can do while it is alone."""
+"""A principal's share: little while another is about, all that one process can do while it is alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,14 @@ from api.problems import ProblemAnswer
 from api.shares import ALONE, Paused, Shares, Turn
 from support.waiting import until
 
-HALF = 4
+SHARE = 4
 
 
 class Busy:
     """Requests of principals, each of which works until it is told to end."""
 
     def __init__(self) -> None:
-        self.shares = Shares(HALF)
+        self.shares = Shares(SHARE)
         self.working: dict[str, list[asyncio.Event]] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -64,18 +64,18 @@ async def test_alone_it_has_the_process_for_itself() -> None:
     await busy.end_all()
 
 
-async def test_while_another_is_about_it_has_half_and_the_other_never_waits() -> None:
+async def test_while_another_is_about_it_has_its_share_and_the_other_never_waits() -> None:
     busy = Busy()
     busy.begin("bob")
     await busy.works_on("bob", 1)
     busy.begin("ann", 60)
-    await busy.works_on("ann", HALF)
+    await busy.works_on("ann", SHARE)
     for _ in range(3):
         busy.end("bob")
         busy.begin("bob")
         await busy.works_on("bob", 1)
         busy.end("ann")
-        await busy.works_on("ann", HALF)
+        await busy.works_on("ann", SHARE)
     await busy.end_all()
 
 
@@ -114,7 +114,7 @@ async def test_who_waits_for_an_outcome_takes_no_turn_meanwhile() -> None:
 
 async def test_too_many_in_hand_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_IN_HAND", 3)
-    shares = Shares(HALF)
+    shares = Shares(SHARE)
     turns = [await shares.enter("ann") for _ in range(3)]
     with pytest.raises(ProblemAnswer) as refused:
         await shares.enter("ann")
