@@ -20,6 +20,7 @@ from orderflow.telemetry.metrics import SHARED_LIMITS_AWAY
 #: Who is counted at once, for each limit: beyond, whoever was counted longest ago is forgotten.
 MOST_COUNTED: Final = 20_000
 SHARED_SECONDS: Final = 0.2
+SHARED_CONNECTIONS: Final = 16
 #: After it gave no answer, the server is asked again this much later, by one request.
 AWAY_SECONDS: Final = 2.0
 
@@ -173,6 +174,8 @@ class SharedCounters:
             f"async+{url}", wrap_exceptions=True, implementation="valkey", key_prefix="orderflow", **timeouts
         )
         self._strategy = SlidingWindowCounterRateLimiter(self._storage)
+        #: The client would open one for each request in hand.
+        self._connections = asyncio.Semaphore(SHARED_CONNECTIONS)
         self._away_until = 0.0
 
     async def hit(self, item: RateLimitItem, *who: str) -> bool | None:
@@ -198,7 +201,7 @@ class SharedCounters:
         if probes:
             self._away_until = now + AWAY_SECONDS  # this one asks; the others go on without it
         try:
-            async with asyncio.timeout(SHARED_SECONDS):
+            async with asyncio.timeout(SHARED_SECONDS), self._connections:
                 answer = await ask(item, *who)
         except (StorageError, OSError, TimeoutError) as error:
             if not probes and self._away_until == 0:
