@@ -1,5 +1,6 @@
 """How many requests a process has in hand at once: one more is sent away before anything of it is read."""
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +12,9 @@ from orderflow.domain.errors import Problem
 #: Each holds a connection, and a body of 256 KiB at most; those that wait for an outcome are among them.
 MOST_REQUESTS: Final = 2000
 #: Probes are answered in any case: a process that has much to do is not ill.
-_ALWAYS: Final = ("/health/", "/metrics")
+ALWAYS: Final = ("/health/", "/metrics")
+#: Where a request's state has what is to be called when it is over.
+ENDS: Final = "ends"
 
 
 class Admission:
@@ -23,7 +26,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or send it away."""
-        if scope["type"] != "http" or path_below(scope).startswith(_ALWAYS):
+        if scope["type"] != "http" or path_below(scope).startswith(ALWAYS):
             await self._app(scope, receive, send)
             return
         if self._in_hand >= MOST_REQUESTS:
@@ -33,7 +36,11 @@ class Admission:
             await problems.answer(scope, problem, headers)(scope, receive, send)
             return
         self._in_hand += 1
+        ends: list[Callable[[], None]] = []
+        scope.setdefault("state", {})[ENDS] = ends
         try:
             await self._app(scope, receive, send)
         finally:
             self._in_hand -= 1
+            for end in ends:
+                end()

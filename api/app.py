@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,28 +17,34 @@ from pydantic.json_schema import models_json_schema
 
 from api import problems
 from api.admission import Admission
-from api.authentication import ApiKeys, Identities, Nobody
-from api.authorization import IDENTITIES, refuse_silent_routes
+from api.authentication import ApiKeys, Bearers, Identities, Nobody
+from api.authorization import GATE, Gate, refuse_silent_routes
 from api.commands import OrderCommands
+from api.declines import Declines
 from api.documents import OrderDocuments
 from api.hashes import PlaceHashes
 from api.health import HealthRoutes, broker_answers, database_answers
 from api.inventory import InventoryRoutes
+from api.limits import limits_of
 from api.measuring import RequestMetrics
 from api.methods import Methods
+from api.oidc import AccessTokens
 from api.orders import OrderRoutes
 from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
 from api.requests import RequestContext
 from api.schemas import BODIES
+from api.shares import Shares
 from api.telling import Teller
 from api.waiting import Waiter
 from orderflow import process
 from orderflow.databases import open_database
 from orderflow.domain.access import SCOPES, Scope
+from orderflow.rates import limit_of
 from orderflow.sealing import TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.access import Access
+from orderflow.store.declines import recent
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import OrderViews
 from orderflow.store.orders import Orders
@@ -53,7 +60,8 @@ from orderflow.urls import shown
 Needs = Sequence[tuple[APIRoute, Scope | None]]
 
 DESCRIPTION: Final = """
-Orders from placing to completion. Callers send `Authorization: Bearer` with an API key; each operation names the scope
+Orders from placing to completion. Callers send `Authorization: Bearer` with an API key or an access
+token; each operation names the scope
 that it needs. What belongs to another customer is not there (404).
 
 - Placing, approving, completing and cancelling are done when they are answered. A ship waits for its payment capture
@@ -76,6 +84,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
     views, access = OrderViews(orders_db), Access(orders_db)
+    tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
+    limits = limits_of(settings)
+    declines = Declines(partial(recent, orders_db), limit_of(settings.api_limit_declines))
     teller = Teller(runs, Handovers(orders_db))
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
@@ -85,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         access=access,
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
         waiter=waiter,
+        declines=declines,
         documents=OrderDocuments(
             f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
         ),
@@ -105,6 +117,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             async with waiter, teller:
                 yield
         finally:
+            await declines.close()
+            await limits.close()
+            if tokens is not None:
+                await tokens.close()
             await orders_db.close()
             await inventory_db.close()
             await process.end()
@@ -139,8 +155,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         from orderflow.telemetry.tracing import instrument_api
 
         instrument_api(app)
-    identities: Identities = Nobody() if settings.api_authentication == "off" else ApiKeys(access)
-    setattr(app.state, IDENTITIES, identities)
+    identities: Identities = Nobody() if settings.api_authentication == "off" else Bearers(ApiKeys(access), tokens)
+    shares = Shares(max(1, settings.database_pool_size // 4))
+    setattr(app.state, GATE, Gate(identities, limits, shares))
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]
     return app
@@ -150,7 +167,11 @@ def _add_security(schema: dict[str, Any], needs: Needs) -> None:
     """What each operation needs, from the same table that lets callers in."""
     scopes = "\n".join(f"- `{scope}`: {meaning}" for scope, meaning in SCOPES.items())
     schema["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": f"An API key. Its scopes:\n\n{scopes}"}
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": f"An API key, or a JWT of an issuer that is set. Scopes:\n\n{scopes}",
+        }
     }
     for route, scope in needs:
         for method in route.methods or ():

@@ -1,7 +1,8 @@
 """Who calls: ``Authorization: Bearer`` becomes a principal, or a 401.
 
-API keys are looked up in the orders database and believed for 5 s; each request compares the key's digest, and its
-dates, again. While the database is away, a key that was good is believed for a minute; then it is 503.
+What is sent is an API key, or an access token of an issuer (``oidc.py``). API keys are looked up in the orders database
+and believed for 5 s; each request compares the key's digest, and its dates, again. While the database is away, a key
+that was good is believed for a minute; then it is 503.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 from fastapi import Request
 
+from api.limits import Limits, peer
 from api.problems import TYPES, ProblemAnswer
 from orderflow import api_keys
 from orderflow.domain.access import ANYBODY, Principal
@@ -47,6 +49,10 @@ class Identities(Protocol):
         """Whose ``credential`` this is. Raises Unauthenticated, and Unavailable where nobody can tell."""
         ...
 
+    def remembers(self, credential: str) -> bool:
+        """Whether it need not be looked up for a stranger: it was good a moment ago, or proves itself what it is."""
+        ...
+
 
 @dataclass(slots=True)
 class _Remembered:
@@ -61,6 +67,7 @@ class ApiKeys:
         self._access = access
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._look_ups = asyncio.Semaphore(LOOK_UPS)
+        self._refreshes = asyncio.Semaphore(LOOK_UPS)
 
     async def principal(self, credential: str) -> Principal:
         """See Identities."""
@@ -82,13 +89,22 @@ class ApiKeys:
         await self._note_use(stored, now)
         return stored.principal
 
+    def remembers(self, credential: str) -> bool:
+        """See Identities."""
+        sent = api_keys.parse(credential)
+        known = self._remembered.get(sent.id) if sent is not None else None
+        return sent is None or (
+            known is not None and known.key is not None and api_keys.same(known.key.digest, sent.digest)
+        )
+
     async def _stored(self, key_id: str) -> StoredKey | None:
         known = self._remembered.get(key_id)
         if known is not None and time.monotonic() - known.seen_at < FRESH_SECONDS:
             self._remembered.move_to_end(key_id)
             return known.key
         try:
-            async with self._look_ups:
+            # Who was good a moment ago does not queue behind made-up keys.
+            async with self._refreshes if known is not None and known.key is not None else self._look_ups:
                 found = await self._access.find(key_id)
         except Unavailable:
             if known is None or known.key is None or time.monotonic() - known.seen_at >= STALE_SECONDS:
@@ -110,27 +126,59 @@ class ApiKeys:
             await self._access.used(stored.id)
 
 
+class Bearers:
+    """Principals by whatever a bearer is: ``ofk_…`` is an API key, what has two dots a JWT."""
+
+    def __init__(self, keys: Identities, tokens: Identities | None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+
+    async def principal(self, credential: str) -> Principal:
+        """See Identities."""
+        if credential.startswith(api_keys.PREFIX) or credential.count(".") != 2:
+            return await self._keys.principal(credential)
+        if self._tokens is None:
+            raise Unauthenticated("Access tokens are not taken here: no issuer is set.")
+        return await self._tokens.principal(credential)
+
+    def remembers(self, credential: str) -> bool:
+        """See Identities."""
+        return credential.count(".") == 2 or self._keys.remembers(credential)
+
+
 class Nobody:
     """Authentication is off: whoever calls may do everything."""
+
+    def remembers(self, credential: str) -> bool:
+        """See Identities."""
+        return True
 
     async def principal(self, credential: str) -> Principal:
         """See Identities."""
         return ANYBODY
 
 
-async def authenticate(request: Request, identities: Identities) -> Principal:
-    """The caller. Raises ProblemAnswer (401)."""
+async def authenticate(request: Request, identities: Identities, limits: Limits) -> Principal:
+    """The caller. Raises ProblemAnswer (401; 429: this address has tried too often).
+
+    What fails too often at an address does not shut out others who come from there: whom we remember is let in.
+    """
     if isinstance(identities, Nobody):
         return ANYBODY
-    sent = request.headers.getlist("authorization")
+    address, sent = peer(request.scope), request.headers.getlist("authorization")
     if not sent:
-        raise _refused("Send `Authorization: Bearer`, with an API key.", error=None)
+        await limits.take("anonymous", address)
+        raise _refused("Send `Authorization: Bearer`, with an API key or an access token.", error=None)
     bearer = _BEARER.fullmatch(sent[0].strip(" ")) if len(sent) == 1 and len(sent[0]) <= MOST_CHARACTERS else None
     if bearer is None:
-        raise _refused("Authorization must be sent once, as `Bearer` and an API key.")
+        await limits.take("failed_authentications", address)
+        raise _refused("Authorization must be sent once, as `Bearer` and an API key or an access token.")
+    if not identities.remembers(bearer[1]) and not await limits.takes_strangers(address):
+        await limits.take("failed_authentications", address)
     try:
         return await identities.principal(bearer[1])
     except Unauthenticated as error:
+        await limits.take("failed_authentications", address)
         raise _refused(str(error)) from None
 
 

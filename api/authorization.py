@@ -8,14 +8,27 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 
+from api.admission import ALWAYS, ENDS
 from api.authentication import Identities, authenticate
+from api.limits import Limits, peer, route_class
+from api.prefix import path_below
 from api.problems import TYPES, ProblemAnswer
+from api.shares import Shares
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.errors import FieldProblem, Problem
 from orderflow.telemetry import spans
 
-#: Where the application's state has its Identities.
-IDENTITIES: Final = "identities"
+#: Where the application's state has its Gate.
+GATE: Final = "gate"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a caller must pass: who it is, how often it may ask, and how much of this process it may take."""
+
+    identities: Identities
+    limits: Limits
+    shares: Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +39,17 @@ class Requires:
 
     async def __call__(self, request: Request) -> Principal:
         """The caller."""
-        identities: Identities = getattr(request.app.state, IDENTITIES)
-        caller = await authenticate(request, identities)
+        gate: Gate = getattr(request.app.state, GATE)
+        caller = await authenticate(request, gate.identities, gate.limits)
+        await gate.limits.take(route_class(request.method), caller.id)
         request.state.principal = caller
         spans.note(authtype=caller.type, authid=caller.id)
         if self.scope not in caller.scopes:
             raise forbidden(f"It needs the scope {self.scope}.", self.scope)
         if self.scope.startswith("orders:") and not caller.reaches_orders:
             raise forbidden(f"It needs a customer, or the scope {Scope.ORDERS_EVERYONE}.", Scope.ORDERS_EVERYONE)
+        turn = await gate.shares.enter(caller.id)
+        getattr(request.state, ENDS).append(turn.end)
         return caller
 
 
@@ -43,8 +59,11 @@ def requires(scope: Scope) -> Requires:
     return Requires(scope)
 
 
-async def anybody() -> None:
-    """A dependency that says: this route is open."""
+async def anybody(request: Request) -> None:
+    """A dependency that says: this route is open. Raises ProblemAnswer (429)."""
+    if not path_below(request.scope).startswith(ALWAYS):
+        gate: Gate = getattr(request.app.state, GATE)
+        await gate.limits.take("anonymous", peer(request.scope))
 
 
 #: For a route that needs no principal.

@@ -1,6 +1,7 @@
 """Orders over HTTP."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
@@ -12,6 +13,7 @@ from api import cursors, documents, problems
 from api.authorization import forbidden, requires
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
+from api.declines import Declines
 from api.documents import OrderDocuments
 from api.hashes import PlaceHashes
 from api.headers import (
@@ -95,6 +97,7 @@ class OrderRoutes:
     access: Access
     commands: OrderCommands
     waiter: Waiter
+    declines: Declines
     documents: OrderDocuments
     hashes: PlaceHashes
     wait_seconds: float
@@ -139,6 +142,7 @@ class OrderRoutes:
             placed = request.body
             if caller.customer_id is not None and placed.customer_id != caller.customer_id:
                 raise _not_for(caller)
+            await self.declines.check(caller, _is(placed.customer_id))
             key = key or str(uuid4())  # what gets no answer can be sent again under it
             order = Order(
                 order_id=client_order_id(caller, key),
@@ -188,6 +192,8 @@ class OrderRoutes:
             request: Annotated[Received[Body], Depends(received(body, optional=True))],
         ) -> Response:
             """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
+            if name == "approve":
+                await self.declines.check(caller, partial(self._customer, order_id, caller))
             said = request.body.model_dump(exclude_none=True)
             key = key or str(uuid4())
             command = Command(
@@ -311,6 +317,11 @@ class OrderRoutes:
     def _seconds(self, waits: Wait) -> float:
         return self.wait_seconds if waits.seconds is None else waits.seconds
 
+    async def _customer(self, order_id: UUID, caller: Principal) -> str | None:
+        """Whose order it is; None: there is none that the caller reaches."""
+        view = await self.views.read(order_id, caller.owner)
+        return None if view is None else view.customer_id
+
     async def _view(self, order_id: UUID, owner: Owner) -> OrderView:
         """The order's row and lines. Raises Rejection (404)."""
         view = await self.views.read(order_id, owner)
@@ -362,6 +373,13 @@ class OrderRoutes:
         document = self.documents.order(answer.order or await self._view(order_id, owner), None, root(asked.scope))
         headers |= {"ETag": f'"{document.version}"'} | ({"Location": here} if done == 201 else {})
         return _json(OrderAnswer(**dict(document), command=brief), done, headers)
+
+
+def _is(customer_id: str) -> Callable[[], Awaitable[str | None]]:
+    async def known() -> str | None:
+        return customer_id
+
+    return known
 
 
 def _reason(caller: Principal) -> Reason:

@@ -107,7 +107,9 @@ class ProblemDocument(Model):
     allowed_actions: tuple[str, ...] | None = None
     current_status: str | None = None
     current_version: int | None = None
-    dependency: str | None = Field(None, description="orders or inventory, the databases; api: it stops.")
+    dependency: str | None = Field(
+        None, description="orders or inventory, the databases; issuer: its keys; api: it stops."
+    )
     order_id: str | None = None
     command_id: str | None = None
     scope: str | None = None
@@ -245,7 +247,7 @@ def _message(error: Mapping[str, Any]) -> str:
 def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for slug in (*slugs, "headers_too_large", "internal_error", "overloaded"):
+    for slug in dict.fromkeys((*slugs, "too_many_requests", "headers_too_large", "internal_error", "overloaded")):
         kind = TYPES[slug]
         entry = documented.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}
@@ -256,6 +258,11 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
             entry["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}}}
         if kind.status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        if kind.status == 429:
+            entry["headers"] |= {
+                name: {"description": f"draft-ietf-httpapi-ratelimit-headers: {what}.", "schema": {"type": "string"}}
+                for name, what in (("RateLimit", "what is left"), ("RateLimit-Policy", "the limit"))
+            }
     return documented
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from api.shares import Paused
 from orderflow.domain.errors import Unavailable
 from orderflow.store.database import Database
 from orderflow.store.waits import Wait, ended
@@ -70,6 +71,10 @@ class Waiter:
     async def _wait(self, wait: Wait, seconds: float, gone: Gone | None) -> bool:
         if seconds <= 0 or self._stopped or self._number >= MOST_WAITING:
             return False
+        async with Paused():
+            return await self._ends(wait, seconds, gone)
+
+    async def _ends(self, wait: Wait, seconds: float, gone: Gone | None) -> bool:
         with self._watching(wait) as future:
             leaving = [asyncio.ensure_future(gone())] if gone else []
             try:

@@ -148,6 +148,18 @@ BEGIN;
 SELECT pg_notify('orderflow', '');
 
 
+-- orderflow/store/declines.py
+-- Payments that were declined lately, and who had asked for them: what tells the testing of stolen cards.
+
+-- declines.recent --
+-- Reads the orders that ended lately because their payment was declined, and who had approved each.
+SELECT o.order_id, o.customer_id, e.authid, extract(epoch FROM statement_timestamp() - o.updated_at)::float8 AS age
+FROM orders o JOIN events e ON e.order_id = o.order_id AND e.version = o.version - 1
+WHERE o.status = 'CANCELLED' AND o.reason IN ('payment_declined', 'insufficient_funds')
+  AND o.updated_at > statement_timestamp() - make_interval(secs => $seconds::float8)
+ORDER BY o.updated_at DESC LIMIT 5000;
+
+
 -- orderflow/store/deployment.py
 -- Which stack an orders database belongs to.
 

@@ -20,10 +20,18 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from orderflow import profiles, setting_sources, temporal_config, urls
+from orderflow.issuers import Issuers
 from orderflow.proxies import is_loopback
+from orderflow.rates import Rate, server
 from orderflow.secret_files import FiledSecret
 from orderflow.temporal_config import TemporalConfig
 from orderflow.tls import ServerContext, client_context
@@ -73,6 +81,11 @@ def _database_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _limits_url(url: SecretStr) -> SecretStr:
+    server(url.get_secret_value())
+    return url
+
+
 def _http_url(url: str) -> str:
     return urls.check(url, urls.HTTP)
 
@@ -90,6 +103,7 @@ def _temporal(given: Mapping[str, Any]) -> TemporalConfig:
 
 
 Secret = Annotated[SecretStr, BeforeValidator(setting_sources.from_file)]
+LimitsUrl = Annotated[Secret, AfterValidator(_limits_url)]
 DatabaseUrl = Annotated[Secret, AfterValidator(_database_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
@@ -286,6 +300,37 @@ class Settings(BaseSettings):
     api_key: Secret | None = Field(None, description="The API key with which the CLI calls the API.")
     api_key_file: Path | None = Field(
         None, description="A file with that key, or with the line `Authorization: Bearer KEY`; instead of the above."
+    )
+    oidc_issuers: Annotated[Issuers, NoDecode] = Field(
+        (),
+        description="Issuers whose access tokens (JWT, RFC 9068) the API takes beside API keys, 8 at most, as JSON: "
+        '`[{"issuer": "https://id.example", "audience": "orderflow"}]`; also `jwks_url` (default: what the issuer\'s '
+        "`/.well-known/openid-configuration` says), `customer_claim` (default: `customer_id`) and `scopes`, the most "
+        "that its tokens may give (default: all).",
+    )
+    api_limit_reads: Rate = Field(
+        "120000/minute",
+        description="Reads of one principal; more are answered 429. Such as `600/minute`, `10/5 seconds`; `off`.",
+    )
+    api_limit_writes: Rate = Field("120000/minute", description="The same for its writes: POST and PUT.")
+    api_limit_anonymous: Rate = Field(
+        "6000/minute",
+        description="Requests without a principal from one address (IPv6: from one /64), health checks left out.",
+    )
+    api_limit_failed_authentications: Rate = Field(
+        "1000/minute",
+        description="Keys and tokens that are not good, from one address. Beyond, keys that this process does not "
+        "remember are not looked up for it.",
+    )
+    api_limit_declines: Rate = Field(
+        "30/hour",
+        description="Declined payments of one principal for one customer. Beyond, it places and approves no orders "
+        "for that customer: somebody tests stolen cards.",
+    )
+    api_limits_url: LimitsUrl | None = Field(
+        None,
+        description="A server that speaks Redis' protocol, `valkey://`, `redis://` (`valkeys://`, `rediss://` by TLS), "
+        "on which the API's processes count together. Default, and while it is away: each by itself.",
     )
     api_port: Port = Field(8080, description="Where the API listens.")
     api_url: Annotated[str, AfterValidator(_api_url)] = Field(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
+from pydantic_core import to_json
 
 from orderflow.database_roles import OPENED_BY
 from orderflow.secret_files import FiledSecret
@@ -89,4 +90,6 @@ def _text(value: object) -> str:
         return value.get_secret_value()
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return to_json(value).decode()
     return str(value)

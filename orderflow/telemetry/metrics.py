@@ -33,6 +33,28 @@ HTTP_PROBLEMS: Final = Counter(
     query="sum by (route, problem) (rate(orderflow_http_problems_total[5m]))",
 )
 
+KEY_SET_FETCHES: Final = Counter(
+    "key_set_fetches_total",
+    "Fetches of an issuer's public keys, for access tokens: fetched, failed.",
+    ("outcome",),
+    item="Fetches of issuers' keys",
+    query="sum by (outcome) (increase(orderflow_key_set_fetches_total[1h]))",
+)
+LIMITED: Final = Counter(
+    "limited_requests_total",
+    "Requests that were answered 429, by the limit: reads, writes, anonymous, failed_authentications, declines, "
+    "in_hand (one principal's share of this process).",
+    ("limit",),
+    item="Requests over a limit",
+    query="sum by (limit) (rate(orderflow_limited_requests_total[5m]))",
+)
+SHARED_LIMITS_AWAY: Final = Counter(
+    "shared_limits_away_total",
+    "Times that the server with the shared limits did not answer, and this process went on counting by itself.",
+    item="Shared limits away",
+    query="rate(orderflow_shared_limits_away_total[5m])",
+)
+
 # --- Orders ---
 ORDERS: Final = Gauge(
     "orders",

@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from orderflow.domain.access import EVERYONE, Customer
 from orderflow.domain.handovers import Handover
-from orderflow.store import outbox
+from orderflow.store import declines, outbox
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.order_views import Filters, OrderViews, PageEnd
@@ -33,7 +33,8 @@ ORDERS = int(os.environ.get("TEST_ORDERS", "200000"))
 FILL = f"""
 SET session_replication_role = replica;
 INSERT INTO orders (order_id, status, version, reason, customer_id, reference, currency, total, created_at, updated_at)
-SELECT lpad(to_hex(n), 32, '0')::uuid, s.status, 3, CASE WHEN s.status = 'CANCELLED' THEN 'customer' END,
+SELECT lpad(to_hex(n), 32, '0')::uuid, s.status, 3,
+       CASE WHEN s.status = 'CANCELLED' THEN CASE WHEN n % 200 = 0 THEN 'payment_declined' ELSE 'customer' END END,
        'customer-' || n % 20000, CASE WHEN n % 3 = 0 THEN 'reference-' || n END, 'USD', 100, t.at, t.at
 FROM generate_series(1, {ORDERS}) AS n,
      LATERAL (SELECT CASE WHEN n > {ORDERS} - 2000 THEN 'DRAFT' WHEN n > {ORDERS} - 20000 THEN 'FULFILLING'
@@ -174,6 +175,7 @@ VIEWS: dict[str, Callable[[Planned], Awaitable[object]]] = {
     "handovers that were told": lambda db: Handovers(db).told([Handover(order_id=SHIPPING, number=1, name="approve")]),
     "one handover": lambda db: Handovers(db).of(SHIPPING),
     "the sweep": lambda db: Orders(db).expire(timedelta(hours=1), 100),
+    "declines of the last hour": lambda db: declines.recent(db, 3600),
     "a sweep that finds nothing": lambda db: Orders(db).expire(timedelta(days=10_000), 100),
 }
 

@@ -23,7 +23,11 @@ def settings_from(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_setting_arrives_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = Settings(
-        _env_file=None, orders_admin_url=SecretStr("postgresql://a"), stack_split_workers=True, relay_pacing_seconds=0.2
+        _env_file=None,
+        orders_admin_url=SecretStr("postgresql://a"),
+        stack_split_workers=True,
+        relay_pacing_seconds=0.2,
+        oidc_issuers=[{"issuer": "https://id.example", "audience": "orderflow", "scopes": ["orders:read"]}],
     )
     assert settings_from(as_environment(sent, admin=True), monkeypatch) == sent
 
