@@ -172,7 +172,7 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
         body = json.loads(text)
         _refuse_halves(text, body)
         recorded_at = _time("ce_time", attributes["ce_time"])
-        _same("order_id", UUID(body["order_id"]), order_id, "ce_subject")
+        _same("order_id", body["order_id"], str(order_id), "ce_subject")
         _same("version", body["version"], version, "ce_sequence")
         _same("recorded_at", _time("recorded_at", body["recorded_at"]), recorded_at, "ce_time")
         status = body["status"]
