@@ -227,7 +227,7 @@ class DeadLetterTopic:
     async def _open(self) -> AIOKafkaProducer:
         if self._producer is None:
             await self._ensure_topic()
-            producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True)
+            producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True, max_batch_size=262_144)
             self._producer = producer
             await producer.start()
         return self._producer
