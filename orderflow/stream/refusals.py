@@ -5,7 +5,12 @@ come before its next minor version is let in.
 """
 
 from aiokafka.conn import create_conn
-from aiokafka.errors import AuthenticationFailedError, KafkaError, UnsupportedSaslMechanismError
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
@@ -28,7 +33,7 @@ async def refused(settings: Settings) -> str | None:
             connection = await create_conn(host, int(port), request_timeout_ms=_PATIENCE_MS, **options)
         except UnsupportedSaslMechanismError:
             return f"{server} does not take ORDERFLOW_KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism}"
-        except AuthenticationFailedError:
+        except (AuthenticationFailedError, SaslAuthenticationFailed):
             return f"{server} does not know {who} with this password (ORDERFLOW_KAFKA_SASL_PASSWORD)"
         except (KafkaError, OSError, ValueError, TimeoutError):
             continue

@@ -37,7 +37,9 @@ def impossible(order: UUID) -> Iterator[Record]:
     """Events that lie outside the LIFECYCLE."""
     yield payment(order, 1_000_000)
     yield payment(order, 1)
-    yield a_record(order, 1_000_000, type="ORDER_STATE_CHANGED", status="CANCELLED", data={"from": "A", "to": "CANCELLED"})
+    yield a_record(
+        order, 1_000_000, type="ORDER_STATE_CHANGED", status="CANCELLED", data={"from": "A", "to": "CANCELLED"}
+    )
     yield a_record(order, 2, source=PAYMENTS, type="PAYMENT_AUTHORISED", status="AUTHORIZED")
 
 

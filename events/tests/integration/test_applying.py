@@ -15,8 +15,8 @@ import pytest_asyncio
 
 from orderflow_events.applying import each
 from orderflow_events.dead_letters import DeadLetter
-from orderflow_events.failures import Interruption, Retries
 from orderflow_events.envelope import Envelope, EnvelopeError
+from orderflow_events.failures import Interruption, Retries
 from orderflow_events.inbox import Connection, claim, prune
 from orderflow_events.redrive import discard
 from orderflow_events.states import OK, ConsumerState, StateKind

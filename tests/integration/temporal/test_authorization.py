@@ -17,14 +17,19 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
+from pydantic import SecretStr
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from orderflow.bootstrap import SetupError, setup_search_attributes
+from orderflow.settings import Settings
 from orderflow.stack.supervisor import Supervisor
+from orderflow.temporal.client import connect
 from orderflow.temporal.names import ORDER_WORKFLOW, ORDERS_QUEUE, PAYMENTS_QUEUE
-from support.stack import session_folder
+from support.stack import Databases, session_folder
+from support.world import a_world
 from tools.chaos.strict import NAMESPACE, StrictTemporal, TemporalOnPostgres, is_built
 
 pytestmark = [
@@ -151,6 +156,34 @@ async def test_who_has_no_good_bearer_reaches_nothing(guarded: Guarded, who: str
             "unauthorized" in str(error).lower()
         )
     assert (await run.describe()).status is not None
+
+
+async def test_an_order_goes_through_our_own_client_and_workers_with_a_key(
+    guarded: Guarded, databases: Databases
+) -> None:
+    settings = Settings(
+        _env_file=None,
+        temporal_address=guarded.address,
+        temporal_api_key=SecretStr(guarded.issuer.bearer("default:write")),
+        temporal_tls=False,
+        worker_graceful_shutdown_seconds=1,
+    )
+    with pytest.raises(SetupError, match="does not let us make search attributes"):
+        await setup_search_attributes(settings, lambda _: None)
+    admin = SecretStr(guarded.issuer.bearer("default:admin"))
+    await setup_search_attributes(settings.model_copy(update={"temporal_api_key": admin}), lambda _: None)
+    async with a_world(await connect(settings), databases, settings) as world:
+        handle = await world.place()
+        await world.ask(handle, "approve")
+        await world.reaches(handle, "FULFILLING")
+        assert (await world.ask(handle, "ship"))["refusal"] is None
+        await handle.result()
+        assert await world.statuses(handle, "payments") == ["AUTHORIZED", "CAPTURED"]
+    without = settings.model_copy(update={"temporal_api_key": None})
+    client = await connect(without)
+    with pytest.raises(RPCError) as refused:
+        await client.get_workflow_handle(handle.id).describe()
+    assert refused.value.status is RPCStatusCode.PERMISSION_DENIED
 
 
 async def test_our_processes_need_write_and_no_more(guarded: Guarded) -> None:
