@@ -21,8 +21,9 @@ not go through either, the topic or the broker is at fault, and is waited for li
 
 What is no event belongs to no order: such letters go together, ahead of the others, and one by one where that fails.
 
-At least once, and an order's first occurrences in order. The row in ``dead_letters`` is written first, the record after it, the
-offset commit last: whatever crashes between them makes the original come again, find its row, and be sent once more.
+At least once, and an order's first occurrences in order. The row in ``dead_letters`` is written first, the record after
+it, the offset commit last: whatever crashes between them makes the original come again, find its row, and be sent once
+more.
 """
 
 import asyncio

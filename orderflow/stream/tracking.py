@@ -3,7 +3,8 @@
 It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``. Of the
 three services it takes only what their LIFECYCLE allows: a version that no order can reach, or a status that no order
 has at its version, was written by somebody else and is set aside. A record that lies within the LIFECYCLE is found by
-reconciliation, which compares the tracked events with those of the databases. Its dead letters: ``python -m orderflow_events redrive --group order-tracking --effect orderflow.stream.tracking:track``.
+reconciliation, which compares the tracked events with those of the databases. Its dead letters:
+``python -m orderflow_events redrive --group order-tracking --effect orderflow.stream.tracking:track``.
 """
 
 from collections.abc import Callable, Sequence

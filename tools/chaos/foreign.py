@@ -77,7 +77,6 @@ def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[
     yield forged(None, ce_time=b"yesterday")
     yield forged(None, ce_sequence=b"0000000003")
     yield forged(None, ce_source=b"/orderflow/payments")
-    yield forged(None, ce_type=b"ORDER_CREATED")
     yield event("/acme/billing", _uuid(dice))
     yield event("/orderflow/shipping", known)
     yield event("/orderflow/orders/", known)

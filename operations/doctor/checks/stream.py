@@ -47,9 +47,7 @@ async def _reached(settings: Settings) -> Sequence[Checked]:
         return await _look(settings)
     except (KafkaError, OSError):
         if problem := await refused(settings):
-            return [
-                Checked("Kafka", False, problem, "correct the setting, or make the user on the brokers: docs/kafka.md")
-            ]
+            return [Checked("Kafka", False, problem, "correct the setting, or make the user: docs/kafka.md")]
         raise
 
 

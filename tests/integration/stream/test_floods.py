@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -103,5 +104,7 @@ async def test_the_tracking_stays_ready_and_true_in_a_flood(
     assert shown is not None
     assert (shown.order, shown.payment) == (TrackedPart("DRAFT", 1, None), None)
     with capsys.disabled():
-        print(f"\n{FLOOD} records that are no events: the genuine ones behind them were tracked after {took:.2f} s")
+        sys.stdout.write(
+            f"\n{FLOOD} records that are no events: the genuine ones behind them were tracked after {took:.2f} s\n"
+        )
     assert took < PROMPT

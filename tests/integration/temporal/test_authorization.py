@@ -173,6 +173,7 @@ async def test_an_order_goes_through_our_own_client_and_workers_with_a_key(
     admin = SecretStr(guarded.issuer.bearer("default:admin"))
     await setup_search_attributes(settings.model_copy(update={"temporal_api_key": admin}), lambda _: None)
     async with a_world(await connect(settings), databases, settings) as world:
+        await world.stock(bread=10)
         handle = await world.place()
         await world.ask(handle, "approve")
         await world.reaches(handle, "FULFILLING")
