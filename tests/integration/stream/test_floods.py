@@ -1,6 +1,6 @@
 """Thousands of malformed and forged records on the topic: the tracking stays ready, and shows nothing but the truth.
 
-``ORDERFLOW_TEST_FLOOD`` says how many (300): what 10,000 cost is in docs/kafka.md.
+``FLOOD_RECORDS`` says how many (300): what 10,000 cost is in docs/kafka.md.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from support.waiting import until
 from workers.shared import Shared
 from workers.tracking import serve
 
-FLOOD = int(os.environ.get("ORDERFLOW_TEST_FLOOD", "300"))
+FLOOD = int(os.environ.get("FLOOD_RECORDS", "300"))
 #: A genuine event is shown within so many seconds, whatever stands before it.
 PROMPT = 2.0
 
