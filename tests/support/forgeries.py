@@ -25,7 +25,12 @@ def no_events(order: UUID) -> Iterator[Record]:
     yield Record(key, b"junk", ())
     yield Record(key, b"{", genuine.headers)
     yield Record(b"another key", genuine.value, genuine.headers)
-    parts: list[dict[str, object]] = [{"order_id": str(UUID(int=1))}, {"version": 1}, {"status": "VOIDED"}, {"data": {}}]
+    parts: list[dict[str, object]] = [
+        {"order_id": str(UUID(int=1))},
+        {"version": 1},
+        {"status": "VOIDED"},
+        {"data": {}},
+    ]
     for part in parts:
         yield Record(key, json.dumps(body | part).encode(), genuine.headers)
     yield other(ce_source="/acme/payments")
