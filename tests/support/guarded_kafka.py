@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclOperation,
     AclPermissionType,
@@ -25,6 +25,8 @@ from orderflow.stack.probes import port_answers
 ITERATIONS: Final = 8192
 _SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _PLAIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
+
+__all__ = ["AclOperation", "GuardedBroker", "ResourceType"]
 
 #: What a user may do: (resource type, its name, operation).
 Right = tuple[ResourceType, str, AclOperation]

@@ -72,14 +72,15 @@ async def test_the_tracking_stays_ready_and_true_in_a_flood(
             await insert_event(orders, order, 1, type="ORDER_CREATED", status="DRAFT", data=CREATED)
 
         async def all_tracked() -> bool:
-            return await orders.fetchval("SELECT count(order_status) FROM tracked_orders") == len(innocent) + 1
+            tracked = await orders.fetchval("SELECT count(order_status) FROM tracked_orders")
+            return bool(tracked == len(innocent) + 1)
 
         await until(all_tracked, seconds=30 if FLOOD > 300 else 10, every=0.05)
         took = time.monotonic() - began
 
         async def all_aside() -> bool:
             query = "SELECT count(*) FROM dead_letters WHERE consumer_group = $1 AND kind = 'undecodable'"
-            return await orders.fetchval(query, settings.tracking_group) == FLOOD
+            return bool(await orders.fetchval(query, settings.tracking_group) == FLOOD)
 
         await until(all_aside, seconds=30)
     assert states[states.index(OK) :] == [OK], "it was ready all the time"

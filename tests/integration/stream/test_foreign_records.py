@@ -163,7 +163,7 @@ async def test_a_compression_that_cannot_be_read_is_a_difference_of_the_topic(
     configuration = topics._configuration
 
     async def with_lz4(*arguments: object) -> dict[str, str]:
-        return await configuration(*arguments) | {"compression.type": "lz4"}  # type: ignore[arg-type]
+        return (await configuration(*arguments) or {}) | {"compression.type": "lz4"}  # type: ignore[arg-type]
 
     monkeypatch.setattr(topics, "_configuration", with_lz4)
     assert await check_topic(settings) == []

@@ -19,7 +19,6 @@ from aiokafka.errors import (
     KafkaError,
     TopicAuthorizationFailedError,
 )
-from confluent_kafka.admin import AclOperation, ResourceType
 
 from operations.doctor.check import run_all
 from operations.doctor.checks import stream
@@ -36,7 +35,7 @@ from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, PartKind, PartState
 from orderflow_events.kafka_reader import KafkaReader
 from orderflow_events.names import dead_letter_topic
-from support.guarded_kafka import GuardedBroker
+from support.guarded_kafka import AclOperation, GuardedBroker, ResourceType
 from support.relays import running_relay, settings_for
 from support.stack import Databases
 from support.stream import CREATED, insert_event
