@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from orderflow.databases import OPERATORS, open_databases
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
@@ -95,12 +96,14 @@ async def test_the_tracking_stays_ready_and_true_in_a_flood(
     shown = await tracking.read(orders_database, paid_by_nobody)
     assert shown is not None
     assert shown.payment == TrackedPart("CAPTURED", 2, None)
-    async with Database("payments", databases.payments) as payments:
-        sources = {ORDERS: orders_database, PAYMENTS: payments}
-        [false] = await false_events(orders_database, sources, timedelta(hours=1))
+    # As the role that reconciles.
+    async with open_databases(settings, OPERATORS, pool_size=1, command_timeout=10.0) as found:
+        sources = {ORDERS: found["orders"], PAYMENTS: found["payments"]}
+        [false] = await false_events(found["orders"], sources, timedelta(hours=1))
         assert (false.order_id, false.said) == (paid_by_nobody, {2: "CAPTURED"})
-        await heal(orders_database, payments, settings.tracking_group, false.order_id, false.source, [*false.said])
-        assert await false_events(orders_database, sources, timedelta(hours=1)) == []
+        versions = [*false.said]
+        await heal(found["orders"], found["payments"], settings.tracking_group, false.order_id, PAYMENTS, versions)
+        assert await false_events(found["orders"], sources, timedelta(hours=1)) == []
     shown = await tracking.read(orders_database, paid_by_nobody)
     assert shown is not None
     assert (shown.order, shown.payment) == (TrackedPart("DRAFT", 1, None), None)
