@@ -1226,6 +1226,82 @@ WITH known AS (
 SELECT topic_id FROM known UNION ALL SELECT topic_id FROM made;
 
 
+-- orderflow/store/tracked_truth.py
+-- Is what the tracking shows what happened? Its events are compared with those of the three databases, and healed.
+
+-- tracked_truth.until --
+-- Reads since when tracked events are not known to be true, not further back than a window, and the clock.
+SELECT greatest((SELECT checked_until FROM tracked_truth), clock_timestamp() - $window::interval) AS since,
+       clock_timestamp() AS now;
+
+-- tracked_truth.tracked --
+-- Reads the events of a source that were tracked in a span of time.
+SELECT order_id, source, version, type, status, reason, recorded_at, tracked_at FROM tracked_events
+WHERE tracked_at >= $since::timestamptz AND tracked_at < $until::timestamptz AND source = $source;
+
+-- tracked_truth.false --
+-- Reads which of the tracked events this database has not, or has otherwise.
+SELECT c.order_id, c.version
+FROM unnest($order_ids::uuid[], $versions::int[], $types::text[], $statuses::text[], $reasons::text[],
+            $times::timestamptz[]) AS c (order_id, version, type, status, reason, recorded_at)
+WHERE (SELECT true FROM events e
+       WHERE e.order_id = c.order_id AND e.version = c.version AND e.type = c.type AND e.status = c.status
+         AND e.recorded_at = c.recorded_at AND e.data ->> 'reason' IS NOT DISTINCT FROM c.reason LIMIT 1) IS NULL;
+
+-- tracked_truth.checked --
+-- Remembers that every event that was tracked before a moment is true.
+INSERT INTO tracked_truth (checked_until) VALUES ($until::timestamptz)
+ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(tracked_truth.checked_until, excluded.checked_until)
+RETURNING checked_until;
+
+-- tracked_truth.events --
+-- Reads the events of an order, as the tracking would keep them.
+SELECT order_id, $source::text AS source, version, type, status, data ->> 'reason' AS reason, recorded_at
+FROM events WHERE order_id = $order_id ORDER BY version;
+
+-- tracked_truth.lock --
+-- Locks what is tracked of an order.
+SELECT FROM tracked_orders WHERE order_id = $order_id FOR UPDATE;
+
+-- tracked_truth.forget --
+-- Deletes tracked events of an order, and their entries in the inbox.
+WITH gone AS (
+    DELETE FROM tracked_events WHERE order_id = $order_id AND source = $source AND version = ANY ($versions::int[])
+)
+DELETE FROM processed_messages
+WHERE consumer_group = $group AND source = $source AND subject = $order_id::uuid::text
+  AND sequence = ANY ($versions::int[]);
+
+-- tracked_truth.nothing_left --
+-- Deletes what is tracked of an order of which no event is left.
+DELETE FROM tracked_orders t WHERE order_id = $order_id
+  AND NOT EXISTS (SELECT FROM tracked_events e WHERE e.order_id = t.order_id);
+
+-- tracked_truth.order_again --
+-- Makes an order's part of /orderflow/orders that of its highest tracked version again.
+UPDATE tracked_orders SET (order_status, order_version, reason, tracked_at) = (
+    SELECT (array_agg(e.status ORDER BY e.version DESC))[1], max(e.version),
+           (array_agg(e.reason ORDER BY e.version DESC))[1], clock_timestamp()
+    FROM tracked_events e WHERE e.order_id = $order_id AND e.source = '/orderflow/orders'
+) WHERE order_id = $order_id;
+
+-- tracked_truth.payment_again --
+-- Makes an order's part of /orderflow/payments that of its highest tracked version again.
+UPDATE tracked_orders SET (payment_status, payment_version, payment_reason, tracked_at) = (
+    SELECT (array_agg(e.status ORDER BY e.version DESC))[1], max(e.version),
+           (array_agg(e.reason ORDER BY e.version DESC))[1], clock_timestamp()
+    FROM tracked_events e WHERE e.order_id = $order_id AND e.source = '/orderflow/payments'
+) WHERE order_id = $order_id;
+
+-- tracked_truth.inventory_again --
+-- Makes an order's part of /orderflow/inventory that of its highest tracked version again.
+UPDATE tracked_orders SET (inventory_status, inventory_version, inventory_reason, tracked_at) = (
+    SELECT (array_agg(e.status ORDER BY e.version DESC))[1], max(e.version),
+           (array_agg(e.reason ORDER BY e.version DESC))[1], clock_timestamp()
+    FROM tracked_events e WHERE e.order_id = $order_id AND e.source = '/orderflow/inventory'
+) WHERE order_id = $order_id;
+
+
 -- orderflow/store/tracking.py
 -- `order_state_tracking`: an order's three parts and its timeline, as the stream told them.
 

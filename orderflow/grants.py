@@ -84,10 +84,21 @@ GRANTS: Final[Mapping[Service, Mapping[str, Line]]] = {
             "reader": "SELECT",
         },
         "handover_numbers": {"api": "USAGE", "worker": "USAGE", "operator": "USAGE"},
-        # --- What the stream says of the orders: the tracking's alone
-        "processed_messages": {"tracking": "SELECT, INSERT, DELETE", "reader": "SELECT"},
-        "tracked_events": {"tracking": "SELECT, INSERT", "api": "SELECT", "reader": "SELECT"},
-        "tracked_orders": {"tracking": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
+        # --- What the stream says of the orders: the tracking's, and reconciliation's
+        "processed_messages": {"tracking": "SELECT, INSERT, DELETE", "operator": "SELECT, DELETE", "reader": "SELECT"},
+        "tracked_events": {
+            "tracking": "SELECT, INSERT",
+            "api": "SELECT",
+            "operator": "SELECT, INSERT, DELETE",
+            "reader": "SELECT",
+        },
+        "tracked_orders": {
+            "tracking": "SELECT, INSERT, UPDATE",
+            "operator": "SELECT, INSERT, UPDATE, DELETE",
+            "reader": "SELECT",
+        },
+        # Reconciliation heals it of what never happened.
+        "tracked_truth": {"operator": "SELECT, INSERT, UPDATE", "reader": "SELECT"},
         "order_state_tracking": {"api": "SELECT", "reader": "SELECT"},
         "dead_letters": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},
         "passed_records": {"tracking": "SELECT, INSERT, UPDATE, DELETE", "reader": "SELECT"},

@@ -225,7 +225,9 @@ class Settings(BaseSettings):
         description="Temporal namespace. Default: Temporal's own configuration, else `default`.",
     )
     temporal_tls: bool = Field(
-        False, description="TLS to Temporal (always on when an API key or one of the files below is set)."
+        False,
+        description="TLS to Temporal. Always on when one of the files below is set, or an API key; with a key, `false` "
+        "counts for a server on this machine only.",
     )
     temporal_tls_ca_file: FilePath | None = Field(
         None, description="Who signed the server's certificate (PEM). Default: the system's authorities."

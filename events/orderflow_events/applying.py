@@ -1,7 +1,8 @@
 """A batch of records becomes effects in the database, or dead letters: what one member does between two offset commits.
 
-A batch is one transaction. When something in it fails, its records go one by one, in their order, each in a
-transaction of its own, so that only what is broken is tried again and in the end set aside.
+A batch is one transaction. When something in it fails, its events go one by one, in their order, each in a
+transaction of its own, so that only what is broken is tried again and in the end set aside. What is no event is set
+aside in one go with the others of its batch: however many there are, they slow nobody down for long.
 """
 
 import asyncio
@@ -16,8 +17,17 @@ from asyncpg import InterfaceError
 
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.database_errors import fault_of
-from orderflow_events.dead_letters import Arrival, DeadLetter, Kind, Passed, causes_since, held, set_aside
-from orderflow_events.envelope import Envelope, EnvelopeError
+from orderflow_events.dead_letters import (
+    Accept,
+    Arrival,
+    DeadLetter,
+    Passed,
+    causes_since,
+    held,
+    set_aside,
+    set_aside_unreadable,
+)
+from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Failure, Interruption, Retries, Stopped, Transient, sentence
 from orderflow_events.inbox import Connection, Gap, applied, claim
 from orderflow_events.states import OK, ConsumerState, StateKind
@@ -83,6 +93,7 @@ class Applier:
         group: str,
         connect: Connect,
         effect: Effect,
+        accept: Accept,
         retries: Retries,
         strict_gaps: bool,
         transient: Transient,
@@ -94,6 +105,7 @@ class Applier:
         self._group = group
         self._connect = connect
         self._effect = effect
+        self._accept = accept
         self._retries = retries
         self._strict_gaps = strict_gaps
         self._transient = transient
@@ -108,7 +120,7 @@ class Applier:
         Returns those that stand among the dead letters now, in order: they are not in the dead-letter topic yet, or may
         not be. None: ``stopping`` was set before all was done.
         """
-        arrivals = [Arrival.of(record) for record in records]
+        arrivals = [Arrival.of(record, self._accept) for record in records]
         backoff = Backoff()
         while True:
             try:
@@ -118,15 +130,15 @@ class Applier:
                 if await pause(backoff.next(), stopping):
                     return None
             except Exception as error:
-                trace = None if isinstance(error, EnvelopeError) else error
-                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=trace)
+                log.warning("something in a batch of %d records fails: one by one", len(arrivals), exc_info=error)
                 break
             else:
                 self._on_state(OK)
                 return letters
         letters = []
-        for arrival in arrivals:
-            done = await self._alone(arrival, stopping)
+        unreadable = [arrival for arrival in arrivals if arrival.error]
+        for group in ([unreadable] if unreadable else []) + [[arrival] for arrival in arrivals if not arrival.error]:
+            done = await self._apart(group, stopping)
             if done is None:
                 return None
             letters += done
@@ -134,13 +146,12 @@ class Applier:
         return letters
 
     async def _together(self, arrivals: Sequence[Arrival]) -> list[DeadLetter]:
-        """One transaction: what is new takes effect, and what belongs to a held order is set aside."""
+        """One transaction: what is new takes effect; what belongs to a held order, or is no event, is set aside."""
+        unreadable = [a for a in arrivals if a.error]
+        aside: list[DeadLetter | Passed] = []
         async with transaction(self._connect, self._transient) as connection:
             on_hold = await held(connection, self._group, {a.subject for a in arrivals if a.subject})
             free = [a for a in arrivals if a.subject not in on_hold]
-            for arrival in free:
-                if arrival.error:
-                    raise arrival.error
             fresh, gaps = await claim(connection, self._group, [a.envelope for a in free if a.envelope])
             if gaps and self._strict_gaps:
                 gap = gaps[0]
@@ -148,9 +159,20 @@ class Applier:
             if fresh:
                 await self._effect(connection, fresh)
             followers = await self._follow(connection, [a for a in arrivals if a.subject in on_hold])
+            if unreadable:
+                aside = await set_aside_unreadable(connection, self._group, unreadable)
         for gap in gaps:
             self._on_gap(gap)
-        return self._without_passed(followers)
+        return self._without_passed(followers) + self._told(self._without_passed(aside))
+
+    def _told(self, unreadable: list[DeadLetter]) -> list[DeadLetter]:
+        """The same. A line in the log for all of them: they may be many."""
+        if unreadable:
+            first = unreadable[0]
+            log.error("set aside, as no events: %d records, the first: %s: %s", len(unreadable), first, first.reason)
+        for letter in unreadable:
+            self._on_dead_letter(letter)
+        return unreadable
 
     def _without_passed(self, found: Sequence[DeadLetter | Passed]) -> list[DeadLetter]:
         """The dead letters in ``found``; those that could not be written are told, after the commit."""
@@ -168,47 +190,39 @@ class Applier:
             event = arrival.envelope
             if event and (event.source, str(event.order_id), event.version) in done:
                 continue
-            kind: Kind = "follows" if event else "undecodable"
             failure = Failure("an earlier event of its order is a dead letter")
-            if arrival.error:
-                failure = Failure()
-                failure.add(arrival.error)
-            letters.append(await set_aside(connection, self._group, arrival, kind, failure))
+            letters.append(await set_aside(connection, self._group, arrival, "follows", failure))
         return letters
 
-    async def _alone(self, arrival: Arrival, stopping: asyncio.Event) -> list[DeadLetter] | None:
+    async def _apart(self, arrivals: Sequence[Arrival], stopping: asyncio.Event) -> list[DeadLetter] | None:
+        """One event, tried as often as it may be; or all that are no events, which only an outage can hold up."""
         failure = Failure()
         retries = self._retries
         pauses = Backoff(retries.first_pause_seconds, retries.longest_pause_seconds)
         since = None
         while True:
             try:
-                return await self._together([arrival])
+                return await self._together(arrivals)
             except (Interruption, Stopped) as error:
                 self._say(error)
             except Exception as error:
                 failure.add(error)
-                if arrival.error is None:
-                    self._say(error)
-                if arrival.error or failure.attempts >= retries.attempts:
+                self._say(error)
+                if failure.attempts >= retries.attempts and not arrivals[0].error:
                     # The window's beginning stays: a stopped consumer does not go on because time has passed.
                     since = since or datetime.now(UTC) - retries.window
-                    letters = await self._give_up(arrival, failure, since)
+                    letters = await self._give_up(arrivals[0], failure, since)
                     if letters is not None:
                         return letters
             if await pause(pauses.next(), stopping):
                 return None
 
     async def _give_up(self, arrival: Arrival, failure: Failure, since: datetime) -> list[DeadLetter] | None:
-        """Set a record aside, unless the limit forbids it or the database is away (None).
-
-        The limit is for effects that fail. What can't be read says nothing about them, and anybody can send it.
-        """
-        kind: Kind = "failed" if arrival.envelope else "undecodable"
+        """Set an event aside whose effect fails, unless the limit forbids it or the database is away (None)."""
         try:
             async with transaction(self._connect, self._transient) as connection:
-                letter = await set_aside(connection, self._group, arrival, kind, failure)
-                if kind == "failed" and await causes_since(connection, self._group, since) > self._retries.limit:
+                letter = await set_aside(connection, self._group, arrival, "failed", failure)
+                if await causes_since(connection, self._group, since) > self._retries.limit:
                     name = arrival.envelope.id if arrival.envelope else f"offset {arrival.record.offset}"
                     raise Stopped(  # and what was set aside here is rolled back
                         f"stopped: {self._retries.limit} dead letters since {since:%Y-%m-%d %H:%M:%S} UTC are the "

@@ -10,12 +10,13 @@ The contract:
   stops there.
 - An unreachable database is waited for, without bound. An event whose effect fails by itself is tried a bounded number
   of times (``Retries``); then it becomes a dead letter: a row in ``dead_letters``, then a record in the topic
-  ``<topic>.dlq.<group>``, then the offset commit. So does, at once, what cannot be decoded: a foreign record, or a
-  batch that is damaged or compressed as this installation cannot read (``kafka_reader``).
+  ``<topic>.dlq.<group>``, then the offset commit. So does, at once, what is no event: a record that ``decode`` or
+  your ``accept`` refuses, or a batch that is damaged or compressed as this installation cannot read (``kafka_reader``).
 - A dead letter that the database or Kafka will not take is shortened, and says so. What is refused even then is passed:
   counted, logged, said beside the state, and told to ``on_passed``. It holds up nobody.
-- Once an event of an order is a dead letter, the order's later events follow it, until ``redrive`` has applied them
-  all: nothing of an order is overtaken.
+- Once the effect of an order's event has failed for good, the order's later events follow it, until ``redrive`` has
+  applied them all: nothing of an order is overtaken. What is no event holds no order and is in nobody's way, whatever
+  key it has, for anybody may have written it.
 - Events whose effect fails have a limit. At the limit the consumer stops at the failing event, says why, and goes on
   when the event succeeds, or when dead letters were redriven or discarded.
 - Before its partitions go to another member, a batch under way is finished; if that member starts earlier all the
@@ -36,7 +37,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.applying import Applier, Connect, Effect, borrowed, each
 from orderflow_events.dead_letter_topic import DeadLetterTopic
-from orderflow_events.dead_letters import DeadLetter, Passed
+from orderflow_events.dead_letters import Accept, DeadLetter, Passed
+from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Retries, Transient, is_transient, sentence
 from orderflow_events.inbox import Connection, Gap, Pruning, prune
 from orderflow_events.kafka_reader import KafkaReader, unreadable_codecs
@@ -81,6 +83,10 @@ def ignore_passed(passed: Passed) -> None:
     """The default ``on_passed``: the kit has logged it."""
 
 
+def accept_all(envelope: Envelope) -> None:
+    """The default ``accept``: everything that can be decoded."""
+
+
 def ignore_state(state: ConsumerState) -> None:
     """The default ``on_state``."""
 
@@ -97,6 +103,8 @@ class IdempotentConsumer:
     first event goes at once, and under load a batch grows instead of the number of transactions. ``idle_seconds`` is
     for a broker that answers an empty fetch at once instead of holding it, as Kafka does: the first pause between two
     looks; it grows while nothing comes.
+    ``accept`` looks at each event before anything is done with it, and raises EnvelopeError for what cannot be one of
+    ours: that is set aside like what cannot be decoded. It must be quick and ask nobody.
     ``transient`` tells errors of the effect that say nothing about the event. ``pruning`` says how long the inbox
     remembers; None: for ever.
 
@@ -118,6 +126,7 @@ class IdempotentConsumer:
         group: str,
         connect: Connect,
         effect: Effect,
+        accept: Accept = accept_all,
         pacing_seconds: float = 0.0,
         idle_seconds: float = 0.0,
         max_records: int = 1000,
@@ -152,6 +161,7 @@ class IdempotentConsumer:
             group=group,
             connect=connect,
             effect=effect,
+            accept=accept,
             retries=retries,
             strict_gaps=strict_gaps,
             transient=transient,

@@ -19,14 +19,18 @@ An error that says no to the record has it shortened, and passed in the end. One
 its coordinates goes through in its place; that one then stands there, and the original counts as passed. If that does
 not go through either, the topic or the broker is at fault, and is waited for like an outage.
 
-At least once, and first occurrences in order. The row in ``dead_letters`` is written first, the record after it, the
-offset commit last: whatever crashes between them makes the original come again, find its row, and be sent once more.
+What is no event belongs to no order: such letters go together, ahead of the others, and one by one where that fails.
+
+At least once, and an order's first occurrences in order. The row in ``dead_letters`` is written first, the record after
+it, the offset commit last: whatever crashes between them makes the original come again, find its row, and be sent once
+more.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -63,6 +67,9 @@ _FORMS: Final = (
 
 #: How often a letter meets an error that says nothing clear before it is looked at whether it is its own.
 MOST_UNCLEAR: Final = 3
+
+#: From so many on, what is no event is sent together.
+_TOGETHER: Final = 2
 
 _CONNECTION = ("bootstrap_servers", "client_id", "security_protocol", "ssl_context")
 
@@ -117,7 +124,7 @@ class DeadLetterTopic:
         backoff = Backoff()
         failed = False
         unclear = 0
-        left = deque(letters)
+        left = deque(await self._without_order(letters))
         while left:
             try:
                 async with asyncio.timeout(30):
@@ -148,6 +155,38 @@ class DeadLetterTopic:
             except Exception as error:  # it is thrown away
                 log.info("producer not closed cleanly: %s", sentence(error))
 
+    async def _without_order(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Send those that are no events, all at once. What is left: the others, and what did not go through."""
+        free = [letter for letter in letters if letter.kind == "undecodable"]
+        if len(free) < _TOGETHER:
+            return list(letters)
+        arrived: set[int] = set()
+        problem: Exception | None = None
+        try:
+            async with asyncio.timeout(30):
+                producer = await self._open()
+                deliveries = {}
+                for letter in free:
+                    with suppress(*_REFUSALS):  # it is shortened when its turn comes
+                        deliveries[letter.id] = await producer.send(
+                            self._topic,
+                            _value(letter.key, letter.value),
+                            letter.key,
+                            headers=dead_letter_headers(letter),
+                        )
+                outcomes = await asyncio.gather(*deliveries.values(), return_exceptions=True)
+                for letter_id, outcome in zip(deliveries, outcomes, strict=True):
+                    if isinstance(outcome, Exception):
+                        problem = outcome
+                    else:
+                        arrived.add(letter_id)
+        except Exception as error:
+            problem = error
+        if problem is not None:
+            log.warning("%d dead letters go to %s one by one", len(free) - len(arrived), self._topic, exc_info=problem)
+            await self.aclose()  # as in ``send``
+        return [letter for letter in letters if letter.id not in arrived]
+
     async def _send(self, letter: DeadLetter, *, judge: bool) -> None:
         """Send the first form that is taken. ``judge``: also behind an error that says nothing clear."""
         refusal, clear = "", True
@@ -158,7 +197,7 @@ class DeadLetterTopic:
             try:
                 await producer.send_and_wait(
                     self._topic,
-                    b"" if key is None and value is None else value,  # the producer refuses a record with neither
+                    _value(key, value),
                     key=key,
                     headers=dead_letter_headers(letter, left_out),
                 )
@@ -189,7 +228,7 @@ class DeadLetterTopic:
     async def _open(self) -> AIOKafkaProducer:
         if self._producer is None:
             await self._ensure_topic()
-            producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True)
+            producer = AIOKafkaProducer(**self._kafka, acks="all", enable_idempotence=True, max_batch_size=262_144)
             self._producer = producer
             await producer.start()
         return self._producer
@@ -210,6 +249,11 @@ class DeadLetterTopic:
                     raise RuntimeError(f"it is not there and cannot be created: {for_code(code).__name__} {message}")
         finally:
             await admin.close()
+
+
+def _value(key: bytes | None, value: bytes | None) -> bytes | None:
+    """The producer refuses a record with neither."""
+    return b"" if key is None and value is None else value
 
 
 def _is_outage(error: Exception) -> bool:

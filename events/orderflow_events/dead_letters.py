@@ -10,11 +10,10 @@ the last of them.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
-from uuid import UUID
+from typing import Any, Final, Literal, TypeAlias
 
 from aiokafka import ConsumerRecord
 from asyncpg import exceptions as postgres
@@ -27,6 +26,9 @@ from orderflow_events.printable import printable
 log = logging.getLogger(__name__)
 
 Kind = Literal["failed", "undecodable", "follows"]
+
+#: Raises EnvelopeError for an event that this consumer takes for none of ours.
+Accept: TypeAlias = Callable[[Envelope], None]
 
 _HELD = """
 SELECT subject FROM dead_letters WHERE consumer_group = $1 AND subject = ANY ($2::text[]) FOR KEY SHARE
@@ -81,7 +83,7 @@ DELETE FROM passed_records WHERE consumer_group = $1 RETURNING passed_at
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A record, and the event in it or why there is none. ``subject`` is the order it belongs to, as far as known."""
+    """A record, and the event in it or why there is none. ``subject`` is the event's order."""
 
     record: ConsumerRecord
     envelope: Envelope | None
@@ -89,12 +91,13 @@ class Arrival:
     subject: str | None
 
     @classmethod
-    def of(cls, record: ConsumerRecord) -> "Arrival":
-        """Read ``record``."""
+    def of(cls, record: ConsumerRecord, accept: Accept) -> "Arrival":
+        """Read ``record``. What cannot be read belongs to no order, whatever it says: anybody can write a key."""
         try:
             envelope = decode(record.headers, record.key, record.value)
+            accept(envelope)
         except EnvelopeError as error:
-            return cls(record, None, error, _order_of(record.key))
+            return cls(record, None, error, None)
         return cls(record, envelope, None, str(envelope.order_id))
 
 
@@ -202,6 +205,27 @@ async def set_aside(
     return Passed(record.topic, record.partition, record.offset, arrival.subject, "row", reason)
 
 
+async def set_aside_unreadable(
+    connection: Connection, group: str, arrivals: Sequence[Arrival]
+) -> list[DeadLetter | Passed]:
+    """Enter records that are no events, in one go; one by one where the content of one is refused."""
+    failures = []
+    for arrival in arrivals:
+        failure = Failure()
+        failure.add(arrival.error or EnvelopeError("it is no event"))
+        failures.append((arrival, failure))
+    try:
+        async with connection.transaction():
+            rows = await connection.fetchmany(
+                _SET_ASIDE,
+                [_row(group, arrival, "undecodable", failure, True, True, "") for arrival, failure in failures],
+            )
+        return [letter_of(row) for row in rows]
+    except _REFUSALS as error:
+        log.warning("one of %d dead letters is refused: one by one", len(arrivals), exc_info=error)
+    return [await set_aside(connection, group, arrival, "undecodable", failure) for arrival, failure in failures]
+
+
 async def _remember(connection: Connection, group: str, record: ConsumerRecord, reason: str) -> None:
     """Enter a record that is passed, where the table is there: nobody is stopped for it."""
     try:
@@ -272,10 +296,3 @@ def _place(record: ConsumerRecord) -> tuple[str, int, int, int]:
 
 def _where(record: ConsumerRecord) -> str:
     return f"{record.topic}[{record.partition}]@{record.offset}"
-
-
-def _order_of(key: bytes | None) -> str | None:
-    try:
-        return str(UUID((key or b"").decode()))
-    except ValueError:
-        return None

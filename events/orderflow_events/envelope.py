@@ -21,6 +21,10 @@ value                         ``{"order_id", "version", "status", "recorded_at",
 
 ``status`` is what the source's part of the order became; ``data`` is the event model's. The value repeats what one
 needs without headers (a stream processor, a lake); ``data`` is nested so that its fields never clash with ours.
+
+``decode`` takes a record only if its parts agree: key, headers and value name the same order, version and time, the
+source is the service that owns the type, and the status is one that the type leads to. That is no proof of who wrote
+it: who may write to the topic is the brokers' to say (docs/kafka.md).
 """
 
 import json
@@ -32,11 +36,14 @@ from uuid import UUID
 
 from pydantic import ConfigDict, ValidationError
 
-from orderflow_events.models import EVENTS, Event
+from orderflow_events.models import EVENTS, STATUSES, Event
 from orderflow_events.printable import printable
 
 #: What a database's integer holds.
 _MOST_VERSIONS: Final = 2**31 - 1
+_LONGEST_SEQUENCE: Final = 10
+#: So many wrong fields are named.
+_MOST_FAULTS: Final = 5
 
 #: The version of every data schema so far.
 SCHEMA_VERSION = 1
@@ -115,12 +122,11 @@ def encode(
 
     Raises EnvelopeError for what cannot be written as JSON or UTF-8.
     """
-    service = source.rpartition("/")[2]
     time = recorded_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     attributes = {
         "content-type": "application/json",
         "ce_specversion": "1.0",
-        "ce_id": f"{service}/{order_id}/{version}",
+        "ce_id": event_id(source, order_id, version),
         "ce_source": source,
         "ce_type": type,
         "ce_subject": str(order_id),
@@ -148,44 +154,99 @@ def encode(
 def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None) -> Envelope:
     """Read a record of the topic. An unknown type, or a newer schema of a known one, becomes an ``UnknownEvent``.
 
-    Raises EnvelopeError, and nothing else.
+    Raises EnvelopeError, and nothing else. It says which part is wrong, and quotes nothing of the record.
     """
     try:
         attributes = _attributes(headers)
         if attributes["ce_specversion"] != "1.0":
-            raise EnvelopeError(f"CloudEvents {attributes['ce_specversion']} is not 1.0")
-        subject = attributes["ce_subject"]
-        if key is not None and key.decode() != subject:
-            raise EnvelopeError(f"the key {key!r} is not the subject {subject!r}")
+            raise EnvelopeError("ce_specversion is not 1.0")
+        source, event_type = attributes["ce_source"], attributes["ce_type"]
+        order_id = _order_id(attributes["ce_subject"], key)
+        version = _version(attributes["ce_sequence"])
+        if attributes["ce_id"] != event_id(source, order_id, version):
+            raise EnvelopeError("ce_id is not <service>/<ce_subject>/<ce_sequence>")
+        model = EVENTS.get(event_type)
+        if model is not None and source != model.source:
+            raise EnvelopeError(f"ce_source is not {model.source}, to which {event_type} belongs")
         text = (value or b"").decode()
         body = json.loads(text)
         _refuse_halves(text, body)
-        event_type = attributes["ce_type"]
-        known = EVENTS.get(event_type) if attributes.get("ce_dataschema") == dataschema(event_type) else None
-        version = int(attributes["ce_sequence"])
-        if not 1 <= version <= _MOST_VERSIONS:
-            raise EnvelopeError(f"ce_sequence {version} is not a version")
+        recorded_at = _time("ce_time", attributes["ce_time"])
+        _same("order_id", body["order_id"], str(order_id), "ce_subject")
+        _same("version", body["version"], version, "ce_sequence")
+        _same("recorded_at", _time("recorded_at", body["recorded_at"]), recorded_at, "ce_time")
+        status = body["status"]
+        if not isinstance(status, str):
+            raise EnvelopeError("status is no text")
+        known = model if model and attributes.get("ce_dataschema") == dataschema(event_type) else UnknownEvent
+        event = known.model_validate(body["data"])
+        if event.leads_to not in (None, status):
+            raise EnvelopeError(f"status is not {_word(event.leads_to)}, to which {event_type} leads")
         return Envelope(
             id=attributes["ce_id"],
-            source=attributes["ce_source"],
+            source=source,
             type=event_type,
-            order_id=UUID(subject),
+            order_id=order_id,
             version=version,
-            status=str(body["status"]),
-            recorded_at=_time(attributes["ce_time"]),
+            status=status,
+            recorded_at=recorded_at,
             correlation_id=attributes.get("ce_correlationid", ""),
             traceparent=attributes.get("ce_traceparent"),
             authtype=attributes.get("ce_authtype", "unknown"),
             authid=attributes.get("ce_authid"),
             sent_traceparent=attributes.get("traceparent"),
-            event=(known or UnknownEvent).model_validate(body["data"]),
+            event=event,
         )
     except EnvelopeError:
         raise
     except KeyError as error:
         raise EnvelopeError(f"{error} is missing") from error
-    except (AttributeError, TypeError, ValueError, OverflowError, ValidationError, RecursionError) as error:
-        raise EnvelopeError(f"not an event of OrderFlow: {error}") from error
+    except json.JSONDecodeError as error:
+        raise EnvelopeError(f"the value is no JSON: {error.msg} at character {error.pos}") from None
+    except ValidationError as error:
+        raise EnvelopeError(f"data is not what its type says: {_faults(error)}") from None
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise EnvelopeError(f"not an event of OrderFlow ({type(error).__name__})") from None
+
+
+def event_id(source: str, order_id: UUID, version: int) -> str:
+    """``ce_id``: what makes an event one, in one text."""
+    return f"{source.rpartition('/')[2]}/{order_id}/{version}"
+
+
+def _order_id(subject: str, key: bytes | None) -> UUID:
+    try:
+        order_id = UUID(subject)
+    except ValueError:
+        raise EnvelopeError("ce_subject is no order id") from None
+    if key != str(order_id).encode():
+        raise EnvelopeError("the key is not ce_subject")
+    return order_id
+
+
+def _version(sequence: str) -> int:
+    if not (sequence.isascii() and sequence.isdecimal() and len(sequence) <= _LONGEST_SEQUENCE):
+        raise EnvelopeError("ce_sequence is not a version: it must have 1 to 10 digits")
+    version = int(sequence)
+    if not 1 <= version <= _MOST_VERSIONS:
+        raise EnvelopeError(f"ce_sequence is not a version: it must be 1 to {_MOST_VERSIONS}")
+    return version
+
+
+def _same(field: str, said: object, header: object, name: str) -> None:
+    if said != header or isinstance(said, bool):
+        raise EnvelopeError(f"{field} in the value is not {name}")
+
+
+def _word(status: str | None) -> str:
+    """A status of ours as it is; what a record says of itself is not quoted."""
+    return status if status in STATUSES else "what data says"
+
+
+def _faults(error: ValidationError) -> str:
+    """Which fields, and what is wrong with them, without what they hold."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS])
 
 
 def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
@@ -206,7 +267,7 @@ def _refuse_halves(value: str, body: Any) -> None:
     if "\\ud" in value or "\\uD" in value:
         for text in _texts(body):
             if not _is_text(text):
-                raise EnvelopeError(f"the value has half of a surrogate pair in it: {printable(text)}")
+                raise EnvelopeError("the value has half of a surrogate pair in it")
 
 
 def _texts(body: Any) -> Iterator[str]:
@@ -229,9 +290,12 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
+def _time(name: str, text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+        time.astimezone(UTC)  # OverflowError: in UTC it is before the year 1, or after 9999
+    except (TypeError, ValueError, OverflowError):
+        raise EnvelopeError(f"{name} is no time between the years 1 and 9999") from None
     if time.tzinfo is None:
-        raise EnvelopeError(f"ce_time {text!r} has no offset")
-    time.astimezone(UTC)  # OverflowError: in UTC it is before the year 1, or after 9999
+        raise EnvelopeError(f"{name} has no offset")
     return time

@@ -38,10 +38,19 @@ class _Part(BaseModel):
 
 
 class Event(_Part):
-    """The base of all events. ``type`` is the CloudEvents type, ``source`` the CloudEvents source."""
+    """The base of all events. ``type`` is the CloudEvents type, ``source`` the CloudEvents source.
+
+    ``status`` is what the source's part of the order becomes by it; None where the event itself says.
+    """
 
     type: ClassVar[str]
     source: ClassVar[str]
+    status: ClassVar[str | None] = None
+
+    @property
+    def leads_to(self) -> str | None:
+        """The status that its record must have; None: any."""
+        return self.status
 
 
 class OrderLine(_Part):
@@ -56,6 +65,7 @@ class OrderCreated(Event):
     """An order was placed. It is a DRAFT until it is approved."""
 
     type: ClassVar[str] = "ORDER_CREATED"
+    status: ClassVar[str | None] = "DRAFT"
     source: ClassVar[str] = "/orderflow/orders"
     customer_id: str
     reference: str | None = None
@@ -68,6 +78,7 @@ class OrderApproved(Event):
     """An order was approved: payment and stock are being secured."""
 
     type: ClassVar[str] = "ORDER_APPROVED"
+    status: ClassVar[str | None] = "APPROVED"
     source: ClassVar[str] = "/orderflow/orders"
 
 
@@ -92,6 +103,11 @@ class OrderStateChanged(Event):
     tracking_number: str | None = None
     note: str | None = None
 
+    @property
+    def leads_to(self) -> str:
+        """Where the order moved to."""
+        return self.to
+
 
 class _PaymentEvent(Event):
     source: ClassVar[str] = "/orderflow/payments"
@@ -103,6 +119,7 @@ class PaymentAuthorized(_PaymentEvent):
     """The amount is held on the customer's account."""
 
     type: ClassVar[str] = "PAYMENT_AUTHORIZED"
+    status: ClassVar[str | None] = "AUTHORIZED"
     authorization_id: str
 
 
@@ -110,6 +127,7 @@ class PaymentFailed(_PaymentEvent):
     """The authorization was declined."""
 
     type: ClassVar[str] = "PAYMENT_FAILED"
+    status: ClassVar[str | None] = "DECLINED"
     reason: Reason
 
 
@@ -117,6 +135,7 @@ class PaymentCaptured(_PaymentEvent):
     """The amount was taken."""
 
     type: ClassVar[str] = "PAYMENT_CAPTURED"
+    status: ClassVar[str | None] = "CAPTURED"
     capture_id: str
 
 
@@ -124,6 +143,7 @@ class PaymentVoidRequested(Event):
     """The order was cancelled: from now on no authorization of it can stand."""
 
     type: ClassVar[str] = "PAYMENT_VOID_REQUESTED"
+    status: ClassVar[str | None] = "VOIDING"
     source: ClassVar[str] = "/orderflow/payments"
 
 
@@ -131,6 +151,7 @@ class PaymentVoided(Event):
     """Nothing is held (``refunded``: it had been captured, and was given back)."""
 
     type: ClassVar[str] = "PAYMENT_VOIDED"
+    status: ClassVar[str | None] = "VOIDED"
     source: ClassVar[str] = "/orderflow/payments"
     refunded: bool = False
 
@@ -154,6 +175,7 @@ class InventoryReserved(Event):
     """All lines are reserved."""
 
     type: ClassVar[str] = "INVENTORY_RESERVED"
+    status: ClassVar[str | None] = "RESERVED"
     source: ClassVar[str] = "/orderflow/inventory"
     lines: tuple[ReservedLine, ...]
 
@@ -162,6 +184,7 @@ class InventoryFailed(Event):
     """Nothing was reserved, because of these lines."""
 
     type: ClassVar[str] = "INVENTORY_FAILED"
+    status: ClassVar[str | None] = "REJECTED"
     source: ClassVar[str] = "/orderflow/inventory"
     reason: Reason
     shortages: tuple[Shortage, ...]
@@ -171,6 +194,7 @@ class InventoryCommitted(Event):
     """The reserved stock has left the warehouse."""
 
     type: ClassVar[str] = "INVENTORY_COMMITTED"
+    status: ClassVar[str | None] = "COMMITTED"
     source: ClassVar[str] = "/orderflow/inventory"
 
 
@@ -178,6 +202,7 @@ class InventoryReleased(Event):
     """Nothing is reserved for the order any more, and nothing can be."""
 
     type: ClassVar[str] = "INVENTORY_RELEASED"
+    status: ClassVar[str | None] = "RELEASED"
     source: ClassVar[str] = "/orderflow/inventory"
 
 
@@ -198,6 +223,10 @@ EVENTS: dict[str, type[Event]] = {
         InventoryReleased,
     )
 }
+
+
+#: What the parts of an order become, as far as their events' types tell.
+STATUSES: frozenset[str] = frozenset(event.status for event in EVENTS.values() if event.status)
 
 
 def parse_data(event_type: str, data: dict[str, Any]) -> Event:

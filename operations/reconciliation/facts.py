@@ -17,6 +17,7 @@ from orderflow.store.reconciliation import (
     StockFact,
     StoppedFact,
 )
+from orderflow.store.tracked_truth import FalseEvents
 from orderflow.temporal.runs import RunFact
 
 
@@ -39,6 +40,7 @@ class Facts:
     parked: Sequence[ParkedFact] = ()
     stopped: Sequence[StoppedFact] = ()
     forgotten: Sequence[ForgottenFact] = ()
+    false: Sequence[FalseEvents] = ()
 
 
 @dataclass(frozen=True, slots=True)

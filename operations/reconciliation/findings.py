@@ -41,6 +41,7 @@ class Kind(StrEnum):
     ORDER_PARKED = "order_parked"
     PARTITION_STOPPED = "partition_stopped"
     EVENTS_FORGOTTEN = "events_forgotten"
+    TRACKED_FALSELY = "tracked_falsely"
 
 
 class Repair(StrEnum):
@@ -49,6 +50,7 @@ class Repair(StrEnum):
     LOOK = "look"
     VOID_AT_GATEWAY = "void_at_gateway"
     PUT_BACK = "put_back"
+    HEAL_TRACKING = "heal_tracking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,12 @@ ABOUT: Final[Mapping[Kind, About]] = {
         "Events of an order are neither published nor in the outbox: somebody deleted them there.",
         "put_back: they wait in the outbox again, ahead of the order's later ones, and the relay sends them.",
     ),
+    Kind.TRACKED_FALSELY: About(
+        "The tracking shows events of an order that its service's database has not, or has otherwise: somebody else "
+        "wrote them to the topic, or the database lost them.",
+        "heal_tracking: the tracking forgets them and shows what the database has. A scheduled reconciliation does it "
+        "always. Find out who may write to the topic; compare with the stream if the database was restored.",
+    ),
 }
 
 
@@ -204,9 +212,13 @@ class Handled(Model):
 
 
 class Reconcile(Model):
-    """What a reconciliation is asked to do. ``older_than_seconds``: instead of the setting."""
+    """What a reconciliation is asked to do. ``older_than_seconds``: instead of the setting.
+
+    ``heal_tracking``: heal the tracking also where nothing else is to be repaired: it is only a picture of the orders.
+    """
 
     repair: bool = False
+    heal_tracking: bool = False
     older_than_seconds: float | None = None
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from operations.reconciliation.cases import unclear
 from operations.reconciliation.facts import Facts, Limits
-from operations.reconciliation.findings import Finding, Handled, Reconcile, Report
+from operations.reconciliation.findings import Finding, Handled, Reconcile, Repair, Report
 from operations.reconciliation.repairs import RepairFailed, Repairs
 from operations.reconciliation.rules import findings_in
 from orderflow.domain.errors import Rejection, Unavailable
@@ -24,6 +24,8 @@ from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
+from orderflow.store.tracked_truth import false_events
+from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS
 from orderflow.telemetry.origin import about_order
 from orderflow.temporal.runs import OrderRuns
 
@@ -44,6 +46,10 @@ def limits_of(settings: Settings, older_than_seconds: float | None = None) -> Li
         outbox=timedelta(seconds=settings.reconcile_outbox_seconds),
         window=timedelta(hours=settings.reconcile_window_hours),
     )
+
+
+def _is_asked(request: Reconcile, finding: Finding) -> bool:
+    return request.repair or (request.heal_tracking and finding.repair is Repair.HEAL_TRACKING)
 
 
 class Reconciler:
@@ -79,7 +85,7 @@ class Reconciler:
             facts = await self.look(limits)
             before = {finding.key for finding in findings}
             findings = [finding for finding in findings_in(facts, limits) if finding.key in before]
-        handled = [await self._handle(finding, request.repair) for finding in findings]
+        handled = [await self._handle(finding, _is_asked(request, finding)) for finding in findings]
         live = sum(not LIFECYCLE.is_final(order.status) for order in facts.orders.values())
         return Report(
             looked_at=facts.now,
@@ -117,6 +123,11 @@ class Reconciler:
             outbox=[fact for database in self._all() for fact in await reads.waiting_events(database, limits.outbox)],
             parked=[fact for database in self._all() for fact in await reads.parked(database)],
             stopped=[fact for database in self._all() for fact in await reads.stopped(database)],
+            false=await false_events(
+                self._orders,
+                {ORDERS: self._orders, PAYMENTS: self._payments, INVENTORY: self._inventory},
+                limits.window,
+            ),
             forgotten=[fact for database in self._all() for fact in await reads.forgotten(database, limits.window)],
         )
         return await self._cleared_up(facts, limits)

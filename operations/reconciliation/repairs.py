@@ -3,9 +3,9 @@
 The record is a row in the orders' ``commands`` with an id ``r:<repair>:<kind>:<what it was found on>``: a command that
 changed nothing in the order's row, so it stands there as refused, with the reason as its detail.
 
-There are three. Nearly everything is put right by the order's own workflow, once it looks at the row: it is told so,
-and a run begins where none runs. Only what the gateway holds against our own records is undone there directly, and what
-is missing in an outbox is put back into it.
+There are four. Nearly everything is put right by the order's own workflow, once it looks at the row: it is told so,
+and a run begins where none runs. Only what the gateway holds against our own records is undone there directly, what
+is missing in an outbox is put back into it, and the tracking forgets what never happened.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -21,6 +21,7 @@ from orderflow.store.coverage import put_back
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
+from orderflow.store.tracked_truth import heal
 
 
 class RepairFailed(Exception):
@@ -30,8 +31,11 @@ class RepairFailed(Exception):
 class Repairs:
     """What ``orderflow reconcile --repair`` may do."""
 
-    def __init__(self, orders: Database, gateway: PaymentGateway, others: Collection[Database] = ()) -> None:
+    def __init__(
+        self, orders: Database, gateway: PaymentGateway, others: Collection[Database] = (), *, tracking_group: str
+    ) -> None:
         """``orders``: that database; ``others``: the other services', each with an outbox."""
+        self._tracking_group = tracking_group
         self._orders = Orders(orders)
         self._handovers = Handovers(orders)
         self._gateway = gateway
@@ -40,6 +44,7 @@ class Repairs:
             Repair.LOOK: self._look,
             Repair.VOID_AT_GATEWAY: self._void_at_gateway,
             Repair.PUT_BACK: self._put_back,
+            Repair.HEAL_TRACKING: self._heal_tracking,
         }
 
     async def repair(self, finding: Finding) -> None:
@@ -65,10 +70,20 @@ class Repairs:
         await self._gateway.void(order_id, key, correlation_id=f"reconcile:{finding.kind}")
 
     async def _put_back(self, order_id: UUID, finding: Finding) -> None:
-        database = self._databases.get(finding.evidence["database"])
-        if database is None:
-            raise RepairFailed(f"the {finding.evidence['database']} database is not at hand")
+        database = self._database(finding.evidence["database"])
         await put_back(database, order_id, finding.evidence["versions"])
+
+    async def _heal_tracking(self, order_id: UUID, finding: Finding) -> None:
+        source = finding.evidence["source"]
+        database = self._database(source.rpartition("/")[2])
+        await heal(
+            self._database("orders"), database, self._tracking_group, order_id, source, finding.evidence["versions"]
+        )
+
+    def _database(self, name: str) -> Database:
+        if name not in self._databases:
+            raise RepairFailed(f"the {name} database is not at hand")
+        return self._databases[name]
 
 
 def _stamp(moment: datetime) -> str:

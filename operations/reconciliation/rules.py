@@ -29,6 +29,7 @@ def findings_in(facts: Facts, limits: Limits) -> list[Finding]:
     found += _of_stock(facts)
     found += _of_events(facts)
     found += _of_forgotten(facts, limits)
+    found += _of_false(facts)
     order = list(Kind)
     return sorted(found, key=lambda finding: (order.index(finding.kind), finding.since, finding.subject))
 
@@ -249,3 +250,20 @@ def _of_forgotten(facts: Facts, limits: Limits) -> Iterator[Finding]:
                 evidence={"database": forgotten.database, "versions": list(events.versions)},
                 repair=Repair.PUT_BACK,
             )
+
+
+def _of_false(facts: Facts) -> Iterator[Finding]:
+    """However young: an event is in its database before it can be tracked."""
+    for false in facts.false:
+        yield Finding(
+            kind=Kind.TRACKED_FALSELY,
+            subject=f"{false.service}/{false.order_id}",
+            order_id=false.order_id,
+            since=false.since,
+            evidence={
+                "source": false.source,
+                "versions": list(false.said),
+                "said": ", ".join(f"{status} v{version}" for version, status in false.said.items()),
+            },
+            repair=Repair.HEAL_TRACKING,
+        )

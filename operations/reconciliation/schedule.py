@@ -44,7 +44,7 @@ async def ensure_schedule(client: Client, settings: Settings) -> None:
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             ReconcileWorkflow.run,
-            Reconcile(repair=settings.reconcile_repair),
+            Reconcile(repair=settings.reconcile_repair, heal_tracking=True),
             id=SCHEDULE,
             task_queue=RECONCILIATION_QUEUE,
             execution_timeout=timedelta(hours=1),

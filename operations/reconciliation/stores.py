@@ -37,7 +37,8 @@ class Stores:
     def reconciler(self, settings: Settings, client: Client) -> Reconciler:
         """A reconciler that uses them and ``client``."""
         runs = OrderRuns.of(client)
-        repairs = Repairs(self.orders, self.gateway, (self.payments, self.inventory))
+        others = (self.payments, self.inventory)
+        repairs = Repairs(self.orders, self.gateway, others, tracking_group=settings.tracking_group)
         return Reconciler(settings, self.orders, self.payments, self.inventory, self.gateway, runs, repairs)
 
 

@@ -3,7 +3,9 @@
 The store, the API's ``allowed_actions``, the docs' state diagram and the property tests all read it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from orderflow_events.models import Event
@@ -62,6 +64,16 @@ class Lifecycle:
     def statuses(self) -> tuple[str, ...]:
         """Every status, in the table's order."""
         return tuple(dict.fromkeys(t.to for t in self.transitions))
+
+    @cached_property
+    def steps(self) -> Mapping[int, frozenset[tuple[str, str]]]:
+        """What a row's n-th event can be, as (type, status), by its version n. No lifecycle has a way back."""
+        steps: dict[int, frozenset[tuple[str, str]]] = {}
+        reached: set[str | None] = {NOTHING}
+        while taken := [t for t in self.transitions if reached & set(t.from_)]:
+            steps[len(steps) + 1] = frozenset((t.event.type, t.to) for t in taken)
+            reached = {t.to for t in taken}
+        return steps
 
     @property
     def moves(self) -> frozenset[tuple[str | None, str]]:

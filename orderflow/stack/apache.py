@@ -57,7 +57,7 @@ class ApacheBroker:
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             await _run(
                 "java", "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format", "--cluster-id", cluster,
-                "--config", str(self._properties),
+                "--config", str(self._properties), *self._format_options(),
             )  # fmt: skip
 
     def spec(self) -> Spec:
@@ -67,12 +67,24 @@ class ApacheBroker:
             argv=["java", *JVM_OPTIONS, "-cp", f"{_cache()}/*", "kafka.Kafka", str(self._properties)],
             env=child_environment(),
             cwd=self._folder,
-            ready=lambda: broker_answers(self.bootstrap_servers),
+            ready=self._answers,
             stop_grace_seconds=30,
         )
 
+    async def _answers(self) -> bool:
+        """A probe: whether it can be used."""
+        return await broker_answers(self.bootstrap_servers)
+
+    def _format_options(self) -> list[str]:
+        """What its storage is formatted with beside its configuration."""
+        return []
+
     def _write_properties(self) -> None:
-        properties = {
+        write_private(self._properties, "".join(f"{name}={value}\n" for name, value in self._configuration().items()))
+
+    def _configuration(self) -> dict[str, object]:
+        """Its properties."""
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
@@ -92,7 +104,6 @@ class ApacheBroker:
             "broker.session.timeout.ms": 1000,
             "broker.heartbeat.interval.ms": 200,
         }
-        write_private(self._properties, "".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
 def _cache() -> Path:

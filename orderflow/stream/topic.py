@@ -4,6 +4,7 @@ The topic's partitions are chosen once: keys are spread by their number, so anot
 other partitions, out of order. A clean-up by compaction would remove all events of an order but the last. So nothing is
 published or consumed while one of these differs from the settings, nor while the topic is compressed as cannot be read.
 Other differences are said, and stop nobody: somebody who gives the topic a longer retention need not tell us first.
+So is a configuration that we may not read: relays and consumers need no right to it (docs/kafka.md).
 """
 
 import asyncio
@@ -13,7 +14,13 @@ from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from orderflow.settings import Settings
 from orderflow.stream.clients import connection_options
@@ -134,6 +141,9 @@ async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[D
         said = f"It has {len(partitions)} partitions, the settings say {settings.kafka_partitions}."
         differences.append(Difference(said, stops=True))
     actual = await _configuration(admin, settings.kafka_topic)
+    if actual is None:
+        said = "Its configuration was not compared: the brokers do not allow it (DescribeConfigs)."
+        return [*differences, Difference(said, stops=False)]
     differences += [
         Difference(f"Its {name} is {actual.get(name)}, the settings say {wanted}.", stops=name in _STOPS)
         for name, wanted in topic_config(settings).items()
@@ -146,9 +156,12 @@ async def _differences(admin: AIOKafkaAdminClient, settings: Settings) -> list[D
     return differences
 
 
-async def _configuration(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+async def _configuration(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str] | None:
+    """What it says; None: we may not read it, which takes the right DescribeConfigs."""
     [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     [(code, message, _type, _name, entries)] = response.resources
+    if for_code(code) in (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+        return None
     if code:
         raise KafkaError(f"the configuration of {topic} cannot be read: {message}")
     return {entry[0]: entry[1] for entry in entries}

@@ -1,7 +1,10 @@
 """The tracking consumer: the stream becomes ``order_state_tracking`` in the orders database.
 
-It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``. Its
-dead letters: ``python -m orderflow_events redrive --group order-tracking --effect orderflow.stream.tracking:track``.
+It reads like any external consumer, with the kit of ``events/``; the fold is in ``orderflow/store/tracking.py``. Of the
+three services it takes only what their LIFECYCLE allows: a version that no order can reach, or a status that no order
+has at its version, was written by somebody else and is set aside. A record that lies within the LIFECYCLE is found by
+reconciliation, which compares the tracked events with those of the databases. Its dead letters:
+``python -m orderflow_events redrive --group order-tracking --effect orderflow.stream.tracking:track``.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +14,7 @@ from typing import Final
 import structlog
 from opentelemetry.trace import SpanKind
 
+from orderflow.domain import inventory, orders, payments
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database
@@ -22,7 +26,7 @@ from orderflow.telemetry.origin import about_order
 from orderflow.telemetry.readiness import PartKind, PartState
 from orderflow.telemetry.spans import OpenSpan
 from orderflow_events.consumer import ConsumerState, DeadLetter, Effect, IdempotentConsumer, Passed, Pruning, StateKind
-from orderflow_events.envelope import Envelope
+from orderflow_events.envelope import Envelope, EnvelopeError
 from orderflow_events.inbox import Connection, Gap
 
 log = structlog.get_logger(__name__)
@@ -42,13 +46,35 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
     )
 
 
+#: By source: its part of the order.
+_LIFECYCLES: Final = {
+    tracking.ORDERS: orders.LIFECYCLE,
+    tracking.PAYMENTS: payments.LIFECYCLE,
+    tracking.INVENTORY: inventory.LIFECYCLE,
+}
+
+
+def accept(envelope: Envelope) -> None:
+    """Take an event of another source, or one that the LIFECYCLE of its part allows. Raises EnvelopeError."""
+    lifecycle = _LIFECYCLES.get(envelope.source)
+    if lifecycle is None:
+        return
+    possible = lifecycle.steps.get(envelope.version)
+    if possible is None:
+        raise EnvelopeError(f"no {lifecycle.aggregate} has more than {len(lifecycle.steps)} versions")
+    if (envelope.type, envelope.status) not in possible:
+        raise EnvelopeError(f"no {lifecycle.aggregate} becomes this by its version {envelope.version}")
+
+
 def _storable(text: str) -> str:
     """Postgres has no NUL, and JSON has: no event of ours, but anybody's record may."""
     return text.replace("\x00", "\ufffd")
 
 
 async def track(connection: Connection, envelopes: Sequence[Envelope]) -> None:
-    """The effect of a batch."""
+    """The effect of a batch. Raises EnvelopeError for what ``accept`` refuses: a redrive does not ask it."""
+    for envelope in envelopes:
+        accept(envelope)
     await tracking.track(connection, [tracked(envelope) for envelope in envelopes])
 
 
@@ -147,7 +173,8 @@ def make_consumer(
 
     def count_dead_letter(letter: DeadLetter) -> None:
         DEAD_LETTERS.add(group, letter.kind)
-        log_dead_letter(letter)
+        if letter.kind != "undecodable":  # of these anybody may send thousands: the kit has a line for them together
+            log_dead_letter(letter)
 
     def count_passed(passed: Passed) -> None:
         DEAD_LETTERS_PASSED.add(group, passed.missing)
@@ -164,6 +191,7 @@ def make_consumer(
         group=group,
         connect=database.lend,
         effect=traced(track, settings.kafka_topic, group),
+        accept=accept,
         pacing_seconds=settings.tracking_pacing_seconds,
         idle_seconds=settings.tracking_idle_seconds,
         pruning=Pruning(retention=timedelta(hours=settings.kafka_retention_hours)),

@@ -13,6 +13,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import AccessDenied, Unavailable
+from orderflow.proxies import is_loopback
 from orderflow.sealing import KeyFileError
 from orderflow.secret_files import FiledSecret
 from orderflow.settings import Settings
@@ -95,6 +96,12 @@ def _interceptors() -> Sequence[ClientInterceptor]:
 _TLS_SETTINGS = frozenset(name for name in Settings.model_fields if name.startswith("temporal_tls"))
 
 
+def _stays_here(settings: Settings) -> bool:
+    """Whether a key may go without TLS: it was said so, and it does not leave this machine."""
+    host = settings.address("temporal_address").rpartition(":")[0].strip("[]")
+    return "temporal_tls" in settings.model_fields_set and is_loopback(host)
+
+
 def _tls(settings: Settings, elsewhere: bool | TLSConfig | None, *, has_key: bool) -> bool | TLSConfig:
     """``elsewhere``: what Temporal's own configuration says, for where our settings say nothing."""
     ca, cert, key, name = (
@@ -106,7 +113,7 @@ def _tls(settings: Settings, elsewhere: bool | TLSConfig | None, *, has_key: boo
     if elsewhere is not None and not settings.model_fields_set & _TLS_SETTINGS:
         return elsewhere
     if not (ca or cert or name):
-        return settings.temporal_tls or has_key
+        return settings.temporal_tls or (has_key and not _stays_here(settings))
     try:
         return TLSConfig(
             server_root_ca_cert=ca.read_bytes() if ca else None,

@@ -11,6 +11,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from orderflow_events.applying import Applier, each
+from orderflow_events.consumer import accept_all
 from orderflow_events.dead_letters import DeadLetter, Passed
 from orderflow_events.envelope import Envelope
 from orderflow_events.failures import Retries, is_transient
@@ -52,6 +53,7 @@ class Billing:
             "group": self.group,
             "connect": self.pool.acquire,
             "effect": each(self.bill),
+            "accept": accept_all,
             "retries": Retries(attempts=3, first_pause_seconds=0.01, longest_pause_seconds=0.05),
             "strict_gaps": False,
             "transient": is_transient,

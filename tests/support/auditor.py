@@ -31,7 +31,9 @@ class Auditor:
         self.world = world
         self._databases = databases
         self._runs = OrderRuns.of(world.client)
-        self.repairs = Repairs(world.orders, world.gateway, (world.payments, world.inventory))
+        self.repairs = Repairs(
+            world.orders, world.gateway, (world.payments, world.inventory), tracking_group=Settings().tracking_group
+        )
 
     def reconciler(self, **settings: Any) -> Reconciler:
         """A reconciler that finds everything older than nothing, unless ``settings`` say otherwise."""

@@ -14,15 +14,15 @@ def a_record(
     version: int,
     *,
     source: str = "/orderflow/orders",
-    type: str = "ORDER_APPROVED",
+    type: str | None = None,
     status: str = "APPROVED",
     data: dict[str, Any] | None = None,
     recorded_at: datetime = RECORDED_AT,
 ) -> Record:
-    """An event's record; one that approves an order by default."""
+    """An event's record; by default one that approves an order, of another source one that nobody knows."""
     return encode(
         source=source,
-        type=type,
+        type=type or ("ORDER_APPROVED" if source == "/orderflow/orders" else "SOMETHING_ELSE"),
         order_id=order_id,
         version=version,
         status=status,

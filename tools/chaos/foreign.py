@@ -1,8 +1,7 @@
 """Records of strangers on the topic: what other programs that may write to it put there, by mistake or on purpose.
 
-Each carries a mark, so that the checker can tell it from ours whatever it claims to be. None names an order of ours
-and cannot be read: such a record holds that order for every consumer until a person looks, which is the kit's promise
-and would be no finding. An event of another source may name one.
+Each carries a mark, so that the checker can tell it from ours whatever it claims to be. Some name an order of ours:
+what cannot be read holds nobody up, whatever its key, and what lies outside the LIFECYCLE is tracked by nobody.
 """
 
 import itertools
@@ -48,13 +47,13 @@ def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[
 
     def event(source: str, subject: UUID) -> Batch:
         one, version = mark("event"), dice.randrange(1, 2**31)
-        record = a_record(subject, version, source=source, type="ORDER_APPROVED", status="APPROVED")
+        record = a_record(subject, version, source=source)
         headers = [(name.encode(), value) for name, value in record.headers]
         return Batch((one.decode(),), batch((record.key, record.value, [*headers, (_MARK_HEADER, one)])))
 
     def forged(value: bytes | None, **changes: bytes) -> Batch:
-        """Headers as ours, of an order that nobody placed; the rest is wrong."""
-        record = a_record(_uuid(dice), 1)
+        """Headers as ours, of an order of ours; the rest is wrong."""
+        record = a_record(known, 2)
         headers = {name.encode(): text for name, text in record.headers}
         headers |= {name.encode(): text for name, text in changes.items()}
         return junk(record.key, record.value if value is None else value, *headers.items())
@@ -62,7 +61,7 @@ def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[
     yield junk(b"k", b"x", (b"stra\xdfe", b"1"))
     yield junk(None, None)
     yield junk(None, b"no key")
-    yield junk(str(_uuid(dice)).encode(), b"a key as ours")
+    yield junk(str(known).encode(), b"a key as ours")
     yield junk(b"k", b"a huge header", (b"huge", b"1" * _HUGE))
     yield junk(b"k", b"many headers", *((b"%05d" % n, b"1") for n in range(5_000)))
     for codec in CODECS:
@@ -76,6 +75,8 @@ def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[
     yield forged(None, ce_sequence=b"0")
     yield forged(None, ce_specversion=b"0.3")
     yield forged(None, ce_time=b"yesterday")
+    yield forged(None, ce_sequence=b"0000000003")
+    yield forged(None, ce_source=b"/orderflow/payments")
     yield event("/acme/billing", _uuid(dice))
     yield event("/orderflow/shipping", known)
     yield event("/orderflow/orders/", known)

@@ -41,12 +41,16 @@ DYNAMIC: Final = Path(__file__).parents[2] / "deploy" / "temporal" / "dynamiccon
 
 
 class TemporalOnPostgres:
-    """The Postgres and the configuration of a Temporal server; ``StrictTemporal`` is the server on top of them."""
+    """The Postgres and the configuration of a Temporal server; ``StrictTemporal`` is the server on top of them.
 
-    def __init__(self, folder: Path, on_event: Callable[[Event], None]) -> None:
+    ``jwks_url``: where the keys are that it verifies bearers with; without one it takes everybody.
+    """
+
+    def __init__(self, folder: Path, on_event: Callable[[Event], None], jwks_url: str | None = None) -> None:
         self.folder = folder / "temporal"
         self.binaries = _cache()
         self.port = free_port()
+        self.jwks_url = jwks_url
         self.config = self.folder / "temporal.yaml"
         self._supervisor = Supervisor(self.folder / "logs", on_event=on_event)
 
@@ -108,6 +112,8 @@ class TemporalOnPostgres:
         def service(port: int) -> dict[str, object]:
             return {"rpc": {"grpcPort": port, "membershipPort": free_port(), "bindOnLocalHost": True}}
 
+        # The server's own workers go through a frontend of their own, which asks nobody who they are.
+        internal = ("internal-frontend",) if self.jwks_url else ()
         frontend = {"enabled": True, "initialFailoverVersion": 1, "rpcName": "frontend"}
         configuration = {
             "log": {"stdout": True, "level": "warn"},
@@ -117,10 +123,13 @@ class TemporalOnPostgres:
                 "numHistoryShards": 4,
                 "datastores": {"default": store("temporal", 20), "visibility": store("temporal_visibility", 5)},
             },
-            "global": {"membership": {"maxJoinDuration": "30s", "broadcastAddress": LOOPBACK}},
+            "global": {
+                "membership": {"maxJoinDuration": "30s", "broadcastAddress": LOOPBACK},
+                **({"authorization": authorization(self.jwks_url)} if self.jwks_url else {}),
+            },
             "services": {
                 "frontend": service(self.port),
-                **{name: service(free_port()) for name in ("matching", "history", "worker")},
+                **{name: service(free_port()) for name in ("matching", "history", "worker", *internal)},
             },
             "clusterMetadata": {
                 "enableGlobalNamespace": False,
@@ -134,20 +143,34 @@ class TemporalOnPostgres:
         self.config.write_text(yaml.safe_dump(configuration))
 
 
-class StrictTemporal(TemporalServer):
-    """The server, in the place of the stack's development server."""
+def authorization(jwks_url: str) -> dict[str, object]:
+    """The part of a Temporal server's configuration that has it ask for JWTs (RS256 or ES256) with ``permissions``."""
+    return {
+        "jwtKeyProvider": {"keySourceURIs": [jwks_url], "refreshInterval": "1m"},
+        "permissionsClaimName": "permissions",
+        "authorizer": "default",
+        "claimMapper": "default",
+        "audience": "temporal",
+    }
 
-    def __init__(self, temporal: TemporalOnPostgres, home: Path) -> None:
+
+class StrictTemporal(TemporalServer):
+    """The server, in the place of the stack's development server. ``bearer``: an admin's, where it asks for one."""
+
+    def __init__(self, temporal: TemporalOnPostgres, home: Path, bearer: str | None = None) -> None:
         super().__init__(home, temporal.port, None)
         self._temporal = temporal
+        self._bearer = bearer
 
     def spec(self) -> Spec:
         """How to run it; ready once its namespace can be used."""
+        services = ("frontend", "matching", "history", "worker", "internal-frontend")
+        asked = (part for name in services for part in ("--service", name)) if self._temporal.jwks_url else ()
         return Spec(
             name="temporal",
             argv=[
                 str(self._temporal.binaries / "server"),
-                *("--config-file", str(self._temporal.config), "--allow-no-auth", "start"),
+                *("--config-file", str(self._temporal.config), "--allow-no-auth", "start", *asked),
             ],
             env=child_environment(GO_MEMORY),
             cwd=self._temporal.folder,
@@ -160,7 +183,7 @@ class StrictTemporal(TemporalServer):
         if not await port_answers(self.address):
             return False
         try:
-            client = await Client.connect(self.address)
+            client = await Client.connect(self.address, api_key=self._bearer, tls=False)
             try:
                 await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
             except RPCError as error:
@@ -189,6 +212,15 @@ async def strict_temporal(folder: Path, on_event: Callable[[Event], None]) -> As
             yield temporal
 
 
+def is_built() -> bool:
+    """Whether the server is in the user's cache folder."""
+    return not _missing(_cache())
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in ("cmd/server", "cmd/tools/sql") if not (folder / Path(name).name).exists()]
+
+
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "orderflow" / f"temporal-{VERSION}"
@@ -196,7 +228,7 @@ def _cache() -> Path:
 
 async def _build(folder: Path) -> None:
     """Build the server and its schema tool, once. Raises StackError without Go or network."""
-    missing = [name for name in ("cmd/server", "cmd/tools/sql") if not (folder / Path(name).name).exists()]
+    missing = _missing(folder)
     if missing and shutil.which("go") is None:
         raise StackError("the strict gear builds the Temporal server and needs Go, and there is no `go`: install it")
     for package in missing:

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from orderflow_events.applying import each
 from orderflow_events.dead_letters import DeadLetter
-from orderflow_events.envelope import Envelope
+from orderflow_events.envelope import Envelope, EnvelopeError
 from orderflow_events.failures import Interruption, Retries
 from orderflow_events.inbox import Connection, claim, prune
 from orderflow_events.redrive import discard
@@ -212,7 +212,7 @@ async def test_an_event_that_the_inbox_cannot_hold_is_set_aside(billing: Billing
     order, other = uuid4(), uuid4()
     letters = await billing.apply(billing.event(order, 2**70), billing.event(other, 1))
     assert letters is not None
-    assert [letter.subject for letter in letters] == [str(order)]
+    assert [(letter.subject, letter.key) for letter in letters] == [(None, str(order).encode())]
     assert await billing.effects(other) == [1]
 
 
@@ -299,9 +299,7 @@ async def test_no_dead_letters_at_all_is_a_limit_of_zero(billing: Billing) -> No
     assert await applying == []
 
 
-async def test_a_record_that_cannot_be_decoded_is_set_aside_at_once_and_holds_the_order_in_its_key(
-    billing: Billing,
-) -> None:
+async def test_what_is_no_event_is_set_aside_at_once_and_holds_nobody_whatever_its_key(billing: Billing) -> None:
     order, other = uuid4(), uuid4()
     letters = await billing.apply(
         billing.record(b"x", b"not an event"),
@@ -311,21 +309,44 @@ async def test_a_record_that_cannot_be_decoded_is_set_aside_at_once_and_holds_th
         billing.event(other, 1),
     )
     assert letters is not None
-    assert [(letter.subject, letter.kind, letter.attempts) for letter in letters] == [
-        (None, "undecodable", 1),
-        (str(order), "undecodable", 1),
-        (str(order), "follows", 0),
-    ]
-    assert await billing.effects(order) == [1]
+    assert [(letter.subject, letter.kind, letter.attempts) for letter in letters] == [(None, "undecodable", 1)] * 2
+    assert billing.told == letters
+    assert await billing.effects(order) == [1, 2]
     assert await billing.effects(other) == [1]
     result = await billing.redrive()
     assert (result.applied, len(result.failed)) == (0, 2)
-    assert [letter.attempts for letter in await billing.letters()] == [2, 2, 0]
+    assert [letter.attempts for letter in await billing.letters()] == [2, 2]
     await discard(billing.pool.acquire, billing.group, letters[1].id)
-    result = await billing.redrive(order_id=str(order))
-    assert (result.applied, result.failed) == (1, [])
-    assert await billing.effects(order) == [1, 2]
-    assert [letter.subject for letter in await billing.letters()] == [None]
+    assert [letter.key for letter in await billing.letters()] == [b"x"]
+
+
+async def test_what_the_consumer_does_not_accept_is_no_event(billing: Billing) -> None:
+    order, other = uuid4(), uuid4()
+
+    def accept(envelope: Envelope) -> None:
+        if envelope.version > 5:
+            raise EnvelopeError("no order has so many versions")
+
+    letters = await billing.apply(
+        billing.event(order, 1), billing.event(order, 1_000_000), billing.event(order, 2), accept=accept
+    )
+    assert letters is not None
+    assert [(one.subject, one.kind, one.reason) for one in letters] == [
+        (None, "undecodable", "EnvelopeError: no order has so many versions")
+    ]
+    assert (await billing.effects(order), billing.gaps) == ([1, 2], [])
+    assert await billing.apply(billing.event(other, 1), accept=accept) == []
+
+
+async def test_many_records_that_are_no_events_beside_one_whose_effect_fails(billing: Billing) -> None:
+    order, poisoned = uuid4(), uuid4()
+    billing.poison = {(poisoned, 1)}
+    junk = [billing.record(str(order).encode(), b"junk") for _ in range(300)]
+    letters = await billing.apply(*junk[:150], billing.event(poisoned, 1), *junk[150:], billing.event(order, 1))
+    assert letters is not None
+    assert sorted(letter.kind for letter in letters) == ["failed"] + ["undecodable"] * 300
+    assert [await billing.effects(one) for one in (order, poisoned)] == [[1], []]
+    assert billing.tried[order, 1] <= 2, "what is no event is set aside together, not between the events"
 
 
 async def test_a_subjectless_record_that_comes_again_at_the_limit_is_no_further_one(billing: Billing) -> None:

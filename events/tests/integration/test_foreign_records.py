@@ -70,18 +70,16 @@ async def test_a_header_name_that_is_not_utf_8_is_a_dead_letter_and_all_others_g
     assert (copy.key, copy.value, copy.headers[0]) == (b"k", b"x", ("stra\\xdfe", b"1"))
 
 
-async def test_an_event_with_such_a_name_holds_its_order_until_it_is_redriven(lab: Lab) -> None:
-    order, other = uuid4(), uuid4()
+async def test_an_event_with_such_a_name_holds_nobody(lab: Lab) -> None:
+    order = uuid4()
     record = a_record(order, 1)
     headers = [(name.encode(), value) for name, value in record.headers]
     await foreign(lab, order, batch((record.key, record.value, [*headers, (b"\xffname", b"")])))
     await lab.send(order, 2)
-    await lab.send(other, 1)
     async with running(lab.consumer(retries=QUICK)):
-        await applied(lab, other, [1])
-        assert [letter.kind for letter in await letters(lab, 2)] == ["undecodable", "follows"]
-    result = await redrive(connect=lab.pool.acquire, group=lab.settings.tracking_group, effect=take_effects)
-    assert (result.applied, await lab.effects(order)) == (2, [1, 2])
+        await applied(lab, order, [2])
+        [letter] = await letters(lab, 1)
+    assert (letter.subject, letter.kind, letter.key) == (None, "undecodable", record.key)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -133,7 +131,7 @@ async def test_any_number_of_foreign_records_is_below_the_limit(lab: Lab) -> Non
     [
         ({"ce_source": "a\x00b"}, "ce_source has a NUL in it"),
         ({"ce_sequence": str(2**63)}, "is not a version"),
-        ({"ce_time": "0001-01-01T00:00:00+10:00"}, "date value out of range"),
+        ({"ce_time": "0001-01-01T00:00:00+10:00"}, "ce_time is no time between the years 1 and 9999"),
         ({"value": {"status": "\ud800", "data": {}}}, "half of a surrogate pair"),
         ({"value": {"status": "S", "data": {"reason": ["\udc00"]}}}, "half of a surrogate pair"),
     ],
@@ -150,7 +148,7 @@ async def test_what_no_database_can_hold_is_undecodable_and_no_failure_of_the_ef
     async with running(lab.consumer(retries=Retries(limit=0))):
         await applied(lab, other, [1])
         [letter] = await letters(lab, 1)
-    assert (letter.subject, letter.kind, letter.attempts) == (str(order), "undecodable", 1)
+    assert (letter.subject, letter.kind, letter.attempts) == (None, "undecodable", 1)
     assert reason in letter.reason
 
 
@@ -194,7 +192,7 @@ async def test_a_dead_letter_that_is_too_large_with_its_reason_is_shortened_in_t
 async def test_a_row_that_is_refused_is_shortened_and_says_so(lab: Lab, check: str, said: str, content: bool) -> None:
     order = uuid4()
     await lab.pool.execute(f"ALTER TABLE dead_letters ADD CHECK ({check})")
-    await foreign(lab, order, batch((b"k", b"x", [("straße".encode(), b"1"), (b"ce_specversion", "ß".encode())])))
+    await foreign(lab, order, batch((b"k", b"x", [(b"stra\xdfe" + "ß".encode(), b"1")])))
     await lab.send(order, 1)
     async with running(lab.consumer(retries=QUICK)):
         await applied(lab, order, [1])

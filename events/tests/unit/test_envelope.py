@@ -13,6 +13,7 @@ from orderflow_events.envelope import EnvelopeError, Record, UnknownEvent, decod
 from orderflow_events.models import EVENTS, OrderStateChanged, PaymentFailed
 
 ORDER = UUID("6f2d1c3e-0000-4000-8000-000000000001")
+ORDERS = "/orderflow/orders"
 AT = datetime(2026, 11, 23, 17, 30, 1, 250, tzinfo=UTC)
 
 
@@ -75,7 +76,9 @@ def test_the_sequence_sorts_as_text_and_is_read_with_and_without_its_zeros() -> 
 
 
 def test_an_alias_survives() -> None:
-    moved = record(type="ORDER_STATE_CHANGED", data={"from": "APPROVED", "to": "FULFILLING"})
+    moved = record(
+        source=ORDERS, type="ORDER_STATE_CHANGED", status="FULFILLING", data={"from": "APPROVED", "to": "FULFILLING"}
+    )
     assert read(moved).event == OrderStateChanged(from_="APPROVED", to="FULFILLING")
 
 
@@ -116,6 +119,114 @@ def test_a_broken_header_is_an_envelope_error(headers: dict[str, str | None]) ->
         read(record(), **headers)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("order_id", "6f2d1c3e-0000-4000-8000-000000000002"),
+        ("order_id", None),
+        ("version", 2),
+        ("version", True),
+        ("version", "1"),
+        ("status", "AUTHORIZED"),
+        ("status", 1),
+        ("recorded_at", "2026-11-23T17:30:01.000251Z"),
+        ("recorded_at", None),
+        ("data", {"amount": "a lot", "currency": "USD", "reason": "payment_declined"}),
+    ],
+)
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_value_that_differs_from_the_headers_is_an_envelope_error(field: str, value: Any, left_out: bool) -> None:
+    ours = record()
+    body = json.loads(ours.value) | {field: value}
+    if left_out:
+        del body[field]
+    with pytest.raises(EnvelopeError, match=field):
+        decode(ours.headers, ours.key, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"ce_id": f"orders/{ORDER}/1"}, "ce_id"),
+        ({"ce_id": f"payments/{ORDER}/2"}, "ce_id"),
+        ({"ce_sequence": "0000000002", "ce_id": f"payments/{ORDER}/2"}, "version in the value is not ce_sequence"),
+        ({"ce_source": "/acme/payments"}, "ce_source is not /orderflow/payments"),
+        ({"ce_source": "/orderflow/orders", "ce_id": f"orders/{ORDER}/1"}, "ce_source is not /orderflow/payments"),
+        (
+            {"ce_type": "PAYMENT_VOIDED", "ce_dataschema": "urn:orderflow:event:PAYMENT_VOIDED:1"},
+            "status is not VOIDED",
+        ),
+        ({"ce_type": "ORDER_APPROVED"}, "ce_source is not /orderflow/orders"),
+    ],
+)
+def test_headers_that_contradict_the_record_are_an_envelope_error(headers: dict[str, str], said: str) -> None:
+    with pytest.raises(EnvelopeError, match=said):
+        read(record(), **headers)
+
+
+def test_an_order_moves_to_where_its_status_says() -> None:
+    data = {"from": "APPROVED", "to": "CANCELLED"}
+    with pytest.raises(EnvelopeError, match="status is not what data says"):
+        read(record(source=ORDERS, type="ORDER_STATE_CHANGED", status="SHIPPED", data=data))
+
+
+@pytest.mark.parametrize("key", [None, b"", b"6f2d1c3e-0000-4000-8000-000000000002", str(ORDER).upper().encode()])
+def test_the_key_is_the_order(key: bytes | None) -> None:
+    with pytest.raises(EnvelopeError, match="the key is not ce_subject"):
+        decode(record().headers, key, record().value)
+
+
+SECRET = "4242424242424242"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"amount": SECRET + "x", "currency": {"of": SECRET}, "reason": None}},
+        {"data": SECRET},
+        {"source": ORDERS, "type": "ORDER_STATE_CHANGED", "data": {"from": "A", "to": SECRET}},
+        {"status": SECRET},
+        *({"headers": {name: SECRET}} for name in ("ce_specversion", "ce_id", "ce_source", "ce_subject")),
+        *({"headers": {name: SECRET}} for name in ("ce_sequence", "ce_time")),
+        {"key": SECRET.encode()},
+        {"value": SECRET.encode() + b"{"},
+        {"value": json.dumps({"order_id": SECRET, "version": SECRET}).encode()},
+        {"value": json.dumps({"status": "\ud800" + SECRET, "data": {}}).encode()},
+    ],
+)
+def test_no_error_quotes_the_record(changes: dict[str, Any]) -> None:
+    others = {name: changes.pop(name) for name in ("headers", "key", "value") if name in changes}
+    ours = record(**changes)
+    headers = dict(ours.headers) | {name: text.encode() for name, text in others.get("headers", {}).items()}
+    with pytest.raises(EnvelopeError) as refused:
+        decode(headers.items(), others.get("key", ours.key), others.get("value", ours.value))
+    assert SECRET not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_a_record_of_the_first_release_is_read() -> None:
+    """As 0.1.0 wrote it, byte by byte: without who asked."""
+    headers = [
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", f"payments/{ORDER}/1".encode()),
+        ("ce_source", b"/orderflow/payments"),
+        ("ce_type", b"PAYMENT_FAILED"),
+        ("ce_subject", str(ORDER).encode()),
+        ("ce_sequence", b"0000000001"),
+        ("ce_time", b"2026-11-23T17:30:01.000250Z"),
+        ("ce_dataschema", b"urn:orderflow:event:PAYMENT_FAILED:1"),
+        ("ce_correlationid", b"corr-1"),
+    ]
+    value = (
+        f'{{"order_id":"{ORDER}","version":1,"status":"DECLINED","recorded_at":"2026-11-23T17:30:01.000250Z",'
+        '"data":{"amount":419,"currency":"USD","reason":"payment_declined"}}'
+    )
+    envelope = decode(headers, str(ORDER).encode(), value.encode())
+    assert (envelope.status, envelope.version, envelope.authtype) == ("DECLINED", 1, "unknown")
+
+
 def test_data_that_its_type_forbids_is_an_envelope_error() -> None:
     with pytest.raises(EnvelopeError, match="amount"):
         read(record(data={"currency": "USD", "reason": "payment_declined"}))
@@ -138,7 +249,14 @@ def test_what_cannot_be_written_is_an_envelope_error() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 2**31 - 1), st.sampled_from(sorted(EVENTS)))
 def test_any_text_and_version_come_back(text: str, version: int, event_type: str) -> None:
     schema_2 = read(
-        record(type=event_type, version=version, correlation_id=text, status=text, data={"x": text}),
+        record(
+            source=EVENTS[event_type].source,
+            type=event_type,
+            version=version,
+            correlation_id=text,
+            status=text,
+            data={"x": text},
+        ),
         ce_dataschema="urn:other",
     )
     assert (schema_2.correlation_id, schema_2.status, schema_2.version) == (text, text, version)

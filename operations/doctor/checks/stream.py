@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from operations.doctor.check import Check, Checked, now
 from operations.words import counted, duration, short
@@ -16,6 +17,7 @@ from orderflow.store import tracking
 from orderflow.store.deployment import deployment_id
 from orderflow.stream.clients import connection_options
 from orderflow.stream.lag import GroupLag, NoTopic, Unread, group_lags, unread
+from orderflow.stream.refusals import refused
 from orderflow.stream.sharing import group_clients, of_others
 from orderflow.stream.sharing import in_words as sharing_in_words
 from orderflow.stream.topic import check_topic, in_words, partitions_of
@@ -35,9 +37,18 @@ NAMED: Final = 3
 def checks(settings: Settings) -> list[Check]:
     """The brokers with the topic and the group; and the dead letters, which stand in the orders database."""
     return [
-        Check("Kafka", lambda: _look(settings), "start it, or set ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS"),
+        Check("Kafka", lambda: _reached(settings), "start it, or set ORDERFLOW_KAFKA_BOOTSTRAP_SERVERS"),
         Check("dead letters", lambda: _dead_letters(settings), "see the line of the orders database"),
     ]
+
+
+async def _reached(settings: Settings) -> Sequence[Checked]:
+    try:
+        return await _look(settings)
+    except (KafkaError, OSError):
+        if problem := await refused(settings):
+            return [Checked("Kafka", False, problem, "correct the setting, or make the user: docs/kafka.md")]
+        raise
 
 
 async def _look(settings: Settings) -> Sequence[Checked]:

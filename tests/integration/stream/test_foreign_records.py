@@ -26,7 +26,7 @@ from support.batches import Foreign, batch, partition_of, produce, sealed
 from support.records import a_record
 from support.relays import running_relay, settings_for
 from support.stack import Databases
-from support.stream import insert_event
+from support.stream import CREATED, insert_event
 from support.waiting import until
 from workers.shared import Shared
 from workers.tracking import serve
@@ -92,7 +92,7 @@ async def test_the_tracking_goes_on_behind_it_and_the_doctor_names_what_is_set_a
     partition, offset = await foreign(settings, order, batch(*[ODD] * 12))
     producer = make_producer(settings)
     await producer.start()
-    record = a_record(order, 1)
+    record = a_record(order, 1, type="ORDER_CREATED", status="DRAFT", data=CREATED)
     await producer.send_and_wait(settings.kafka_topic, record.value, key=record.key, headers=list(record.headers))
     await producer.stop()
     states: dict[str, PartState] = {}
@@ -163,7 +163,7 @@ async def test_a_compression_that_cannot_be_read_is_a_difference_of_the_topic(
     configuration = topics._configuration
 
     async def with_lz4(*arguments: object) -> dict[str, str]:
-        return await configuration(*arguments) | {"compression.type": "lz4"}  # type: ignore[arg-type]
+        return (await configuration(*arguments) or {}) | {"compression.type": "lz4"}  # type: ignore[arg-type]
 
     monkeypatch.setattr(topics, "_configuration", with_lz4)
     assert await check_topic(settings) == []

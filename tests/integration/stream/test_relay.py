@@ -133,6 +133,7 @@ async def test_a_record_is_a_cloud_event(settings: Settings, orders: Orders, out
         "ce_time": recorded_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "ce_dataschema": "urn:orderflow:event:ORDER_CREATED:1",
         "ce_correlationid": "corr-1",
+        "ce_authtype": "system",
         "ce_traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     }
