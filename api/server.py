@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from orderflow import process
-from orderflow.connections import within
+from orderflow.protocol import within
 from orderflow.settings import Settings
 
 #: For requests under way at a stop; those that wait are answered at once.
