@@ -11,7 +11,7 @@ from orderflow.domain.errors import Problem
 #: Each holds a connection, and a body of 256 KiB at most; those that wait for an outcome are among them.
 MOST_REQUESTS: Final = 2000
 #: Probes are answered in any case: a process that has much to do is not ill.
-_ALWAYS: Final = ("/health/", "/metrics")
+_ALWAYS: Final = "/health/"
 
 
 class Admission:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from orderflow import process
+from orderflow.peers import networks
 from orderflow.protocol import within
 from orderflow.settings import Settings
 
@@ -27,22 +28,33 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve until a signal comes."""
-    config = uvicorn.Config(
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the API: by HTTP/1.1 within bounds. What proxies say is read by the application."""
+    return uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
         root_path=settings.api_root_path,
         loop="uvloop",
-        http=within(process.most_connections()),
+        http=within(
+            process.most_connections(),
+            most_of_a_peer=settings.api_connections_per_peer,
+            proxies=networks(settings.api_proxies),
+        ),
+        ws="none",
         access_log=False,
+        server_header=False,
+        proxy_headers=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=STOP_SECONDS,
         # Longer than clients keep an idle connection: else a request can meet a connection that is just closed.
         timeout_keep_alive=75,
     )
-    Server(config, app).run()
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve until a signal comes."""
+    Server(config_of(app, settings), app).run()
 
 
 def serve_codec(app: Starlette, settings: Settings) -> None:
@@ -52,7 +64,8 @@ def serve_codec(app: Starlette, settings: Settings) -> None:
         host=settings.codec_host,
         port=settings.codec_port,
         loop="uvloop",
-        http="h11",
+        http=within(process.most_connections()),
+        ws="none",
         access_log=False,
         server_header=False,
         proxy_headers=False,

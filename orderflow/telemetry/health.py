@@ -1,13 +1,14 @@
-"""How a worker process says whether it is alive and ready."""
+"""How a process says, on a port of its own, whether it is alive and ready, and what it has counted."""
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orderflow.telemetry.readiness import PartKind, PartState
@@ -36,13 +37,7 @@ class Health:
 
 
 async def serve_health(
-    health: Health,
-    host: str,
-    port: int,
-    stopping: asyncio.Event,
-    page: MetricsPage | None = None,
-    *,
-    http: Any = "auto",
+    health: Health, host: str, port: int, stopping: asyncio.Event, page: MetricsPage | None = None, *, http: Any = "h11"
 ) -> None:
     """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set.
 
@@ -50,19 +45,43 @@ async def serve_health(
     ``state`` and ``detail`` by its name.
     """
 
-    async def live(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(_: Request) -> JSONResponse:
+    async def ready(_: Request) -> Response:
         status = "ok" if health.is_ready else "unavailable"
         parts = {name: state.document() for name, state in health.parts.items()}
         return JSONResponse({"status": status, "parts": parts}, status_code=200 if health.is_ready else 503)
 
+    await serve_privately(ready, host, port, stopping, page, http=http)
+
+
+async def serve_privately(
+    ready: Callable[[Request], Awaitable[Response]],
+    host: str,
+    port: int,
+    stopping: asyncio.Event,
+    page: MetricsPage | None,
+    *,
+    http: Any,
+) -> None:
+    """The same, where ``ready`` answers /health/ready. For a port that clients do not reach."""
+
+    async def live(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
     routes = [Route("/health/live", live), Route("/health/ready", ready)]
     if page is not None:
         routes.append(Route("/metrics", page.answer))
-    app = Starlette(routes=routes)
-    config = uvicorn.Config(app, host=host, port=port, http=http, access_log=False, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        Starlette(routes=routes),
+        host=host,
+        port=port,
+        http=http,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())

@@ -58,6 +58,7 @@ def api_settings(databases: Databases, temporal_address: str, namespace: str, **
         "worker_graceful_shutdown_seconds": 1,
         "api_wait_seconds": 20,
         "api_key": KEY_TEXT,
+        "api_hosts": "api,proxy",
     }
     return Settings(**with_keys(**(given | more)))
 

@@ -60,6 +60,7 @@ def test_what_has_left_no_longer_counts() -> None:
         line = Line()
         assert connections.admit(line, "192.0.2.1")
         connections.busy(line)
-        assert not connections.admit(refused := Line(), "192.0.2.1")
+        refused = Line()
+        assert not connections.admit(refused, "192.0.2.1")
         connections.left(refused)
         connections.left(line)
