@@ -130,8 +130,7 @@ def test_every_address_in_the_settings_is_another_service() -> None:
 
 def test_health_is_asked_where_the_process_answers() -> None:
     for service in set(OURS) - {"setup", "gateway"}:
-        known = settings(service)
-        port = known.api_port if service == "api" else known.health_port
+        port = settings(service).health_port
         assert f"http://127.0.0.1:{port}/health/ready" in SERVICES[service]["healthcheck"]["test"][-1], service
 
 
