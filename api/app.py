@@ -25,6 +25,7 @@ from api.edge.install import put_edge_around
 from api.hashes import PlaceHashes
 from api.health import Dependencies, broker_answers, database_answers, health_router, private_port
 from api.inventory import InventoryRoutes
+from api.links import links_of
 from api.methods import Methods
 from api.orders import OrderRoutes
 from api.problem_pages import problem_router
@@ -48,6 +49,8 @@ from orderflow.temporal.converter import keyring_of
 from orderflow.temporal.runs import OrderRuns
 from orderflow.urls import shown
 
+#: The answers that have links.
+GOOD: Final = frozenset({"200", "201"})
 #: Our routes, each with the scope that it needs; None: it is open.
 Needs = Sequence[tuple[APIRoute, Scope | None]]
 
@@ -186,6 +189,8 @@ def _openapi(app: FastAPI, needs: Needs) -> dict[str, Any]:
             components.pop(name, None)
         for path in schema["paths"].values():
             for operation in path.values():
+                for status in GOOD & operation["responses"].keys():
+                    operation["responses"][status].update(links_of(operation["operationId"]))
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _sent(parameter["schema"])
         _add_security(schema, needs)
