@@ -59,7 +59,7 @@ def _whole(value: Any) -> Any:
 
 
 _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,8}")
-Limit = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=200)]
+Limit = Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)]
 
 
 def _known(words: type[StrEnum]) -> WithJsonSchema:

@@ -76,6 +76,12 @@ async def an_api(settings: Settings | None = None, *, app: FastAPI | None = None
             yield client
 
 
+async def readiness(settings: Settings) -> httpx.Response:
+    """What an API with these settings says on its private port."""
+    async with httpx.AsyncClient() as client:
+        return await client.get(f"http://127.0.0.1:{settings.health_port}/health/ready")
+
+
 def order_body(*lines: tuple[str, int, int], **fields: Any) -> dict[str, Any]:
     """The body of POST /orders; two loaves of bread by default."""
     return {
