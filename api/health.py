@@ -83,16 +83,16 @@ async def private_port(settings: Settings, dependencies: Dependencies, page: Met
     if not settings.health_port:
         yield
         return
-    stopping = asyncio.Event()
+    stopping, listening = asyncio.Event(), asyncio.Event()
+    where = settings.health_host, settings.health_port
     http = within(process.most_connections())
-    serving = asyncio.create_task(
-        serve_privately(dependencies.answer, settings.health_host, settings.health_port, stopping, page, http=http)
-    )
-    try:
-        yield
-    finally:
-        stopping.set()
-        await serving
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve_privately(dependencies.answer, *where, stopping, page, http=http, listening=listening))
+        await listening.wait()
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 async def _state(check: Check, needed: bool) -> Dependency:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -61,8 +62,12 @@ async def serve_privately(
     page: MetricsPage | None,
     *,
     http: Any,
+    listening: asyncio.Event | None = None,
 ) -> None:
-    """The same, where ``ready`` answers /health/ready. For a port that clients do not reach."""
+    """The same, where ``ready`` answers /health/ready. For a port that clients do not reach.
+
+    ``listening`` is set as soon as somebody can ask.
+    """
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
@@ -82,7 +87,7 @@ async def serve_privately(
         proxy_headers=False,
         server_header=False,
     )
-    server = _Server(config)
+    server = _Server(config, listening or asyncio.Event())
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())
     try:
@@ -95,6 +100,14 @@ async def serve_privately(
 
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, config: uvicorn.Config, listening: asyncio.Event) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
