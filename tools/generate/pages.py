@@ -235,8 +235,8 @@ def metrics_page() -> str:
         "# Metrics",
         "Every process serves Prometheus' text format under `/metrics`, beside its health endpoint "
         "(`ORDERFLOW_HEALTH_PORT`): the API too, which has another port for its clients. The embedded stack's "
-        "API has 8097 for it; `orderflow status` shows the ports of the others. The Temporal SDK's metrics are in the same scrape. "
-        "`ORDERFLOW_METRICS=false` switches all of it off. Source: `orderflow/telemetry/metrics.py`.",
+        "API has 8097 for it; `orderflow status` shows the ports of the others. The Temporal SDK's metrics are in the "
+        "same scrape. `ORDERFLOW_METRICS=false` switches all of it off. Source: `orderflow/telemetry/metrics.py`.",
         _SCRAPING,
         "What is counted, is counted once: a command that is sent again is no transition. Labels come from closed "
         "lists (route templates, problem slugs, statuses, steps, statements) and never hold an id. A process serves "
