@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Variables of a caller's environment that would put other code on our path.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories chaos chaos-strict mutants bench bench-growth bench-overhead tour audit sbom secrets clean
+.PHONY: help setup demo up down observe test test-fast lint generate verify format lock histories fuzz chaos chaos-strict mutants bench bench-growth bench-overhead tour audit sbom secrets clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ lock: setup ## Resolve pyproject.toml into the lock files again
 
 histories: setup ## Record the order histories that the replay gate lacks (ARGS="happy_path ..." or ARGS=--all: again)
 	@PYTHONPATH=.:events:tests $(BIN)/python -m tools.histories.record $(ARGS)
+
+fuzz: setup ## Some 20,000 generated requests to a stack that runs from this folder, judged by its OpenAPI (ARGS="--examples 50")
+	@PYTHONPATH=.:events $(BIN)/python -m tools.fuzz $(ARGS)
 
 chaos: setup ## Break everything under a load of real baskets, then check (SEED, ORDERS, FAULTS)
 	@PYTHONPATH=tests $(BIN)/python -m tools.chaos --seed $(or $(SEED),1) --orders $(or $(ORDERS),150) --faults $(or $(FAULTS),0) $(ARGS)

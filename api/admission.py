@@ -12,7 +12,7 @@ from orderflow.domain.errors import Problem
 #: Each holds a connection, and a body of 256 KiB at most; those that wait for an outcome are among them.
 MOST_REQUESTS: Final = 2000
 #: Probes are answered in any case: a process that has much to do is not ill.
-ALWAYS: Final = ("/health/", "/metrics")
+ALWAYS: Final = "/health/"
 #: Where a request's state has what is to be called when it is over.
 ENDS: Final = "ends"
 

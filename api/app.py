@@ -22,17 +22,17 @@ from api.authorization import GATE, Gate, refuse_silent_routes
 from api.commands import OrderCommands
 from api.declines import Declines
 from api.documents import OrderDocuments
+from api.edge import documentation
+from api.edge.install import put_edge_around
 from api.hashes import PlaceHashes
-from api.health import HealthRoutes, broker_answers, database_answers
+from api.health import Dependencies, broker_answers, database_answers, health_router, private_port
 from api.inventory import InventoryRoutes
 from api.limits import limits_of
-from api.measuring import RequestMetrics
+from api.links import links_of
 from api.methods import Methods
 from api.oidc import AccessTokens
 from api.orders import OrderRoutes
-from api.prefix import ForwardedPrefix
 from api.problem_pages import problem_router
-from api.requests import RequestContext
 from api.schemas import BODIES
 from api.shares import Shares
 from api.telling import Teller
@@ -56,6 +56,8 @@ from orderflow.temporal.converter import keyring_of
 from orderflow.temporal.runs import OrderRuns
 from orderflow.urls import shown
 
+#: The answers that have links.
+GOOD: Final = frozenset({"200", "201"})
 #: Our routes, each with the scope that it needs; None: it is open.
 Needs = Sequence[tuple[APIRoute, Scope | None]]
 
@@ -79,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     page: MetricsPage | None = None
     if settings is None:
         settings = Settings()
-        page = process.begin(settings, "api")
+        page = process.begin(settings, "api", serves_metrics=bool(settings.health_port))
     orders_db, inventory_db = open_database(settings, "orders", "api"), open_database(settings, "inventory", "api")
     answer_within = timedelta(seconds=settings.api_temporal_timeout_seconds)
     runs = OrderRuns(lambda: connect(settings, answer_within=answer_within), answer_within)
@@ -103,7 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         hashes=PlaceHashes(keyring_of(settings.payload_keyring_file)),
         wait_seconds=settings.api_wait_seconds,
     )
-    health_routes = HealthRoutes(
+    dependencies = Dependencies(
         needed={
             "orders_db": database_answers(orders_db),
             "inventory_db": database_answers(inventory_db),
@@ -114,7 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with waiter, teller:
+            async with private_port(settings, dependencies, page), waiter, teller:
                 yield
         finally:
             await declines.close()
@@ -130,6 +132,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -137,15 +141,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(Methods)
     app.add_middleware(Admission)
-    app.add_middleware(RequestContext)
-    if page is not None:
-        app.add_middleware(RequestMetrics)
-        app.add_route("/metrics", page.answer, include_in_schema=False)
-    app.add_middleware(ForwardedPrefix)
+    put_edge_around(app, settings, counts=page is not None)
+    if settings.shows_docs:
+        documentation.add_to(app)
     routers = (
         order_routes.router(),
         InventoryRoutes(StockKeeper(inventory_db)).router(),
-        health_routes.router(),
+        health_router(dependencies),
         problem_router(),
     )
     needs = refuse_silent_routes(routers)
@@ -208,6 +210,8 @@ def _openapi(app: FastAPI, needs: Needs) -> dict[str, Any]:
             components.pop(name, None)
         for path in schema["paths"].values():
             for operation in path.values():
+                for status in GOOD & operation["responses"].keys():
+                    operation["responses"][status].update(links_of(operation["operationId"]))
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _sent(parameter["schema"])
         _add_security(schema, needs)

@@ -91,10 +91,11 @@ async def _read(request: Request) -> bytes:
 
 
 def _require_json(request: Request) -> None:
-    media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    sent = request.headers.getlist("content-type")
+    media_type, _, parameters = (sent[0] if len(sent) == 1 else "").lower().partition(";")
     said = {name.strip(): value.strip(' "') for name, _, value in (p.partition("=") for p in parameters.split(";"))}
     charset = said.get("charset", "utf-8")
-    encoding = request.headers.get("content-encoding", "identity").lower()
+    encoding = ",".join(request.headers.getlist("content-encoding") or ["identity"]).lower()
     if media_type.strip() != "application/json" or charset not in ("utf-8", "utf8") or encoding != "identity":
         raise _refused("unsupported_media_type")
 

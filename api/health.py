@@ -1,16 +1,24 @@
-"""Whether this process lives, and whether it can serve."""
+"""Whether this process lives, and whether it can serve: a word for everybody, and all of it on the private port."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter, Response
 
+from api import problems
 from api.authorization import OPEN
-from api.schemas import Dependency, Readiness
+from api.edge.queries import StrictRoute
+from api.schemas import Dependency, Readiness, Ready
+from orderflow import process
+from orderflow.protocol import within
+from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+from orderflow.telemetry.health import serve_privately
+from orderflow.telemetry.scrape import MetricsPage
 
 CHECK_SECONDS: Final = 2.0
 _PING: Final = Statement("health.ping", "Asks whether the database answers.", "SELECT 1")
@@ -19,37 +27,81 @@ Check = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class HealthRoutes:
+class Dependencies:
     """``needed``: without one of these the process is not ready. ``informational``: only shown."""
 
     needed: Mapping[str, Check]
     informational: Mapping[str, Check]
 
-    def router(self) -> APIRouter:
-        """All routes below /health."""
-        router = APIRouter(prefix="/health", tags=["health"], dependencies=[OPEN])
+    async def readiness(self) -> Readiness:
+        """Each dependency and its state. Kafka away does not matter: events wait in the outbox."""
+        checks = {**self.needed, **self.informational}
+        states = await asyncio.gather(*(_state(check, name in self.needed) for name, check in checks.items()))
+        is_ready = all(state.state == "ok" for state in states if state.needed)
+        return Readiness(ready=is_ready, dependencies=dict(zip(checks, states, strict=True)))
 
-        @router.get("/live", summary="The process runs")
-        async def live() -> dict[str, str]:
-            """Always 200."""
-            return {"status": "ok"}
+    async def is_ready(self) -> bool:
+        """Whether all that is needed answers."""
+        states = await asyncio.gather(*(_state(check, True) for check in self.needed.values()))
+        return all(state.state == "ok" for state in states)
 
-        @router.get(
-            "/ready",
-            summary="The process can serve",
-            response_model=Readiness,
-            responses={503: {"description": "A needed dependency is away.", "model": Readiness}},
+    async def answer(self, _: object) -> Response:
+        """``GET /health/ready`` on the private port: all of it."""
+        said = await self.readiness()
+        return Response(said.model_dump_json(), 200 if said.ready else 503, media_type="application/json")
+
+
+def health_router(dependencies: Dependencies) -> APIRouter:
+    """All routes below /health: for whoever asks, so they say whether, and not what is wrong."""
+    router = APIRouter(route_class=StrictRoute, prefix="/health", tags=["health"], dependencies=[OPEN])
+
+    @router.get("/live", summary="The process runs", responses=problems.responses())
+    async def live() -> dict[str, str]:
+        """Always 200."""
+        return {"status": "ok"}
+
+    @router.get(
+        "/ready",
+        summary="The process can serve",
+        response_model=Ready,
+        responses={
+            **problems.responses(),
+            503: {"description": "A needed dependency is away: the private port says which.", "model": Ready},
+        },
+    )
+    async def ready() -> Response:
+        """Whether the databases answer. What is wrong is said on the private port (`ORDERFLOW_HEALTH_PORT`)."""
+        said = Ready(ready=await dependencies.is_ready())
+        return Response(said.model_dump_json(), 200 if said.ready else 503, media_type="application/json")
+
+    return router
+
+
+@asynccontextmanager
+async def private_port(settings: Settings, dependencies: Dependencies, page: MetricsPage | None) -> AsyncIterator[None]:
+    """While inside, the private port answers, if there is one."""
+    if not settings.health_port:
+        yield
+        return
+    stopping, listening = asyncio.Event(), asyncio.Event()
+    where = settings.health_host, settings.health_port
+    http = within(process.most_connections())
+    async with asyncio.TaskGroup() as tasks:
+        serving = serve_privately(
+            dependencies.answer,
+            *where,
+            stopping,
+            page,
+            http=http,
+            tls=settings.server_context(),
+            listening=listening,
         )
-        async def ready() -> Response:
-            """Names each dependency and its state. Kafka away does not matter: events wait in the outbox."""
-            checks = {**self.needed, **self.informational}
-            states = await asyncio.gather(*(_state(check, name in self.needed) for name, check in checks.items()))
-            dependencies = dict(zip(checks, states, strict=True))
-            is_ready = all(state.state == "ok" for state in states if state.needed)
-            document = Readiness(ready=is_ready, dependencies=dependencies)
-            return Response(document.model_dump_json(), 200 if is_ready else 503, media_type="application/json")
-
-        return router
+        tasks.create_task(serving)
+        await listening.wait()
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 async def _state(check: Check, needed: bool) -> Dependency:

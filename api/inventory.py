@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from api import cursors, problems
 from api.authorization import requires
 from api.bodies import Received, documented, received
+from api.edge.queries import StrictRoute
 from api.headers import Reading, RequestTrace, idempotency_key, precondition, reading, trace
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
 from orderflow.domain.access import Principal, Scope
@@ -42,7 +43,7 @@ class InventoryRoutes:
 
     def router(self) -> APIRouter:
         """All routes below /inventory."""
-        router = APIRouter(prefix="/inventory", tags=["inventory"])
+        router = APIRouter(route_class=StrictRoute, prefix="/inventory", tags=["inventory"])
         self._add_reads(router)
         self._add_changes(router)
         return router

@@ -10,7 +10,7 @@ from api.prefix import path_below
 from orderflow.telemetry.metrics import HTTP_PROBLEMS, HTTP_REQUESTS, HTTP_SECONDS
 
 #: Asked by machines all day long: they would hide what clients see.
-UNCOUNTED: Final = ("/health", "/metrics")
+UNCOUNTED: Final = "/health/"
 #: What clients can send in endless variety is counted under one name.
 UNKNOWN_ROUTE: Final = "unknown"
 OTHER: Final = "other"

@@ -1,5 +1,6 @@
 """Orders over HTTP."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BeforeValidator
 
 from api import cursors, documents, problems
 from api.authorization import forbidden, requires
@@ -15,6 +17,7 @@ from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.declines import Declines
 from api.documents import OrderDocuments
+from api.edge.queries import StrictRoute
 from api.hashes import PlaceHashes
 from api.headers import (
     Reading,
@@ -57,7 +60,7 @@ from orderflow.domain.commands import (
     request_hash,
     version_conflict,
 )
-from orderflow.domain.errors import FieldProblem, Rejection
+from orderflow.domain.errors import FieldProblem, Problem, Rejection
 from orderflow.domain.model import Model
 from orderflow.domain.orders import Order, Reason
 from orderflow.store import tracking
@@ -67,7 +70,21 @@ from orderflow.store.order_views import Filters, OrderView, OrderViews, PageEnd
 
 PLACE_ID: Final = "w:place"
 
-OrderId = Annotated[UUID, Path(examples=[ORDER_ID])]
+
+def _canonical(value: str) -> str:
+    """An order has one path: its id as we write it. Raises Rejection (404), as for an order that is not there."""
+    if not _CANONICAL.fullmatch(value):
+        detail = "There is no order with this id: an id is a UUID in lower case, with its dashes."
+        raise Rejection(Problem(slug="order_not_found", detail=detail, status=404))
+    return value
+
+
+_CANONICAL: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OrderId = Annotated[
+    UUID,
+    BeforeValidator(_canonical),
+    Path(examples=[ORDER_ID], json_schema_extra={"pattern": f"^{_CANONICAL.pattern}$"}),
+]
 CommandId = Annotated[str, Path(pattern=r"^[cw]:[A-Za-z0-9._~:-]{1,240}$", examples=["c:7f3d2c-checkout-1"])]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Demanded = Annotated[Precondition, Depends(precondition)]
@@ -104,7 +121,7 @@ class OrderRoutes:
 
     def router(self) -> APIRouter:
         """All routes below /orders."""
-        router = APIRouter(prefix="/orders")
+        router = APIRouter(route_class=StrictRoute, prefix="/orders")
         self._add_place(router)
         self._add_reads(router)
         self._add_command(router, "approve", Approve, "Approve a DRAFT: payment and stock are secured in parallel.")

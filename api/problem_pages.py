@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from api import problems
 from api.authorization import OPEN
+from api.edge.queries import StrictRoute
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.model import Model
 
@@ -27,7 +28,7 @@ class ProblemPages(Model):
 
 def problem_router() -> APIRouter:
     """All routes below /problems."""
-    router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[OPEN])
+    router = APIRouter(route_class=StrictRoute, prefix="/problems", tags=["problems"], dependencies=[OPEN])
     pages = {
         slug: ProblemPage(type=problems.type_uri(slug), status=kind.status, title=kind.title, meaning=kind.meaning)
         for slug, kind in problems.TYPES.items()

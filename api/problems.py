@@ -41,7 +41,9 @@ class ProblemType(NamedTuple):
 
 
 TYPES: Final[Mapping[str, ProblemType]] = {
-    "malformed": ProblemType(400, "Malformed request", "The body is not JSON (RFC 8259), or is ambiguous."),
+    "malformed": ProblemType(
+        400, "Malformed request", "It is no HTTP/1.1, or the body is not JSON (RFC 8259), or it is ambiguous."
+    ),
     "invalid_header": ProblemType(400, "Invalid header", "`errors` names the header and its rule."),
     "unauthenticated": ProblemType(
         401, "Not authenticated", "Send `Authorization: Bearer` with a key that is good; `detail` says what is wrong."
@@ -50,10 +52,16 @@ TYPES: Final[Mapping[str, ProblemType]] = {
         402, "Capture refused", "The payment could not be taken. The order stays FULFILLING: ship again, or cancel."
     ),
     "forbidden": ProblemType(403, "Forbidden", "The caller may not do that; `scope` names what it lacks."),
+    "foreign_origin": ProblemType(
+        403,
+        "Another origin",
+        "A page of another origin may not call this API from a browser, unless `ORDERFLOW_API_ORIGINS` lists it.",
+    ),
     "not_found": ProblemType(404, "Not found", "There is nothing at this path."),
     "order_not_found": ProblemType(404, "No such order", "No order has this id."),
     "sku_not_found": ProblemType(404, "No such SKU", "No stock has this SKU. PUT makes it."),
     "method_not_allowed": ProblemType(405, "Method not allowed", "`Allow` names the methods of this path."),
+    "too_slow": ProblemType(408, "Too slow", "A body is whole 30 s after its head. Send the request again."),
     "illegal_transition": ProblemType(
         409, "Illegal transition", "The order's status forbids it; `allowed_actions` says what it allows."
     ),
@@ -67,7 +75,12 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "too_large": ProblemType(413, "Body too large", "A body has at most 262,144 bytes."),
     "unsupported_media_type": ProblemType(
-        415, "Unsupported media type", "Bodies are `application/json` in UTF-8, not compressed."
+        415,
+        "Unsupported media type",
+        "Bodies are `application/json` in UTF-8, not compressed; one Content-Type says so.",
+    ),
+    "misdirected": ProblemType(
+        421, "Misdirected request", "`Host` is none of this API's names: see `ORDERFLOW_API_HOSTS`."
     ),
     "invalid": ProblemType(422, "Invalid request", "`errors` names each field and the rule it broke."),
     "idempotency_conflict": ProblemType(
@@ -75,7 +88,7 @@ TYPES: Final[Mapping[str, ProblemType]] = {
     ),
     "too_many_requests": ProblemType(429, "Too many requests", "Send it again after `Retry-After` seconds."),
     "headers_too_large": ProblemType(
-        431, "Headers too large", "A request's line and headers have at most 65,536 bytes, and are 100 at most."
+        431, "Headers too large", "A request's line and headers have at most 32,768 bytes, and are 100 at most."
     ),
     "internal_error": ProblemType(500, "Internal error", "A bug. The log has it under this correlation id."),
     "overloaded": ProblemType(
@@ -231,9 +244,14 @@ def _path(location: tuple[str | int, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            name = part.encode("ascii", "backslashreplace").decode()[:100]
-            path += f".{name}" if path else name
+            path = field_name(path, part)
     return path or "body"
+
+
+def field_name(path: str, name: str) -> str:
+    """``name`` below ``path``, as an error may show it."""
+    shown = name.encode("ascii", "backslashreplace").decode()[:100]
+    return f"{path}.{shown}" if path else shown
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -247,7 +265,7 @@ def _message(error: Mapping[str, Any]) -> str:
 def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for slug in dict.fromkeys((*slugs, "too_many_requests", "headers_too_large", "internal_error", "overloaded")):
+    for slug in dict.fromkeys((*slugs, *_EVERYWHERE)):
         kind = TYPES[slug]
         entry = documented.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}
@@ -266,6 +284,11 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
+#: What any request may be answered, before its route sees it.
+_EVERYWHERE: Final = (
+    *("malformed", "foreign_origin", "too_slow", "misdirected", "invalid", "headers_too_large"),
+    *("too_many_requests", "internal_error", "overloaded"),
+)
 _SCHEMA: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 
 

@@ -24,7 +24,7 @@ CORRELATION_ID: Final = "X-Correlation-ID"
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]{1,100}")
 #: W3C Trace Context, level 1. All zeros mean nothing.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_ORDER: Final = re.compile(r"/orders/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/|$)")
+_ORDER: Final = re.compile(r"/orders/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/|$)")
 
 log = structlog.get_logger()
 

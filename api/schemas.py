@@ -8,20 +8,58 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from api.bodies import Body
 from api.problems import ProblemDocument
 from orderflow.domain.errors import FieldProblem
 from orderflow.domain.inventory import MAX_STOCK, ReservationStatus
 from orderflow.domain.model import Model
-from orderflow.domain.money import MAX_AMOUNT, Currency
-from orderflow.domain.orders import MAX_LINES, Line, Note, OrderStatus, Reason, ShortText
+from orderflow.domain.money import DIGITS, MAX_AMOUNT, Currency, known
+from orderflow.domain.orders import MAX_LINES, Line, OrderStatus, Reason, ShortText
 from orderflow.domain.payments import PaymentStatus
+from orderflow.domain.text import PATTERN, RULE, no_card_number, plain, plain_with_joiners
 
 ORDER_ID: Final = "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
 
-PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$"), AfterValidator(no_card_number)]
+#: What comes in anew. What stands in a row from before is read as it is.
+NewText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(plain),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100, "pattern": PATTERN, "description": RULE}),
+]
+NewName = Annotated[NewText, AfterValidator(no_card_number)]
+NewNote = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500),
+    AfterValidator(plain_with_joiners),
+    AfterValidator(no_card_number),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 500, "pattern": PATTERN, "description": RULE}),
+]
+NewCurrency = Annotated[Currency, AfterValidator(known), Field(json_schema_extra={"enum": sorted(DIGITS)})]
+
+
+def _whole(value: Any) -> Any:
+    """A number in a query, written in one way."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise PydanticCustomError("int_parsing", "Must be a whole number in digits 0-9, such as 50")
+    return value
+
+
+_DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,8}")
+Limit = Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)]
 
 
 def _known(words: type[StrEnum]) -> WithJsonSchema:
@@ -63,9 +101,9 @@ class PlaceOrder(Body):
         }
     )
 
-    customer_id: ShortText
-    reference: ShortText | None = Field(None, description="The customer's own number for it.")
-    currency: Currency
+    customer_id: NewName
+    reference: NewName | None = Field(None, description="The customer's own number for it.")
+    currency: NewCurrency
     payment_token: PaymentToken = Field(repr=False, description="Sealed at once; only the payments role can open it.")
     lines: Annotated[list[PlaceOrderLine], Field(min_length=1, max_length=MAX_LINES)]
 
@@ -95,8 +133,8 @@ class Ship(Body):
 
     model_config = ConfigDict(json_schema_extra={"example": {"carrier": "DHL", "tracking_number": "JD0146000031"}})
 
-    carrier: ShortText | None = None
-    tracking_number: ShortText | None = None
+    carrier: NewText | None = None
+    tracking_number: NewText | None = Field(None, description="Of any form: card numbers are not looked for in it.")
 
 
 class Complete(Body):
@@ -110,7 +148,7 @@ class Cancel(Body):
 
     model_config = ConfigDict(json_schema_extra={"example": {"note": "ordered twice"}})
 
-    note: Note | None = None
+    note: NewNote | None = None
 
 
 class SetStock(Body):
@@ -137,7 +175,7 @@ class AdjustStock(Body):
         Field(ge=-MAX_STOCK, le=MAX_STOCK, json_schema_extra={"not": {"const": 0}}),
         BeforeValidator(_not_zero),
     ]
-    reason: ShortText
+    reason: NewName
 
 
 BODIES: Final[tuple[type[Body], ...]] = (PlaceOrder, Approve, Ship, Complete, Cancel, SetStock, AdjustStock)
@@ -181,14 +219,14 @@ class OrderQuery(Parameters):
     reference: ShortText | None = None
     created_from: Moment | None = Field(None, examples=["2026-11-23T08:00:00Z"])
     created_to: Moment | None = Field(None, examples=["2026-11-24T00:00:00Z"])
-    limit: int = Field(50, ge=1, le=200)
+    limit: Limit = 50
     cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
 class StockQuery(Parameters):
     """How many SKUs, and from where on."""
 
-    limit: int = Field(50, ge=1, le=200)
+    limit: Limit = 50
     cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
@@ -368,3 +406,9 @@ class Readiness(Model):
 
     ready: bool
     dependencies: dict[str, Dependency]
+
+
+class Ready(Model):
+    """Whether this process can serve."""
+
+    ready: bool

@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from orderflow import process
-from orderflow.connections import within
+from orderflow.peers import networks
+from orderflow.protocol import within
 from orderflow.settings import Settings
 from orderflow.telemetry.health import with_tls
 
@@ -32,25 +33,36 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve until a signal comes."""
-    if settings.api_authentication == "off":
-        log.warning("authentication_off", setting="ORDERFLOW_API_AUTHENTICATION", listens_on=settings.api_host)
-    config = uvicorn.Config(
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the API: by HTTP/1.1 within bounds. What proxies say is read by the application."""
+    return uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
         **with_tls(settings.server_context()),
         root_path=settings.api_root_path,
         loop="uvloop",
-        http=within(process.most_connections()),
+        http=within(
+            process.most_connections(),
+            most_of_a_peer=settings.api_connections_per_peer,
+            proxies=networks(settings.api_proxies),
+        ),
+        ws="none",
         access_log=False,
+        server_header=False,
+        proxy_headers=False,
         log_level=settings.log_level,
         timeout_graceful_shutdown=STOP_SECONDS,
         # Longer than clients keep an idle connection: else a request can meet a connection that is just closed.
         timeout_keep_alive=75,
     )
-    Server(config, app).run()
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve until a signal comes."""
+    if settings.api_authentication == "off":
+        log.warning("authentication_off", setting="ORDERFLOW_API_AUTHENTICATION", listens_on=settings.api_host)
+    Server(config_of(app, settings), app).run()
 
 
 def serve_codec(app: Starlette, settings: Settings) -> None:
@@ -63,7 +75,8 @@ def serve_codec(app: Starlette, settings: Settings) -> None:
         port=settings.codec_port,
         **with_tls(settings.server_context()),
         loop="uvloop",
-        http="h11",
+        http=within(process.most_connections()),
+        ws="none",
         access_log=False,
         server_header=False,
         proxy_headers=False,

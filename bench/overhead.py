@@ -27,7 +27,7 @@ from bench.rounds import Entrant, turned
 from bench.statements import SCRAPED
 from bench.terminal import RESULTS, console, run, say_trouble, write
 from orderflow.settings import Settings
-from orderflow.stack.ports import LOOPBACK
+from orderflow.stack.ports import LOOPBACK, private_port
 from orderflow.stack.stack import EmbeddedStack, wipe
 
 BARE: Final = "bare"
@@ -75,7 +75,7 @@ class Contender:
     async def _scrape(self) -> None:
         while self._stack.settings.metrics:
             for name in SCRAPED:
-                async with HttpClient(f"http://{LOOPBACK}:{self._stack.ports[name]}") as http:
+                async with HttpClient(f"http://{LOOPBACK}:{private_port(self._stack.ports, name)}") as http:
                     await http.get("/metrics")
             await asyncio.sleep(SCRAPE_SECONDS)
 

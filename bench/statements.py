@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.http import HttpClient
-from orderflow.stack.ports import LOOPBACK
+from orderflow.stack.ports import LOOPBACK, private_port
 
 SCRAPED: Final = ("api", "workers", "relay")
 _COUNT: Final = re.compile(
@@ -21,7 +21,7 @@ async def statements(ports: Mapping[str, int]) -> Counter[str]:
     """How often each statement was sent, since the processes began."""
     found: Counter[str] = Counter()
     for name in SCRAPED:
-        async with HttpClient(f"http://{LOOPBACK}:{ports[name]}") as http:
+        async with HttpClient(f"http://{LOOPBACK}:{private_port(ports, name)}") as http:
             found += counted((await http.get("/metrics")).body.decode())
     return found
 

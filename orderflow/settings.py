@@ -5,6 +5,7 @@ Durations carry their unit in the name.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -28,7 +29,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from orderflow import profiles, setting_sources, temporal_config, urls
+from orderflow import peers, profiles, setting_sources, temporal_config, urls
+from orderflow.connections import MOST_OF_A_PEER
 from orderflow.issuers import Issuers
 from orderflow.proxies import is_loopback
 from orderflow.rates import Rate, server
@@ -45,6 +47,8 @@ SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
 DatabaseRole = Literal["api", "worker", "relay", "tracking", "operator", "reader", "keys", "codec"]
 ENV_FILE: Final = ".env"
 TEMPORAL_ADDRESS: Final = "localhost:7233"
+#: RFC 6454 6.2, as browsers write it.
+_ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?")
 
 
 def unread() -> list[str]:
@@ -92,6 +96,22 @@ def _http_url(url: str) -> str:
 
 def _api_url(url: str) -> str:
     return url if urls.is_word(url) else _http_url(url)  # a word is refused, and named, by who calls the API
+
+
+def _networks(text: str) -> str:
+    peers.networks(text)
+    return text
+
+
+def _origins(text: str) -> str:
+    for origin in _list(text):
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin such as https://shop.example, in lower case and without a path")
+    return text
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def _temporal(given: Mapping[str, Any]) -> TemporalConfig:
@@ -343,6 +363,30 @@ class Settings(BaseSettings):
         description="The path prefix under which a proxy shows the API, such as `/shop`, and which it takes off before "
         "it asks: links lead there. Default: what the proxy says in `X-Forwarded-Prefix`.",
     )
+    api_hosts: str | None = Field(
+        None,
+        description="The names under which the API is asked, comma-separated: another `Host` is answered 421. Those of "
+        "loopback always are, and `/health/` is answered under any. Default: the host of `ORDERFLOW_API_URL`, and "
+        "`ORDERFLOW_API_HOST`.",
+    )
+    api_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "",
+        description="Pages of other origins that may call the API from a browser (CORS), comma-separated, such as "
+        "`https://shop.example`. Every other page is answered 403.",
+    )
+    api_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="Addresses and networks of the proxies before the API, comma-separated, such as `10.1.0.0/16`: "
+        "from them alone `X-Forwarded-For`, `-Proto` and `-Prefix` are believed.",
+    )
+    api_connections_per_peer: PositiveInt = Field(
+        MOST_OF_A_PEER,
+        description="Connections of one IPv4 address, or of one IPv6 network (/64), at once; not those of "
+        "`ORDERFLOW_API_PROXIES`.",
+    )
+    api_docs: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether there is `/docs`. `auto`: where the API listens on loopback alone."
+    )
     api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
         2.0, description="How long a ship waits for its capture before it is answered 202, unless `Prefer` says."
     )
@@ -396,8 +440,12 @@ class Settings(BaseSettings):
         2.0, description="How long a dead worker's cached orders wait before another worker takes them."
     )
     worker_graceful_shutdown_seconds: PositiveFloat = Field(30.0, description="Time for running steps at SIGTERM.")
-    health_host: str = Field("127.0.0.1", description="Where a worker process answers /health/live and /health/ready.")
-    health_port: int = Field(0, ge=0, le=65535, description="Port of a worker's health endpoint; 0: none.")
+    health_host: str = Field(
+        "127.0.0.1",
+        description="Where a process answers `/health/live`, `/health/ready` (with each of its parts) and `/metrics`: "
+        "a private network, as nobody is asked who they are. The API has another port for it than for its clients.",
+    )
+    health_port: int = Field(0, ge=0, le=65535, description="The port for that; 0: none, and no metrics.")
 
     # --- Relay and tracking ---
     relay_pacing_seconds: float = Field(
@@ -473,8 +521,8 @@ class Settings(BaseSettings):
     # --- Metrics ---
     metrics: bool = Field(
         True,
-        description="Whether a process counts, and serves Prometheus metrics at `/metrics`: the API where it listens, "
-        "a worker beside its health endpoint.",
+        description="Whether a process counts, and serves Prometheus metrics at `/metrics`, beside its health "
+        "endpoint (`ORDERFLOW_HEALTH_PORT`).",
     )
 
     # --- Embedded stack (development and tests) ---
@@ -606,6 +654,15 @@ class Settings(BaseSettings):
     def temporal_config(self) -> TemporalConfig:
         """What Temporal's own configuration says of the server at ``temporal_address``. Raises TemporalConfigError."""
         return _temporal({"temporal_envconfig": self.temporal_envconfig, "temporal_address": self.temporal_address})
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        """The parts of a comma-separated setting, such as ``api_hosts``."""
+        return _list(getattr(self, name) or "")
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether the API has ``/docs``."""
+        return self.api_docs == "on" or (self.api_docs == "auto" and is_loopback(self.api_host))
 
     def address(self, name: str) -> str:
         """Where a server is: the setting ``name``, such as ``kafka_bootstrap_servers``.

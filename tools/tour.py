@@ -193,7 +193,7 @@ STEPS: Final = (
         "the API, the rows that moved (in the worker process), the gateway's calls, the records that the relay "
         "published. [metrics.md](metrics.md) has all of them, with what to ask.",
         (
-            'curl -sS "$API/metrics" | grep "^orderflow_http_requests_total"',
+            'curl -sS localhost:8097/metrics | grep "^orderflow_http_requests_total"',
             "curl -sS localhost:8091/metrics | grep "
             '-e "^orderflow_transitions_total" -e "^orderflow_gateway_call_duration_seconds_count"',
             'curl -sS localhost:8092/metrics | grep "^orderflow_relay_published_records_total"',

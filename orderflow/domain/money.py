@@ -3,7 +3,9 @@
 import re
 from typing import Annotated, Final
 
+import iso4217
 from pydantic import Field, StrictInt
+from pydantic_core import PydanticCustomError
 
 MAX_AMOUNT = 10**12
 
@@ -17,37 +19,21 @@ Currency = Annotated[
 ]
 
 DEFAULT_DIGITS: Final = 2
-_WHOLE = (
-    "BIF",
-    "CLP",
-    "DJF",
-    "GNF",
-    "ISK",
-    "JPY",
-    "KMF",
-    "KRW",
-    "PYG",
-    "RWF",
-    "UGX",
-    "UYI",
-    "VND",
-    "VUV",
-    "XAF",
-    "XOF",
-)
-_THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
-#: ISO 4217: the currencies whose minor unit is not a hundredth.
-DIGITS: Final = {
-    **dict.fromkeys((*_WHOLE, "XPF"), 0),
-    **dict.fromkeys(_THOUSANDTHS, 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
+#: ISO 4217: how many decimal digits each currency has. What is none to pay with, as gold and tests, has no such number.
+DIGITS: Final = {currency.code: currency.exponent for currency in iso4217.Currency if currency.exponent is not None}
 _AMOUNT: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,30}))?")
+
+
+def known(currency: str) -> str:
+    """The currency, if ISO 4217 has it today and amounts of it have a minor unit. Raises PydanticCustomError."""
+    if currency not in DIGITS:
+        raise PydanticCustomError("currency", "Must be the ISO 4217 code of money that one can pay with, such as USD")
+    return currency
 
 
 def digits(currency: str) -> int:
     """How many decimal digits the currency has."""
-    return DIGITS.get(currency, DEFAULT_DIGITS)
+    return DIGITS.get(currency, DEFAULT_DIGITS)  # one that was taken out of ISO 4217 stands in old orders
 
 
 def minor_units(text: str, currency: str) -> int:

@@ -24,8 +24,16 @@ USUAL_PORTS = {
     "payments": 8094,
     "inventory": 8095,
     "codec": 8096,
+    "api_private": 8097,
     "prometheus": 9090,
 }
+#: Where a process answers for operators, if it is not the port that is named after it.
+_PRIVATE = {"api": "api_private"}
+
+
+def private_port(ports: Mapping[str, int], process: str) -> int:
+    """The port with a process's metrics and what its readiness stands on."""
+    return ports[_PRIVATE.get(process, process)]
 
 
 @dataclass(frozen=True, slots=True)

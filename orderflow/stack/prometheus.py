@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 
 from orderflow.stack.errors import StackError
-from orderflow.stack.ports import LOOPBACK
+from orderflow.stack.ports import LOOPBACK, private_port
 from orderflow.stack.probes import child_environment, http_answers
 from orderflow.stack.processes import Spec
 from orderflow.stack.records import Record, write_private
@@ -117,7 +117,8 @@ async def firing(client: httpx.AsyncClient) -> dict[str, Alert]:
 
 def targets_of(record: Record) -> dict[str, dict[str, int]]:
     """By job: the port of each process that serves metrics, also of those that are down now."""
-    ports = {name: record.ports[name] for name in record.links if name in record.ports and name not in SERVERS}
+    served = [name for name in record.links if name in record.ports and name not in SERVERS]
+    ports = {name: private_port(record.ports, name) for name in served}
     simulator = {name: ports.pop(name) for name in ("gateway",) if name in ports}
     return {JOB: ports, SIMULATOR_JOB: simulator}
 

@@ -190,7 +190,11 @@ class EmbeddedStack:
         servers = ["postgres", "temporal", "temporal_ui", "kafka"]
         if self._given.stack_kafka == "apache":
             servers.append("kafka_controller")
-        return [*servers, "gateway", "api", *self._worker_names(), "relay", "codec"] if self._all else servers
+        return (
+            [*servers, "gateway", "api", "api_private", *self._worker_names(), "relay", "codec"]
+            if self._all
+            else servers
+        )
 
     def _worker_names(self) -> tuple[str, ...]:
         return SERVICES if self._given.stack_split_workers else ("workers",)
@@ -281,7 +285,14 @@ class EmbeddedStack:
         answers = http_answers(port, "/health/live")
         codec = self._python("codec", "cli.main", "codec", ready=answers, opens=urls_opened_by("codec"))
         answers = http_answers(self.ports["api"], "/health/ready")
-        api = self._python("api", "cli.main", "api", ready=answers, opens=urls_opened_by("api"))
+        api = self._python(
+            "api",
+            "cli.main",
+            "api",
+            ready=answers,
+            opens=urls_opened_by("api"),
+            health_port=self.ports["api_private"],
+        )
         if self._given.stack_split_workers:
             workers = [self._worker(service, service) for service in SERVICES]
         else:

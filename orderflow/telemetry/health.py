@@ -1,14 +1,16 @@
-"""How a worker process says whether it is alive and ready."""
+"""How a process says, on a port of its own, whether it is alive and ready, and what it has counted."""
 
 import asyncio
 import contextlib
+import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orderflow.telemetry.readiness import PartKind, PartState
@@ -43,7 +45,7 @@ async def serve_health(
     stopping: asyncio.Event,
     page: MetricsPage | None = None,
     *,
-    http: Any = "auto",
+    http: Any = "h11",
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Answer GET /health/live, /health/ready and, given its ``page``, /metrics until ``stopping`` is set.
@@ -52,22 +54,50 @@ async def serve_health(
     ``parts`` has each one's ``state`` and ``detail`` by its name.
     """
 
-    async def live(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(_: Request) -> JSONResponse:
+    async def ready(_: Request) -> Response:
         status = "ok" if health.is_ready else "unavailable"
         parts = {name: state.document() for name, state in health.parts.items()}
         return JSONResponse({"status": status, "parts": parts}, status_code=200 if health.is_ready else 503)
 
+    await serve_privately(ready, host, port, stopping, page, http=http, tls=tls)
+
+
+async def serve_privately(
+    ready: Callable[[Request], Awaitable[Response]],
+    host: str,
+    port: int,
+    stopping: asyncio.Event,
+    page: MetricsPage | None,
+    *,
+    http: Any,
+    tls: ssl.SSLContext | None = None,
+    listening: asyncio.Event | None = None,
+) -> None:
+    """The same, where ``ready`` answers /health/ready. For a port that clients do not reach.
+
+    ``listening`` is set as soon as somebody can ask.
+    """
+
+    async def live(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
     routes = [Route("/health/live", live), Route("/health/ready", ready)]
     if page is not None:
         routes.append(Route("/metrics", page.answer))
-    app = Starlette(routes=routes)
     config = uvicorn.Config(
-        app, host=host, port=port, http=http, access_log=False, log_config=None, lifespan="off", **with_tls(tls)
+        Starlette(routes=routes),
+        host=host,
+        port=port,
+        **with_tls(tls),
+        http=http,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
     )
-    server = _Server(config)
+    server = _Server(config, listening or asyncio.Event())
     serving = asyncio.create_task(server.serve())
     stop = asyncio.create_task(stopping.wait())
     try:
@@ -85,6 +115,14 @@ def with_tls(context: ssl.SSLContext | None) -> dict[str, Any]:
 
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handlers: the process has its own."""
+
+    def __init__(self, config: uvicorn.Config, listening: asyncio.Event) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]

@@ -4,14 +4,16 @@ One line an event, as JSON or for a terminal. Call ``configure_logging`` once, i
 ``structlog.get_logger()``. Lines of libraries (uvicorn, temporalio, aiokafka) come out in the same form, and what is
 said while a request is served or a step is taken names its order, workflow, correlation id and trace. Tracebacks never
 show local variables: a payment token could be among them.
+API keys and bearer tokens are scrubbed from every line, last.
 """
 
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, TextIO, TypeAlias
+from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
@@ -65,7 +67,7 @@ def configure_logging(level_name: Level, line_format: Format) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _from_temporal],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, _scrubbed],
         )
     )
     root = logging.getLogger()
@@ -86,6 +88,19 @@ def bound(**values: str) -> Iterator[None]:
     """Add ``values`` to every line that is logged inside, in this task and those it starts."""
     with structlog.contextvars.bound_contextvars(**values):
         yield
+
+
+#: API keys; what stands behind Bearer; and JSON Web Tokens, wherever they stand.
+_SECRETS: Final = re.compile(
+    r"ofk_[A-Za-z0-9_-]+|(?<=bearer)[\s=:]+[A-Za-z0-9._~+/-]{16,}=*|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",
+    re.IGNORECASE,
+)
+SCRUBBED: Final = "[scrubbed]"
+
+
+def _scrubbed(_: WrappedLogger, __: str, line: Any) -> str:
+    """The whole line as it is written, tracebacks included: whoever reads logs is not who may call the API."""
+    return _SECRETS.sub(lambda found: (" " if found[0][0].isspace() else "") + SCRUBBED, str(line))
 
 
 def _printable(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

@@ -96,7 +96,7 @@ async def test_rules_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 @needs_prometheus
 async def test_a_port_that_is_taken_is_named(stack: EmbeddedStack, tmp_path: Path) -> None:
-    port = stack.ports["api"]
+    port = stack.ports["api_private"]
     said = await Terminal(tmp_path, data_dir=str(stack.data_dir)).run("observe", "--port", str(port))
     assert said.code == 1
     assert f"--port {port}: somebody else listens there" in said.err

@@ -207,7 +207,7 @@ def test_every_address_in_the_settings_is_another_service() -> None:
 def test_health_is_asked_where_the_process_answers() -> None:
     for service in set(OURS) - {"setup", "gateway", "keys"}:
         known = settings(service)
-        port = {"api": known.api_port, "codec": known.codec_port}.get(service, known.health_port)
+        port = known.codec_port if service == "codec" else known.health_port
         path = "live" if service == "codec" else "ready"
         assert f"http://127.0.0.1:{port}/health/{path}" in SERVICES[service]["healthcheck"]["test"][-1], service
 
@@ -269,12 +269,10 @@ def test_prometheus_scrapes_every_process_where_it_serves_its_metrics() -> None:
     fixed = [target for group in ours["static_configs"] for target in group["targets"]]
     targets = [*fixed, *(f"{name}:{found['port']}" for name in found["names"])]
     serving = {name: settings(name) for name in OURS if name not in ("setup", "gateway", "codec", "keys")}
-    assert sorted(targets) == sorted(
-        f"{name}:{known.api_port if name == 'api' else known.health_port}" for name, known in serving.items()
-    )
+    assert sorted(targets) == sorted(f"{name}:{known.health_port}" for name, known in serving.items())
     # From another container 127.0.0.1 is another machine.
     for name, known in serving.items():
-        host = known.api_host if name == "api" else known.health_host
+        host = known.health_host
         assert host == "0.0.0.0", f"{name} serves its metrics on {host} alone"  # noqa: S104
     [gateway] = jobs["gateway-simulator"]["static_configs"]
     arguments = SERVICES["gateway"]["command"]

@@ -58,6 +58,7 @@ def api_settings(databases: Databases, temporal_address: str, namespace: str, **
         "worker_graceful_shutdown_seconds": 1,
         "api_wait_seconds": 20,
         "api_key": KEY_TEXT,
+        "api_hosts": "api,proxy",
     }
     return Settings(**with_keys(**(given | more)))
 
@@ -73,6 +74,12 @@ async def an_api(settings: Settings | None = None, *, app: FastAPI | None = None
             transport=transport, base_url="http://api", timeout=90, headers=MERCHANT
         ) as client:
             yield client
+
+
+async def readiness(settings: Settings) -> httpx.Response:
+    """What an API with these settings says on its private port."""
+    async with httpx.AsyncClient() as client:
+        return await client.get(f"http://127.0.0.1:{settings.health_port}/health/ready")
 
 
 def order_body(*lines: tuple[str, int, int], **fields: Any) -> dict[str, Any]:

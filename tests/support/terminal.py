@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from api.app import create_app
-from api.server import Server
+from api.server import Server, config_of
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.temporal.client import connect
@@ -78,8 +76,9 @@ async def served(settings: Settings) -> AsyncIterator[str]:
     """The API on a port of its own."""
     port = free_port()
     app = create_app(settings)
-    # As long as the real one keeps connections: else a request can meet one that is just closed.
-    server = Server(uvicorn.Config(app, port=port, log_config=None, timeout_keep_alive=75), app)
+    config = config_of(app, settings.model_copy(update={"api_port": port}))
+    config.log_config = None
+    server = Server(config, app)
     # Signals are the test run's.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
     serving = asyncio.create_task(server.serve())

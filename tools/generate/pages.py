@@ -252,10 +252,10 @@ def metrics_page() -> str:
     parts = [
         NOTICE,
         "# Metrics",
-        "Every process serves Prometheus' text format under `/metrics`, on the port that it has anyway: the API beside "
-        "its routes (8080), a worker beside its health endpoint (`ORDERFLOW_HEALTH_PORT`; `orderflow status` shows the "
-        "embedded stack's). The Temporal SDK's metrics are in the same scrape. `ORDERFLOW_METRICS=false` switches all "
-        "of it off. Source: `orderflow/telemetry/metrics.py`.",
+        "Every process serves Prometheus' text format under `/metrics`, beside its health endpoint "
+        "(`ORDERFLOW_HEALTH_PORT`): the API too, which has another port for its clients. The embedded stack's "
+        "API has 8097 for it; `orderflow status` shows the ports of the others. The Temporal SDK's metrics are in the "
+        "same scrape. `ORDERFLOW_METRICS=false` switches all of it off. Source: `orderflow/telemetry/metrics.py`.",
         _SCRAPING,
         "What is counted, is counted once: a command that is sent again is no transition. Labels come from closed "
         "lists (route templates, problem slugs, statuses, steps, statements) and never hold an id. A process serves "
@@ -296,10 +296,9 @@ _SCRAPING: Final = """## Scrape them
 `make observe` runs a Prometheus beside the embedded stack, the Compose file one with Grafana, and
 `deploy/prometheus/prometheus.yml` is a configuration to start from: see [Observability](observability.md).
 
-There is no authentication: keep these ports on a private network, and do not let the API's `/metrics` through to its
-clients. Outboxes, lag, dead letters and the orders' ages are asked for at a scrape, by statements of their own, at most
-every five seconds and for two at most; what does not answer is left out of the scrape and counted in
-`orderflow_sample_failures_total`.
+There is no authentication: keep these ports on a private network. Outboxes, lag, dead letters and the orders' ages are
+asked for at a scrape, by statements of their own, at most every five seconds and for two at most; what does not answer
+is left out of the scrape and counted in `orderflow_sample_failures_total`.
 
 Alerts are in `deploy/prometheus/rules.yml` (`rule_files`), each with a section in the [runbook](runbook.md)."""
 

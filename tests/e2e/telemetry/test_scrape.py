@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from orderflow.domain import inventory, orders, payments
 from orderflow.settings import Settings
+from orderflow.stack.ports import private_port
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.telemetry.meters import DEFINITIONS
 from support.named_metrics import EXPRESSIONS, known_metrics
@@ -48,7 +49,7 @@ def process(request: pytest.FixtureRequest) -> str:
 
 
 async def test_every_metric_is_in_some_scrape(stack: EmbeddedStack) -> None:
-    scrapes = [await scrape(stack.ports[name]) for name in PROCESSES]
+    scrapes = [await scrape(private_port(stack.ports, name)) for name in PROCESSES]
     series = {sample.name for found in scrapes for sample in found.samples}
     suffix = {"histogram": "_count"}
     missing = {d.name for d in DEFINITIONS if d.name + suffix.get(d.kind, "") not in series}
@@ -56,7 +57,7 @@ async def test_every_metric_is_in_some_scrape(stack: EmbeddedStack) -> None:
 
 
 async def test_labels_are_from_closed_lists(stack: EmbeddedStack, process: str) -> None:
-    found = await scrape(stack.ports[process])
+    found = await scrape(private_port(stack.ports, process))
     lists = {definition.name: definition.labels for definition in DEFINITIONS}
     for sample in found.samples:
         family = re.sub(r"_(bucket|sum|count)$", "", sample.name)
@@ -69,7 +70,7 @@ async def test_labels_are_from_closed_lists(stack: EmbeddedStack, process: str) 
 
 
 async def test_prometheus_takes_it(stack: EmbeddedStack, process: str, promtool: str) -> None:
-    found = await scrape(stack.ports[process])
+    found = await scrape(private_port(stack.ports, process))
     said = await asyncio.to_thread(
         subprocess.run, [promtool, "check", "metrics"], input=found.text, capture_output=True, text=True
     )
@@ -77,7 +78,7 @@ async def test_prometheus_takes_it(stack: EmbeddedStack, process: str, promtool:
 
 
 async def test_the_api_counts_requests_by_template_and_problems_by_slug(stack: EmbeddedStack) -> None:
-    api = await scrape(stack.ports["api"])
+    api = await scrape(private_port(stack.ports, "api"))
     assert api.total("orderflow_http_requests_total", method="POST", route="/orders", status="201") == 10
     ship = "/orders/{order_id}/ship"
     assert api.total("orderflow_http_requests_total", route=ship) == 7
@@ -90,7 +91,7 @@ async def test_the_api_counts_requests_by_template_and_problems_by_slug(stack: E
 
 
 async def test_api_and_workers_count_what_happened_to_orders(stack: EmbeddedStack) -> None:
-    api, workers = await scrape(stack.ports["api"]), await scrape(stack.ports["workers"])
+    api, workers = await scrape(private_port(stack.ports, "api")), await scrape(stack.ports["workers"])
     moves = "orderflow_transitions_total"
     assert api.total(moves, aggregate="order", to="DRAFT") == 10
     assert api.total(moves, aggregate="order", **{"from": "DRAFT", "to": "APPROVED"}) == 9
@@ -155,18 +156,18 @@ async def test_the_temporal_sdk_is_in_the_same_scrape(stack: EmbeddedStack) -> N
     assert workers.total(waited, task_queue="payments") > 0
     assert workers.total("temporal_worker_task_slots_available", worker_type="ActivityWorker") > 0
     assert list(workers.of_name("temporal_sticky_cache_size"))
-    api = await scrape(stack.ports["api"])
+    api = await scrape(private_port(stack.ports, "api"))
     assert api.total("temporal_request_latency_seconds_count", operation="StartWorkflowExecution") == 9
 
 
 async def test_a_process_says_what_it_costs(stack: EmbeddedStack, process: str) -> None:
-    found: Scrape = await scrape(stack.ports[process])
+    found: Scrape = await scrape(private_port(stack.ports, process))
     assert found.total("process_resident_memory_bytes") > 10_000_000
     assert found.total("process_cpu_seconds_total") > 0
 
 
 async def test_every_metric_that_a_rule_a_dashboard_or_a_page_names_is_in_a_scrape(stack: EmbeddedStack) -> None:
-    known = await known_metrics(stack.ports[name] for name in (*PROCESSES, "gateway"))
+    known = await known_metrics(private_port(stack.ports, name) for name in (*PROCESSES, "gateway"))
     wrong = {
         where: [wrong for expression in expressions for wrong in known.wrong(expression)]
         for where, expressions in EXPRESSIONS.items()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -14,10 +15,11 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from orderflow.settings import Settings
+from orderflow.stack.ports import free_port
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
-from support.api import CLOSED, an_api, api_settings, fulfilling, order_body, placed, reaches
+from support.api import CLOSED, an_api, api_settings, fulfilling, order_body, placed, reaches, readiness
 from support.keys import command_id
 from support.proxy import a_proxy
 from support.read_only import read_only
@@ -219,7 +221,12 @@ async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
     server = urlsplit(databases.orders)
     async with a_proxy(f"{server.hostname}:{server.port}") as (proxy, address):
         url = databases.url("orders", "api").replace(f"{server.hostname}:{server.port}", address)
-        given = {"orders_api_database_url": url, "database_command_timeout_seconds": 1.0, "database_pool_size": 2}
+        given: dict[str, Any] = {
+            "orders_api_database_url": url,
+            "database_command_timeout_seconds": 1.0,
+            "database_pool_size": 2,
+        }
+        given["health_port"] = free_port()
         frozen = api_settings(databases, settings.temporal_address, settings.temporal_namespace, **given)
         async with an_api(frozen) as client:
             assert (await client.get("/orders")).status_code == 200
@@ -234,8 +241,8 @@ async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.status_code for answer in commands} == {503}
             assert {answer.headers["retry-after"] for answer in commands} == {"1"}
-            ready = await client.get("/health/ready")
-            assert ready.json()["dependencies"]["orders_db"]["state"] == "away"
+            assert (await client.get("/health/ready")).json() == {"ready": False}
+            assert (await readiness(frozen)).json()["dependencies"]["orders_db"]["state"] == "away"
             assert took < 20
             proxy.requests.set()
             proxy.answers.set()
@@ -245,34 +252,40 @@ async def test_a_database_that_does_not_answer_is_503_in_time_and_comes_back(
 
 
 async def test_a_temporal_that_is_silent_costs_no_command_its_answer(settings: Settings, databases: Databases) -> None:
-    async with (
-        a_proxy(settings.temporal_address) as (proxy, address),
-        an_api(settings.model_copy(update={"temporal_address": address})) as client,
-        Database("orders", databases.orders) as database,
-    ):
-        assert (await client.get("/health/ready")).json()["dependencies"]["temporal"]["state"] == "ok"
-        proxy.answers.clear()
-        orders = [await placed(client) for _ in range(5)]
-        async with asyncio.timeout(10):
-            for order_id in orders:
-                assert (await client.post(f"/orders/{order_id}/approve")).status_code == 200
-        assert (await Handovers(database).depth()).pending == 5
-        proxy.answers.set()
+    async with a_proxy(settings.temporal_address) as (proxy, address), Database("orders", databases.orders) as database:
+        through = settings.model_copy(update={"temporal_address": address, "health_port": free_port()})
+        async with an_api(through) as client:
+            assert (await readiness(through)).json()["dependencies"]["temporal"]["state"] == "ok"
+            proxy.answers.clear()
+            orders = [await placed(client) for _ in range(5)]
+            async with asyncio.timeout(10):
+                for order_id in orders:
+                    assert (await client.post(f"/orders/{order_id}/approve")).status_code == 200
+            assert (await Handovers(database).depth()).pending == 5
+            proxy.answers.set()
 
 
-async def test_ready_names_what_is_away_and_needs_databases_only(
-    api: httpx.AsyncClient, temporal_away: httpx.AsyncClient, database_away: httpx.AsyncClient
-) -> None:
-    for client, away, status in (
-        (api, {"kafka"}, 200),
-        (temporal_away, {"kafka", "temporal"}, 200),
-        (database_away, {"kafka", "orders_db"}, 503),
+async def test_ready_needs_databases_only_and_the_private_port_names_what_is_away(settings: Settings) -> None:
+    nowhere = SecretStr(f"postgresql://orders:x@{CLOSED}/orders?sslmode=disable")
+    for given, away, status in (
+        ({}, {"kafka"}, 200),
+        ({"temporal_address": CLOSED, "api_temporal_timeout_seconds": 0.5}, {"kafka", "temporal"}, 200),
+        ({"orders_api_database_url": nowhere}, {"kafka", "orders_db"}, 503),
     ):
-        answer = await client.get("/health/ready")
-        states = {name: dependency["state"] for name, dependency in answer.json()["dependencies"].items()}
-        assert (answer.status_code, {name for name, state in states.items() if state == "away"}) == (status, away)
-        assert states.keys() == {"orders_db", "inventory_db", "temporal", "kafka"}
-        assert (await client.get("/health/live")).status_code == 200
+        here = settings.model_copy(update={**given, "health_port": free_port()})
+        async with an_api(here) as client:
+            public, private = await client.get("/health/ready"), await readiness(here)
+            assert (public.status_code, public.json()) == (status, {"ready": status == 200})
+            states = {name: dependency["state"] for name, dependency in private.json()["dependencies"].items()}
+            assert (private.status_code, {name for name, state in states.items() if state == "away"}) == (status, away)
+            assert states.keys() == {"orders_db", "inventory_db", "temporal", "kafka"}
+            assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_clients_reach_neither_metrics_nor_what_it_stands_on(settings: Settings) -> None:
+    async with an_api(settings.model_copy(update={"health_port": free_port()})) as client:
+        assert (await client.get("/metrics")).status_code == 404
+        assert "dependencies" not in (await client.get("/health/ready")).text
 
 
 def _unavailable() -> Exception:

@@ -73,7 +73,7 @@ async def test_answers_are_as_documented(schema: dict[str, Any], quiet_api: http
         (listed, "OrderPage"),
         (events, "EventList"),
         (refused, "ProblemDocument"),
-        (ready, "Readiness"),
+        (ready, "Ready"),
     ):
         Draft202012Validator({**schema, "$ref": f"#/components/schemas/{name}"}).validate(answer.json())
 

@@ -141,7 +141,7 @@ async def _begun(url: httpx.URL, method: str, path: str) -> tuple[asyncio.Stream
     """A request whose body the API waits for."""
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(
-        f"{method} {path} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
         f"Authorization: {MERCHANT['Authorization']}\r\nExpect: 100-continue\r\n\r\n".encode()
     )
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"

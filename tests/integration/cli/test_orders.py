@@ -294,7 +294,10 @@ async def test_503_ends_with_3_and_shows_the_problem(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
-async def test_what_a_customer_wrote_is_shown_and_not_obeyed_in_every_encoding(shop: Shop, encoding: str) -> None:
+async def test_what_a_customer_wrote_is_shown_and_not_obeyed_in_every_encoding(
+    shop: Shop, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an order from before such texts were refused."""
     body = {
         "customer_id": "[red]c\x9b31mEVIL\u202e \u6771\u4eac \u2192",
         "reference": "[/]\x9d8;;http://evil\x9c",
@@ -302,8 +305,10 @@ async def test_what_a_customer_wrote_is_shown_and_not_obeyed_in_every_encoding(s
         "payment_token": "tok_ok",
         "lines": [{"sku": "bread", "quantity": 1, "unit_price": 99}],
     }
-    async with httpx.AsyncClient(base_url=shop.url, headers=MERCHANT) as client:
-        order = (await client.post("/orders", json=body)).json()["id"]
+    with monkeypatch.context() as before:
+        before.setattr("orderflow.domain.text._REFUSED", frozenset())
+        async with httpx.AsyncClient(base_url=shop.url, headers=MERCHANT) as client:
+            order = (await client.post("/orders", json=body)).json()["id"]
     terminal = Terminal(shop.terminal.home)
     terminal.env = {**shop.terminal.env, "PYTHONIOENCODING": encoding}
     for arguments in (("order", "show", order, "--events"), ("order", "list"), ("order", "show", order, "--json")):

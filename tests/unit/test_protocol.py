@@ -14,7 +14,8 @@ import httpx
 import pytest
 import uvicorn
 
-from orderflow.connections import MOST_HEAD_BYTES, MOST_HEADERS, within
+from orderflow.peers import networks
+from orderflow.protocol import MOST_FIELDS, MOST_HEAD_BYTES, within
 from orderflow.stack.ports import free_port
 from support.paths import ROOT
 from support.waiting import until
@@ -23,13 +24,16 @@ from support.waiting import until
 class Served:
     """A server in this process, whose ``/slow`` answers when it is told to."""
 
-    def __init__(self, most: int, head_seconds: float) -> None:
+    def __init__(self, most: int, **bounds: Any) -> None:
         self.port = free_port()
         self.go_on = asyncio.Event()
+        #: The headers of each request, by its path.
+        self.headers: dict[str, list[tuple[bytes, bytes]]] = {}
         config = uvicorn.Config(
             self._app,
             port=self.port,
-            http=within(most, head_seconds=head_seconds),
+            http=within(most, **bounds),
+            ws="none",
             log_config=None,
             lifespan="off",
             interface="asgi3",
@@ -46,6 +50,7 @@ class Served:
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
+        self.headers[scope["path"]] = scope["headers"]
         if scope["path"] == "/slow":
             await self.go_on.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -58,8 +63,8 @@ class Served:
 
 
 @asynccontextmanager
-async def a_server(most: int = 100, head_seconds: float = 20.0) -> AsyncIterator[Served]:
-    served = Served(most, head_seconds)
+async def a_server(most: int = 100, **bounds: Any) -> AsyncIterator[Served]:
+    served = Served(most, **bounds)
     with served.server.capture_signals():
         running = asyncio.create_task(served.server._serve())
         await until(served.has_started, seconds=10)
@@ -134,7 +139,7 @@ async def test_a_request_and_the_pause_after_it_may_last_longer_than_a_head() ->
 
 
 def many_headers() -> bytes:
-    return request("/", *(f"X-{number}: 1" for number in range(MOST_HEADERS + 1)))
+    return request("/", *(f"X-{number}: 1" for number in range(MOST_FIELDS + 1)))
 
 
 @pytest.mark.parametrize(
@@ -186,13 +191,95 @@ async def test_what_is_no_http_is_answered_400() -> None:
         assert await answer(reader) == 400
 
 
+POST = b"POST /posted HTTP/1.1\r\nHost: h\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length : 1\r\n\r\na",
+        POST + b"Content-Length: +1\r\n\r\na",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nZ\r\n\r\n",
+    ],
+    ids=["two hosts", "no host", "two lengths", "both", "a coding", "a blank", "a sign", "no chunk"],
+)
+async def test_what_could_be_read_in_two_ways_is_answered_400_as_a_problem(said: bytes) -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(said)
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        if b"chunked\r\n\r\nZ" in said:  # its head was whole: whoever reads the body meets a closed connection
+            assert not head or head.startswith(b"HTTP/1.1 400")
+            return
+        assert head.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501"))
+        assert b"cache-control: no-store" in head
+        assert json.loads(body)["type"] == "urn:orderflow:problems/malformed"
+        assert served.headers == {}
+
+
+async def test_a_trailer_is_no_header() -> None:
+    async with a_server() as served:
+        chunks = b"2\r\nab\r\n3\r\ncde\r\n0\r\nX-Principal: merchant\r\nHost: evil\r\n\r\n"
+        reader, _ = await served.open(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        assert await answer(reader) == 200
+        assert served.headers["/posted"] == [(b"host", b"h"), (b"transfer-encoding", b"chunked")]
+
+
+async def test_a_body_that_does_not_come_is_answered_408() -> None:
+    async with a_server(body_seconds=0.3) as served:
+        reader, _ = await served.open(POST + b"Content-Length: 5\r\n\r\nab")
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408")
+        assert json.loads(body)["type"] == "urn:orderflow:problems/too_slow"
+
+
+async def test_a_whole_body_may_be_worked_on_for_longer() -> None:
+    async with a_server(body_seconds=0.1) as served:
+        reader, _ = await served.open(POST.replace(b"/posted", b"/slow") + b"Content-Length: 2\r\n\r\nab")
+        await asyncio.sleep(0.3)  # what must not happen has no condition to wait for
+        served.go_on.set()
+        assert await answer(reader) == 200
+
+
+async def test_pipelined_requests_are_each_answered_once() -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(request("/a") + request("/b") + request("/c", "Connection: close"))
+        said = await asyncio.wait_for(reader.read(), 10)
+        assert said.count(b"HTTP/1.1 200") == 3
+        assert list(served.headers) == ["/a", "/b", "/c"]
+
+
+async def test_one_peer_has_only_so_many_connections() -> None:
+    async with a_server(most=100, most_of_a_peer=2) as served:
+        busy = [await served.open(request("/slow")) for _ in range(2)]
+        await until(served.has_two_requests, seconds=5)
+        reader, _ = await served.open(request())
+        assert await answer(reader) == 503
+        served.go_on.set()
+        assert [await answer(reader) for reader, _ in busy] == [200, 200]
+        later, _ = await served.open(request())  # one of the two is idle now, and makes room
+        assert await answer(later) == 200
+
+
+async def test_a_proxy_of_ours_has_as_many_as_it_needs() -> None:
+    async with a_server(most=100, most_of_a_peer=1, proxies=networks("127.0.0.0/8")) as served:
+        busy = [await served.open(request("/slow")) for _ in range(2)]
+        await until(served.has_two_requests, seconds=5)
+        served.go_on.set()
+        assert [await answer(reader) for reader, _ in busy] == [200, 200]
+
+
 _SERVES = """
 import asyncio, resource, sys
 files, port = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 import uvloop
 from orderflow import process
-from orderflow.connections import within
+from orderflow.protocol import within
 from orderflow.telemetry.health import Health, serve_health
 process.allow_connections()
 bounded = within(process.most_connections())
