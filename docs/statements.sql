@@ -277,8 +277,9 @@ ORDER BY o.created_at DESC, o.order_id DESC LIMIT $limit;
 -- orders.place --
 -- Makes the row of the order, DRAFT, with ORDER_CREATED, where there is none.
 WITH moved AS (
-    INSERT INTO orders (order_id, status, version, customer_id, reference, currency, total)
-    SELECT $order_id::uuid, $to_status::text, 1, $customer_id::text, $reference::text, $currency::text, $total::bigint
+    INSERT INTO orders (order_id, status, version, created_at, updated_at, customer_id, reference, currency, total)
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at, $customer_id::text, $reference::text, $currency::text, $total::bigint
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM orders WHERE order_id = $order_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
@@ -712,8 +713,9 @@ SELECT coalesce((
 -- payments.authorize --
 -- Makes the row of the payment, AUTHORIZED, with PAYMENT_AUTHORIZED, where there is none.
 WITH moved AS (
-    INSERT INTO payments (order_id, status, version, amount, currency, authorization_id)
-    SELECT $order_id::uuid, $to_status::text, 1, $amount::bigint, $currency::text, $authorization_id::text
+    INSERT INTO payments (order_id, status, version, created_at, updated_at, amount, currency, authorization_id)
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at, $amount::bigint, $currency::text, $authorization_id::text
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM payments WHERE order_id = $order_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
@@ -733,8 +735,9 @@ SELECT version, status, created_at, measures FROM moved;
 -- payments.authorize --
 -- Makes the row of the payment, DECLINED, with PAYMENT_FAILED, where there is none.
 WITH moved AS (
-    INSERT INTO payments (order_id, status, version, amount, currency, reason)
-    SELECT $order_id::uuid, $to_status::text, 1, $amount::bigint, $currency::text, $reason::text
+    INSERT INTO payments (order_id, status, version, created_at, updated_at, amount, currency, reason)
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at, $amount::bigint, $currency::text, $reason::text
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM payments WHERE order_id = $order_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
@@ -785,8 +788,9 @@ SELECT version, status, created_at, measures FROM moved;
 -- payments.void --
 -- Makes the row of the payment, VOIDING, with PAYMENT_VOID_REQUESTED, where there is none.
 WITH moved AS (
-    INSERT INTO payments (order_id, status, version)
-    SELECT $order_id::uuid, $to_status::text, 1
+    INSERT INTO payments (order_id, status, version, created_at, updated_at)
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM payments WHERE order_id = $order_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,
@@ -1047,8 +1051,9 @@ SELECT version, status, created_at, measures FROM moved;
 -- reservations.release --
 -- Makes the row of the reservation, RELEASED, with INVENTORY_RELEASED, where there is none.
 WITH moved AS (
-    INSERT INTO reservations (order_id, status, version)
-    SELECT $order_id::uuid, $to_status::text, 1
+    INSERT INTO reservations (order_id, status, version, created_at, updated_at)
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM reservations WHERE order_id = $order_id)
       AND NOT EXISTS (SELECT FROM commands WHERE order_id = $order_id AND command_id = $command_id)
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from orderflow.database_roles import ROLES
 from orderflow.keyring import ensure_keyring
+from orderflow.rates import OFF
 from orderflow.sealing import KeyFileError
 from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
@@ -214,6 +215,10 @@ class EmbeddedStack:
             "temporal_address": temporal.address,
             "temporal_ui_url": temporal.ui_url,
             "temporal_namespace": "default",
+            # The simulator's cards are nobody's: a developer declines as many as they like.
+            "api_limit_declines": (
+                self._given.api_limit_declines if "api_limit_declines" in self._given.model_fields_set else OFF
+            ),
             "temporal_envconfig": False,
             "temporal_tls": False,
             "temporal_api_key": None,

@@ -106,8 +106,9 @@ def insert(table: str, columns: tuple[str, ...], types: Mapping[str, str]) -> Ct
     return Cte(
         "moved",
         f"""
-    INSERT INTO {table} (order_id, status, version{names})
-    SELECT $order_id::uuid, $to_status::text, 1{values}
+    INSERT INTO {table} (order_id, status, version, created_at, updated_at{names})
+    SELECT $order_id::uuid, $to_status::text, 1, made.at, made.at{values}
+    FROM (SELECT clock_timestamp() AS at) made
     WHERE NOT EXISTS (SELECT FROM {table} WHERE order_id = $order_id)
       AND {_NOT_ASKED_BEFORE}
     RETURNING order_id, version, status, created_at, $type::text AS type, $data::jsonb AS data,

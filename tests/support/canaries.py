@@ -13,6 +13,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orderflow.settings import SERVICES
+from orderflow.stack.ports import private_port
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.stream.clients import connection_options
 from support.keys import bearer_of
@@ -93,7 +94,7 @@ def _files(paths: Iterable[Path]) -> bytes:
 
 
 async def _metrics(stack: EmbeddedStack, name: str) -> bytes:
-    url = f"http://127.0.0.1:{stack.ports[name]}/metrics"
+    url = f"http://127.0.0.1:{private_port(stack.ports, name)}/metrics"
     async with httpx.AsyncClient(trust_env=False, timeout=10, headers=bearer_of(stack.settings)) as client:
         return (await client.get(url)).raise_for_status().content
 

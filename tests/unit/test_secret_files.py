@@ -87,7 +87,7 @@ def test_a_new_secret_is_seen_and_a_lost_one_changes_nothing(tmp_path: Path, at_
 
 @pytest.mark.parametrize("field", sorted(setting_sources.secrets(Settings)))
 def test_each_secret_setting_may_be_a_file(tmp_path: Path, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = URL if field.endswith("_url") else "hush"
+    text = "valkey://localhost" if field == "api_limits_url" else URL if field.endswith("_url") else "hush"
     variable = f"ORDERFLOW_{field.upper()}"
     write_secret(tmp_path / "it", f"{text}\n")
     monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "it"))

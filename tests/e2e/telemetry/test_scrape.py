@@ -22,6 +22,8 @@ from support.traffic import a_little_of_everything
 PROCESSES = ("api", "workers", "relay")
 #: What stays without a series as long as nothing goes wrong.
 QUIET = {
+    "orderflow_key_set_fetches_total",
+    "orderflow_limited_requests_total",
     "orderflow_payloads_not_opened_total",
     "orderflow_relay_failures_total",
     "orderflow_step_no_answers_total",

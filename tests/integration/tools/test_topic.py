@@ -46,7 +46,8 @@ async def test_foreign_records_are_counted_and_left_out(databases: Databases, br
         (partition_of(order, settings.kafka_partitions), str(order))
     ]
     assert sorted(row["mark"] for row in strangers) == sorted(sent)
-    assert all(is_event(row["mark"]) for row in strangers if row["subject"] == str(order))
+    # Junk that names one of our orders holds it no more than any other.
+    assert any(row["subject"] == str(order) for row in strangers if not is_event(row["mark"]))
     read, others = await read_all_of(broker, topic)
     assert (len(read), others) == (2 + events, len(sent) - events)
     assert await unread(broker, ["nobody"], topic) == {"nobody": len(sent) + 2}

@@ -1,5 +1,6 @@
 """Every branch of an order's life, on real databases and a real Temporal."""
 
+import asyncpg
 import pytest
 
 from operations.replaying.replayer import make_replayer
@@ -8,6 +9,7 @@ from orderflow.domain.handovers import Handover
 from orderflow.store.orders import Orders
 from support.orders import an_order
 from support.runs import count, ended, far_steps, history, is_pending, latest_ends, pending_steps, run_state, settled
+from support.stack import Databases
 from support.waiting import until
 from support.world import Handle, World, order_id
 
@@ -148,10 +150,11 @@ async def test_an_order_whose_token_is_gone_is_cancelled_and_nothing_stays_held(
     assert world.gateway.state[order_id(handle)] == "voided"
 
 
-async def test_a_token_that_none_of_our_keys_opens_is_a_refusal(world: World) -> None:
+async def test_a_token_that_none_of_our_keys_opens_is_a_refusal(world: World, databases: Databases) -> None:
     handle = await world.place()
-    pool = await world.orders.pool()
-    await pool.execute("UPDATE payment_tokens SET sealed = 'another-key.c2VhbGVkIGZvciBzb21lYm9keQ'")
+    owner = await asyncpg.connect(databases.as_admin("orders"))
+    await owner.execute("UPDATE payment_tokens SET sealed = 'another-key.c2VhbGVkIGZvciBzb21lYm9keQ'")
+    await owner.close()
     await world.ask(handle, "approve")
     assert await ended(handle) == ("CANCELLED", 3)
     assert [name for name, _ in world.gateway.calls] == ["void"]
