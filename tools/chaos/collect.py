@@ -13,12 +13,16 @@ import asyncpg
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecution
 
+from orderflow.domain.access import Principal
+from orderflow.domain.commands import client_command_id
 from tools.chaos.arena import Arena
 from tools.chaos.evidence import AGGREGATES, SERVICES, Evidence, Row, Rows
 from tools.chaos.ledger import read_ledger
 from tools.chaos.marks import mark_in
 from tools.chaos.topic import read_topic
 
+#: Whose key the client sends.
+CALLER: Final = "development-merchant"
 _TASK_EVENTS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED: "completed",
     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED: "failed",
@@ -36,6 +40,8 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
     databases = {service: await _tables(arena.database(service), _of(service)) for service in SERVICES}
     own = await _tables(arena.database("chaos"), {"effects": "n", "processed_messages": "source"})
     records, foreign = await read_topic(arena.broker)
+    sent = read_ledger(ledger)
+    _call_by_key(databases, sent)
 
     def each(table: str) -> dict[str, Rows]:
         return {service: databases[service][table] for service in SERVICES}
@@ -71,9 +77,20 @@ async def collect(arena: Arena, ledger: Path, unrest: list[str]) -> Evidence:
         refusing=arena.refusing,
         felt=arena.felt,
         topic_made_anew=arena.topic_made_anew,
-        ledger=read_ledger(ledger),
+        ledger=sent,
         unrest=unrest,
     )
+
+
+def _call_by_key(databases: dict[str, dict[str, Rows]], sent: Rows) -> None:
+    """Name the client's commands by what it sent, ``c:<Idempotency-Key>``. One that it never sent keeps its id."""
+    [caller] = [row["principal_id"] for row in databases["orders"]["principals"] if row["name"] == CALLER]
+    principal = Principal(str(caller), "api_key", frozenset())
+    names = {client_command_id(principal, entry["key"]): f"c:{entry['key']}" for entry in sent if entry.get("key")}
+    for tables in databases.values():
+        for table in ("commands", "events", "stock_movements"):
+            for row in tables.get(table, ()):
+                row["command_id"] = names.get(row["command_id"], row["command_id"])
 
 
 def _of(service: str) -> dict[str, str]:
@@ -94,6 +111,7 @@ def _of(service: str) -> dict[str, str]:
             "order_state_tracking": "order_id",
             "tracked_events": "order_id, source, version",
             "processed_messages": "subject, source, sequence",
+            "principals": "name",
         },
         "inventory": {"reservation_lines": "order_id, sku", "stock": "sku", "stock_movements": "movement_id"},
     }
