@@ -143,6 +143,7 @@ def login(
     from pathlib import Path
 
     from orderflow import api_keys, urls
+    from orderflow.credentials import key_in
     from orderflow.profiles import home
     from orderflow.secret_files import SecretFileError, read_secret, write_secret
 
@@ -156,7 +157,7 @@ def login(
         text = sys.stdin.read(1024).strip() if key_file == "-" else read_secret(Path(key_file))
     except SecretFileError as error:
         fail(f"--key-file: {error}", USAGE)
-    text = text.split()[-1] if text else ""
+    text = key_in(text)
     if api_keys.parse(text) is None:
         fail("that is no API key of OrderFlow: it is mistyped, or cut", USAGE)
     path = home() / f"{profile}.env"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from orderflow import api_keys
-from orderflow.credentials import header_line
+from orderflow.credentials import header_line, key_in
 from orderflow.databases import open_database
 from orderflow.domain.access import ROLES, SYSTEM
 from orderflow.secret_files import SecretFileError, read_secret, write_secret
@@ -39,8 +39,8 @@ async def ensure_development_keys(settings: Settings) -> Path | None:
 
 async def _is_good(access: Access, path: Path) -> bool:
     try:
-        key = api_keys.parse(read_secret(path).split()[-1])
-    except (SecretFileError, IndexError):
+        key = api_keys.parse(key_in(read_secret(path)))
+    except SecretFileError:
         return False
     stored = await access.find(key.id) if key is not None else None
     if key is None or stored is None or stored.revoked_at is not None:

@@ -17,6 +17,12 @@ def header_line(key: str) -> str:
     return f"Authorization: Bearer {key}\n"
 
 
+def key_in(text: str) -> str:
+    """The key in what a key's file holds: the key alone, or ``header_line``'s line."""
+    text = text.strip()
+    return text[len(_HEADER) :].strip() if text.lower().startswith(_HEADER) else text
+
+
 def api_key(settings: Settings, url: str | None = None) -> str | None:
     """The key for the API at ``url`` (default: the settings'); None: there is none, or it is another API's.
 
@@ -29,10 +35,9 @@ def api_key(settings: Settings, url: str | None = None) -> str | None:
     if settings.api_key_file is None:
         return None
     try:
-        text = read_secret(settings.api_key_file)
+        return key_in(read_secret(settings.api_key_file))
     except SecretFileError as error:
         raise CredentialError(f"ORDERFLOW_API_KEY_FILE: {error}") from None
-    return text[len(_HEADER) :].strip() if text.lower().startswith(_HEADER) else text
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
