@@ -19,6 +19,7 @@ from api import problems
 from api.admission import Admission
 from api.authentication import ApiKeys, Bearers, Identities, Nobody
 from api.authorization import GATE, Gate, refuse_silent_routes
+from api.backlog import Backlog
 from api.commands import OrderCommands
 from api.declines import Declines
 from api.documents import OrderDocuments
@@ -89,7 +90,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
     limits = limits_of(settings)
     declines = Declines(partial(recent, orders_db), limit_of(settings.api_limit_declines))
-    teller = Teller(runs, Handovers(orders_db))
+    handovers = Handovers(orders_db)
+    backlog = Backlog(handovers.heavy, settings.api_limit_handovers)
+    teller = Teller(runs, handovers)
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
     order_routes = OrderRoutes(
@@ -99,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
         waiter=waiter,
         declines=declines,
+        backlog=backlog,
         documents=OrderDocuments(
             f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
         ),
@@ -120,6 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
         finally:
             await declines.close()
+            await backlog.close()
             await limits.close()
             if tokens is not None:
                 await tokens.close()

@@ -5,19 +5,17 @@ process. They are looked up in the background, once a second at most and only wh
 request waits for that.
 """
 
-import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
-import structlog
 from limits import RateLimitItem
 
+from api.background import Background
 from api.limits import too_many
 from orderflow.domain.access import Principal
-from orderflow.domain.errors import Unavailable
 from orderflow.store.declines import Decline
 
 LOOK_SECONDS: Final = 1.0
@@ -30,8 +28,6 @@ MOST_PAIRS: Final = 20_000
 Recent = Callable[[float], Awaitable[Sequence[Decline]]]
 _Pair = tuple[str, str]
 
-log = structlog.get_logger()
-
 
 class Declines:
     """Counts declines of a principal for a customer. ``limit`` None: they are not limited."""
@@ -43,7 +39,7 @@ class Declines:
         self._over: set[str] = set()
         self._seen: OrderedDict[UUID, None] = OrderedDict()
         self._looked_at = float("-inf")
-        self._looking: asyncio.Task[None] | None = None
+        self._background = Background(self._look_up, LOOK_SECONDS, "declines")
 
     async def check(self, caller: Principal, customer: Callable[[], Awaitable[str | None]]) -> None:
         """Before a payment may be tried for ``customer``, who is asked for only if that matters.
@@ -52,7 +48,7 @@ class Declines:
         """
         if not self._amount:
             return
-        self._look()
+        self._background.refresh()
         if caller.id not in self._over:
             return
         named = await customer()
@@ -70,9 +66,7 @@ class Declines:
 
     async def close(self) -> None:
         """Give up what is being looked up."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._background.close()
 
     def _of(self, pair: _Pair) -> Sequence[float]:
         """When payments of ``pair`` were declined, within the limit's time, the latest last."""
@@ -85,24 +79,11 @@ class Declines:
             del self._declined[pair]
         return times
 
-    def _look(self) -> None:
+    async def _look_up(self) -> None:
         now = time.monotonic()
-        if self._looking is None and now - self._looked_at >= LOOK_SECONDS:
-            self._looking = asyncio.create_task(self._look_up(now))
-
-    async def _look_up(self, now: float) -> None:
-        try:
-            found = await self._recent(min(self._window, now - self._looked_at + OVERLAP_SECONDS))
-        except Unavailable as error:
-            log.warning("declines_unknown", detail=str(error))
-        except Exception:
-            log.exception("unexpected_error", where="looking up declines")
-        else:
-            for decline in reversed(found):
-                self._add(decline, time.monotonic() - decline.age)
-            self._looked_at = now
-        finally:
-            self._looking = None
+        for decline in reversed(await self._recent(min(self._window, now - self._looked_at + OVERLAP_SECONDS))):
+            self._add(decline, time.monotonic() - decline.age)
+        self._looked_at = now
 
     def _add(self, decline: Decline, at: float) -> None:
         if decline.principal_id is None or decline.order_id in self._seen:

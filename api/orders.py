@@ -13,6 +13,7 @@ from pydantic import BeforeValidator
 
 from api import cursors, documents, problems
 from api.authorization import forbidden, requires
+from api.backlog import Backlog
 from api.bodies import Body, Received, documented, received
 from api.commands import Answer, OrderCommands, Waiting
 from api.declines import Declines
@@ -115,6 +116,7 @@ class OrderRoutes:
     commands: OrderCommands
     waiter: Waiter
     declines: Declines
+    backlog: Backlog
     documents: OrderDocuments
     hashes: PlaceHashes
     wait_seconds: float
@@ -209,6 +211,7 @@ class OrderRoutes:
             request: Annotated[Received[Body], Depends(received(body, optional=True))],
         ) -> Response:
             """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
+            self.backlog.check(caller, name)
             if name == "approve":
                 await self.declines.check(caller, partial(self._customer, order_id, caller))
             said = request.body.model_dump(exclude_none=True)

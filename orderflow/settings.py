@@ -349,6 +349,12 @@ class Settings(BaseSettings):
         description="Declined payments of one principal for one customer. Beyond, it places and approves no orders "
         "for that customer: somebody tests stolen cards.",
     )
+    api_limit_handovers: int = Field(
+        100_000,
+        ge=0,
+        description="Orders of one principal that Temporal has not been told of, while it is away or behind. Beyond, "
+        "the principal approves and ships nothing until they are fewer; others go on. 0: no limit.",
+    )
     api_limits_url: LimitsUrl | None = Field(
         None,
         description="A server that speaks Redis' protocol, `valkey://`, `redis://` (`valkeys://`, `rediss://` by TLS), "

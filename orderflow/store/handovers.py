@@ -86,6 +86,14 @@ FROM handovers
 """,
 )
 
+_HEAVY = Statement(
+    "handovers.heavy",
+    "Lists the principals that have many handovers.",
+    """
+SELECT authid FROM handovers WHERE authid IS NOT NULL GROUP BY authid HAVING count(*) >= $most::bigint
+""",
+)
+
 _OF = Statement(
     "handovers.of",
     "Reads the handover of one order.",
@@ -158,6 +166,10 @@ class Handovers:
         if row is None:
             raise AssertionError("an aggregate always has a row")
         return HandoverDepth(**row)
+
+    async def heavy(self, most: int) -> list[str]:
+        """The principals whose commands left ``most`` or more of them."""
+        return [row["authid"] for row in await self._database.all(_HEAVY, {"most": most})]
 
     async def of(self, order_id: UUID) -> PendingHandover | None:
         """The order's; None: Temporal knows all."""

@@ -42,11 +42,11 @@ def _handover(written: str, condition: str = "true") -> Cte:
     return Cte(
         "handover",
         f"""
-    INSERT INTO handovers AS h (order_id, name)
-    SELECT order_id, $name FROM {written} WHERE {condition}
+    INSERT INTO handovers AS h (order_id, name, authid)
+    SELECT order_id, $name, $authid FROM {written} WHERE {condition}
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
-            refused = NULL
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+            next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number""",
     )
 

@@ -21,6 +21,7 @@ from orderflow.domain.commands import Command
 from orderflow.domain.orders import Reason
 from orderflow.store.access import KEY_LASTS, Access
 from orderflow.store.database import Database
+from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
 from support.api import a_namespace, an_api, api_settings, order_body, placed
 from support.issuer import an_issuer
@@ -197,6 +198,45 @@ async def test_card_after_card_that_is_declined_ends(
     # A process that begins knows, too.
     async with limited(api_limit_declines="3/hour") as client:
         await until(stopped)
+
+
+async def test_who_floods_what_temporal_is_to_be_told_starts_nothing_more(
+    databases: Databases, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal is away; each approve leaves a handover."""
+    monkeypatch.setattr("api.backlog.LOOK_SECONDS", 0.0)
+    flood = bearer(await another_key(databases, "flood"))
+    async with an_api(api_settings(databases, "127.0.0.1:1", namespace, api_limit_handovers=3)) as client:
+
+        async def approves(headers: dict[str, str]) -> httpx.Response:
+            order_id = await placed(client)
+            return await client.post(f"/orders/{order_id}/approve", headers=headers)
+
+        taken = [await approves(flood) for _ in range(3)]
+        assert [answer.status_code for answer in taken] == [200] * 3
+
+        async def stopped() -> bool:
+            answer = await approves(flood)
+            assert answer.status_code in (200, 429)
+            return bool(answer.headers.get("ratelimit-policy") == '"handovers";q=3;w=10')
+
+        await until(stopped)
+        # Others go on, and a cancellation is always taken.
+        assert (await approves(MERCHANT)).status_code == 200
+        order_id = taken[0].json()["id"]
+        assert (await client.post(f"/orders/{order_id}/cancel", headers=flood)).status_code == 200
+        # Once Temporal has been told, the principal goes on, too.
+        async with Database("orders", databases.orders) as database:
+            handovers = Handovers(database)
+            assert len(await handovers.heavy(3)) == 1
+            while claimed := await handovers.claim(100):
+                await handovers.told(claimed)
+                await asyncio.sleep(0.1)
+
+            async def goes_on() -> bool:
+                return (await approves(flood)).status_code == 200
+
+            await until(goes_on)
 
 
 # --- Counted together ---

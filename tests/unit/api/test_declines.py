@@ -38,10 +38,8 @@ class Rows:
 
 async def looked(declines: Declines) -> None:
     """The next look is over."""
-    declines._looked_at = min(declines._looked_at, -module.LOOK_SECONDS + declines._looked_at)
-    declines._look()
-    if declines._looking is not None:
-        await asyncio.wait([declines._looking], timeout=5)
+    declines._background.refresh()
+    await asyncio.wait_for(declines._background.looked(), timeout=5)
 
 
 async def check(declines: Declines, who: Principal, customer: str | None) -> None:
@@ -107,9 +105,7 @@ async def test_an_order_counts_once_and_no_longer_than_the_limit_says(rows: Rows
 async def test_the_first_look_reads_the_limits_time_and_each_other_what_is_new(rows: Rows) -> None:
     declines = Declines(rows.recent, parse("3/hour"))
     await looked(declines)
-    declines._look()
-    assert declines._looking is not None
-    await declines._looking
+    await looked(declines)
     assert rows.asked[0] == 3600
     assert rows.asked[1] <= module.OVERLAP_SECONDS + 1
 

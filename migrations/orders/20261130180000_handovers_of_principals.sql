@@ -1,0 +1,9 @@
+-- Whose command left a handover. Used by api/backlog.py.
+
+-- migrate:up
+
+-- The principal that wrote last; NULL: OrderFlow itself.
+ALTER TABLE handovers ADD COLUMN authid text;
+
+-- migrate:down
+ALTER TABLE handovers DROP COLUMN authid;

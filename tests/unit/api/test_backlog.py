@@ -1,0 +1,84 @@
+"""Who has so much waiting for Temporal that it starts nothing more, and that nobody else is told so."""
+
+import asyncio
+
+import pytest
+
+from api import backlog as module
+from api.backlog import Backlog
+from api.problems import ProblemAnswer
+from orderflow.domain.access import Principal
+from orderflow.domain.errors import Unavailable
+
+ANN, BOB = (Principal(name, "service_account", frozenset()) for name in ("ann", "bob"))
+
+
+class Rows:
+    """The principals over the limit; ``asked``: the limits that were asked for."""
+
+    def __init__(self) -> None:
+        self.over: list[str] = []
+        self.asked: list[int] = []
+        self.away = False
+
+    async def heavy(self, most: int) -> list[str]:
+        self.asked.append(most)
+        if self.away:
+            raise Unavailable("orders", "away")
+        return self.over
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    return Rows()
+
+
+async def looked(backlog: Backlog) -> None:
+    """The next look is over."""
+    backlog._background.refresh()
+    await asyncio.wait_for(backlog._background.looked(), timeout=5)
+
+
+async def test_over_its_limit_it_starts_nothing_and_ends_what_it_likes(rows: Rows) -> None:
+    backlog = Backlog(rows.heavy, 3)
+    rows.over = ["ann"]
+    await looked(backlog)
+    for command in ("approve", "ship"):
+        with pytest.raises(ProblemAnswer) as refused:
+            backlog.check(ANN, command)
+        assert refused.value.problem.status == 429
+        assert refused.value.headers["Retry-After"] == "10"
+        assert refused.value.headers["RateLimit-Policy"].startswith('"handovers";q=3;')
+        backlog.check(BOB, command)
+    for command in ("cancel", "complete"):
+        backlog.check(ANN, command)
+    assert set(rows.asked) == {3}
+
+
+async def test_once_they_are_fewer_it_goes_on(rows: Rows) -> None:
+    backlog = Backlog(rows.heavy, 3)
+    rows.over = ["ann"]
+    await looked(backlog)
+    rows.over = []
+    await looked(backlog)
+    backlog.check(ANN, "approve")
+
+
+async def test_a_database_that_is_away_changes_nothing(rows: Rows) -> None:
+    backlog = Backlog(rows.heavy, 3)
+    rows.over = ["ann"]
+    await looked(backlog)
+    rows.away = True
+    await looked(backlog)
+    backlog.check(BOB, "approve")
+    with pytest.raises(ProblemAnswer):
+        backlog.check(ANN, "approve")
+    await backlog.close()
+
+
+async def test_without_a_limit_nothing_is_asked(rows: Rows) -> None:
+    backlog = Backlog(rows.heavy, 0)
+    backlog.check(ANN, "approve")
+    await backlog.close()
+    assert not rows.asked
