@@ -89,7 +89,7 @@ bench: setup ## A real order against workflows that do nothing (ARGS="--strict -
 bench-growth: setup ## The same order with more of everything (ARGS="clients lines hot open backlog --keep")
 	@$(BIN)/python -m bench.growth $(ARGS)
 
-bench-overhead: setup ## What metrics, logs and traces cost, against a stack without them
+bench-overhead: setup ## What metrics, logs and traces cost, or what security does (ARGS=security)
 	@$(BIN)/python -m bench.overhead $(ARGS)
 
 tour: setup ## Make docs/tour.md again: one order, seen from everywhere (needs curl, jq and kcat)

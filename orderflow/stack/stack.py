@@ -48,7 +48,7 @@ class EmbeddedStack:
 
     ``processes="servers"`` starts Postgres, Temporal and Kafka and runs setup; ``"all"`` also the gateway simulator,
     the API (``api``), the workers (``workers``, or one process a task queue) and relay and tracking (``relay``).
-    ``ports="free"`` never takes a usual port, for tests. Inside, ``stack.settings`` and ``stack.env`` lead to it.
+    ``ports="free"`` never takes a usual port, for tests. ``sealed=False``: there is no keyring for Temporal. Inside, ``stack.settings`` and ``stack.env`` lead to it.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class EmbeddedStack:
         fresh: bool = False,
         durable: bool = True,
         gateway_seed: int = 1,
+        sealed: bool = True,
         on_event: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self.data_dir = Path(os.path.abspath(data_dir or settings.data_dir))
@@ -75,6 +76,7 @@ class EmbeddedStack:
         self._fresh = fresh
         self._durable = durable
         self._gateway_seed = gateway_seed
+        self._sealed = sealed
         self._on_event = on_event
         self._phase = "stopped"
         self._ports_before: dict[str, int] = {}
@@ -245,8 +247,10 @@ class EmbeddedStack:
             here |= {"codec_host": LOOPBACK, "codec_port": self.ports["codec"], "codec_authentication": "off"}
         return self._given.model_copy(update={**databases, **admins, **here})
 
-    def _keyring(self) -> Path:
-        """What the settings name, else a keyring of the stack's own."""
+    def _keyring(self) -> Path | None:
+        """What the settings name, else a keyring of the stack's own; None: nothing is to be sealed."""
+        if not self._sealed:
+            return None
         given = self._given.payload_keyring_file
         return self.data_dir / "keys" / "payload-keys" if given is None else given.resolve()
 

@@ -1,6 +1,6 @@
 """How the figures of the overhead bench are put side by side."""
 
-from bench.overhead import VARIANTS, Turn, sheet
+from bench.overhead import BARE, COMPARISONS, Turn, sheet
 from orderflow.settings import Settings
 
 
@@ -12,6 +12,8 @@ def test_each_round_is_compared_with_the_bare_stack_of_the_same_round() -> None:
 
 
 def test_the_variants_are_settings_that_there_are() -> None:
-    for changes in VARIANTS.values():
-        Settings(_env_file=None, **changes)
-        assert changes.keys() <= Settings.model_fields.keys()
+    for comparison in COMPARISONS.values():
+        assert BARE in comparison.variants
+        for variant in comparison.variants.values():
+            Settings(_env_file=None, **variant.settings)
+            assert variant.settings.keys() <= Settings.model_fields.keys()
