@@ -229,9 +229,12 @@ async def test_who_floods_what_temporal_is_to_be_told_starts_nothing_more(
         async with Database("orders", databases.orders) as database:
             handovers = Handovers(database)
             assert len(await handovers.heavy(3)) == 1
-            while claimed := await handovers.claim(100):
-                await handovers.told(claimed)
-                await asyncio.sleep(0.1)
+
+            async def told() -> bool:
+                await handovers.told(await handovers.claim(100))
+                return (await handovers.depth()).pending == 0
+
+            await until(told)
 
             async def goes_on() -> bool:
                 return (await approves(flood)).status_code == 200
