@@ -32,6 +32,7 @@ from api.limits import limits_of
 from api.links import links_of
 from api.methods import Methods
 from api.oidc import AccessTokens
+from api.order_reads import OrderReads
 from api.orders import OrderRoutes
 from api.problem_pages import problem_router
 from api.schemas import BODIES
@@ -95,17 +96,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     teller = Teller(runs, handovers)
     waiter = Waiter(orders_db)
     sealer = TokenSealer.from_file(settings.token_public_key)
+    documents = OrderDocuments(f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows")
     order_routes = OrderRoutes(
-        database=orders_db,
+        reads=OrderReads(orders_db, views, access, waiter, documents),
         views=views,
-        access=access,
         commands=OrderCommands(Orders(orders_db), sealer, teller, waiter),
-        waiter=waiter,
         declines=declines,
         backlog=backlog,
-        documents=OrderDocuments(
-            f"{shown(settings.temporal_ui_url)}/namespaces/{settings.temporal_namespace}/workflows"
-        ),
+        documents=documents,
         hashes=PlaceHashes(keyring_of(settings.payload_keyring_file)),
         wait_seconds=settings.api_wait_seconds,
     )

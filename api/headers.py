@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import Header, Request
+from fastapi import Depends, Header, Request
 
 from api.problems import invalid
 from orderflow.domain.commands import ANY_VERSION, IDEMPOTENCY_KEY, Precondition
@@ -220,3 +220,11 @@ def _refused(name: str, message: str, rule: str = "pattern") -> Exception:
 def _refuse_unsupported(request: Request, name: str, why: str, instead: str = "send If-Match with the ETag") -> None:
     if name in request.headers:
         raise _refused(name, f"Is not supported here. {why}: {instead}.", "unsupported")
+
+
+#: Parameters of routes, each with what the functions above make of its headers.
+Key = Annotated[str | None, Depends(idempotency_key)]
+Demanded = Annotated[Precondition, Depends(precondition)]
+DemandedOfRead = Annotated[Reading, Depends(reading)]
+Waits = Annotated[Wait, Depends(wait)]
+Traced = Annotated[RequestTrace, Depends(trace)]

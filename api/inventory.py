@@ -10,19 +10,16 @@ from api import cursors, problems
 from api.authorization import requires
 from api.bodies import Received, documented, received
 from api.edge.queries import StrictRoute
-from api.headers import Reading, RequestTrace, idempotency_key, precondition, reading, trace
+from api.headers import Demanded, DemandedOfRead, Key, Traced
+from api.responses import document_response
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.commands import Precondition, client_command_id, request_hash, version_conflict
 from orderflow.domain.errors import Rejection
-from orderflow.domain.model import Model
 from orderflow.domain.orders import Sku
 from orderflow.store.stock import Stock, StockChange, StockCommand, StockKeeper, sku_not_found
 
 SkuInPath = Annotated[Sku, Path(examples=["SKU-1"])]
-Key = Annotated[str | None, Depends(idempotency_key)]
-Demanded = Annotated[Precondition, Depends(precondition)]
-Traced = Annotated[RequestTrace, Depends(trace)]
 Reader = Annotated[Principal, Depends(requires(Scope.STOCK_READ))]
 Writer = Annotated[Principal, Depends(requires(Scope.STOCK_WRITE))]
 
@@ -61,7 +58,7 @@ class InventoryRoutes:
             found = await self.keeper.page(after, query.limit + 1)
             page = found[: query.limit]
             more = len(found) > query.limit
-            return _json(
+            return document_response(
                 StockPage(
                     stock=tuple(StockDocument.model_validate(_document(stock)) for stock in page),
                     next_cursor=cursors.of_sku(page[-1].sku) if more else None,
@@ -79,9 +76,7 @@ class InventoryRoutes:
                 ),
             },
         )
-        async def read_stock(
-            _caller: Reader, _: Traced, sku: SkuInPath, demanded: Annotated[Reading, Depends(reading)]
-        ) -> Response:
+        async def read_stock(_caller: Reader, _: Traced, sku: SkuInPath, demanded: DemandedOfRead) -> Response:
             """How many there are, how many of them orders hold, how many are left."""
             stock = await self.keeper.read(sku)
             if stock is None:
@@ -90,7 +85,7 @@ class InventoryRoutes:
                 raise Rejection(version_conflict(f"The stock of {sku}", demanded.needed, stock.version))
             if demanded.unseen is not None and not demanded.unseen.holds(stock.version):
                 return Response(status_code=304, headers=_etag(stock))
-            return _json(StockDocument.model_validate(_document(stock)), headers=_etag(stock))
+            return document_response(StockDocument.model_validate(_document(stock)), headers=_etag(stock))
 
     def _add_changes(self, router: APIRouter) -> None:
         @router.put(
@@ -154,7 +149,7 @@ def _command(
 def _answer(change: StockChange) -> Response:
     headers = _etag(change.stock) | ({"Idempotent-Replayed": "true"} if change.replayed else {})
     document = StockAnswer.model_validate({**_document(change.stock), "delta": change.delta})
-    return _json(document, 201 if change.created else 200, headers)
+    return document_response(document, 201 if change.created else 200, headers)
 
 
 def _document(stock: Stock) -> dict[str, object]:
@@ -170,7 +165,3 @@ def _document(stock: Stock) -> dict[str, object]:
 
 def _etag(stock: Stock) -> dict[str, str]:
     return {"ETag": f'"{stock.version}"'}
-
-
-def _json(document: Model, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(document.model_dump_json(), status, headers, "application/json")

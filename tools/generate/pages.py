@@ -114,7 +114,7 @@ def _diagram(lifecycle: Lifecycle) -> str:
 
 
 def configuration_page() -> str:
-    """Every field of ``Settings``: environment variable, type, default, description, in the order of the file."""
+    """Every field of ``Settings``: environment variable, type, default, description, in the order of the modules."""
     schema = Settings.model_json_schema()["properties"]
     parts = [
         NOTICE,
@@ -122,7 +122,7 @@ def configuration_page() -> str:
         "Every process reads the same settings from environment variables, or from a file `.env` in the folder it is "
         "started in; a variable wins over the file. A value that does not fit its type stops the "
         "process at its start. A variable `ORDERFLOW_…` that is no setting is named in a warning. "
-        "Source: `orderflow/settings.py`.",
+        "Source: `orderflow/settings/`.",
         _URLS,
         _SECRETS,
         _PROFILES,
@@ -315,9 +315,10 @@ def _metric_sections() -> list[tuple[str, list[str]]]:
 
 
 def _sections() -> list[tuple[str, list[str]]]:
-    """The fields under the ``# --- heading ---`` comments of the settings' source."""
+    """The fields under the ``# --- heading ---`` comments of the settings' modules, in the order of the fields."""
+    parts = [part for part in reversed(Settings.__mro__) if part.__module__.startswith(Settings.__module__)]
     sections: list[tuple[str, list[str]]] = []
-    for line in inspect.getsource(Settings).splitlines():
+    for line in "".join(map(inspect.getsource, parts)).splitlines():
         if heading := re.fullmatch(r"    # --- (.+) ---", line):
             sections.append((heading[1], []))
         elif (field := re.match(r"    (\w+): ", line)) and field[1] in Settings.model_fields:
