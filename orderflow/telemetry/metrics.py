@@ -43,7 +43,8 @@ KEY_SET_FETCHES: Final = Counter(
 LIMITED: Final = Counter(
     "limited_requests_total",
     "Requests that were answered 429, by the limit: reads, writes, anonymous, failed_authentications, declines, "
-    "handovers (one principal's, of which Temporal has not been told), in_hand (one principal's share of this process).",
+    "handovers (one principal's, of which Temporal has not been told), "
+    "in_hand (one principal's share of this process).",
     ("limit",),
     item="Requests over a limit",
     query="sum by (limit) (rate(orderflow_limited_requests_total[5m]))",
