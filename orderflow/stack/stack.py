@@ -48,7 +48,8 @@ class EmbeddedStack:
 
     ``processes="servers"`` starts Postgres, Temporal and Kafka and runs setup; ``"all"`` also the gateway simulator,
     the API (``api``), the workers (``workers``, or one process a task queue) and relay and tracking (``relay``).
-    ``ports="free"`` never takes a usual port, for tests. ``sealed=False``: there is no keyring for Temporal. Inside, ``stack.settings`` and ``stack.env`` lead to it.
+    ``ports="free"`` never takes a usual port, for tests. ``sealed=False``: there is no keyring for Temporal.
+    Inside, ``stack.settings`` and ``stack.env`` lead to it.
     """
 
     def __init__(
