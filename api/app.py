@@ -15,30 +15,30 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api import problems
-from api.admission import Admission
-from api.authentication import ApiKeys, Bearers, Identities, Nobody
-from api.authorization import GATE, Gate, refuse_silent_routes
-from api.backlog import Backlog
-from api.commands import OrderCommands
-from api.declines import Declines
-from api.documents import OrderDocuments
 from api.edge import documentation
 from api.edge.install import put_edge_around
-from api.hashes import PlaceHashes
 from api.health import Dependencies, broker_answers, database_answers, health_router, private_port
+from api.http import problems
+from api.http.methods import Methods
+from api.identity.authentication import ApiKeys, Bearers, Identities, Nobody
+from api.identity.authorization import GATE, Gate, refuse_silent_routes
+from api.identity.oidc import AccessTokens
 from api.inventory import InventoryRoutes
-from api.limits import limits_of
-from api.links import links_of
-from api.methods import Methods
-from api.oidc import AccessTokens
-from api.order_reads import OrderReads
-from api.orders import OrderRoutes
+from api.limits.admission import Admission
+from api.limits.backlog import Backlog
+from api.limits.declines import Declines
+from api.limits.rates import limits_of
+from api.limits.shares import Shares
+from api.orders.commands import OrderCommands
+from api.orders.documents import OrderDocuments
+from api.orders.hashes import PlaceHashes
+from api.orders.links import links_of
+from api.orders.reads import OrderReads
+from api.orders.routes import OrderRoutes
+from api.orders.telling import Teller
+from api.orders.waiting import Waiter
 from api.problem_pages import problem_router
 from api.schemas import BODIES
-from api.shares import Shares
-from api.telling import Teller
-from api.waiting import Waiter
 from orderflow import process
 from orderflow.databases import open_database
 from orderflow.domain.access import SCOPES, Scope

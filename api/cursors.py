@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from api.problems import invalid
+from api.http.problems import invalid
 from orderflow.domain.errors import FieldProblem, Rejection
 from orderflow.domain.orders import Sku
 from orderflow.store.order_views import PageEnd

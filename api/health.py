@@ -8,9 +8,9 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from api import problems
-from api.authorization import OPEN
 from api.edge.queries import StrictRoute
+from api.http import problems
+from api.identity.authorization import OPEN
 from api.schemas import Dependency, Readiness, Ready
 from orderflow import process
 from orderflow.protocol import within

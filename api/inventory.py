@@ -6,12 +6,13 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from api import cursors, problems
-from api.authorization import requires
-from api.bodies import Received, documented, received
+from api import cursors
 from api.edge.queries import StrictRoute
-from api.headers import Demanded, DemandedOfRead, Key, Traced
-from api.responses import document_response
+from api.http import problems
+from api.http.bodies import Received, documented, received
+from api.http.headers import Demanded, DemandedOfRead, Key, Traced
+from api.http.responses import document_response
+from api.identity.authorization import requires
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.commands import Precondition, client_command_id, request_hash, version_conflict

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from api import problems
-from api.authorization import OPEN
 from api.edge.queries import StrictRoute
+from api.http import problems
+from api.identity.authorization import OPEN
 from orderflow.domain.errors import Problem, Rejection
 from orderflow.domain.model import Model
 

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.bodies import Body
-from api.problems import ProblemDocument
+from api.http.bodies import Body
+from api.http.problems import ProblemDocument
 from orderflow.domain.errors import FieldProblem
 from orderflow.domain.inventory import MAX_STOCK, ReservationStatus
 from orderflow.domain.model import Model

@@ -105,7 +105,7 @@ def codec() -> None:
 
 def gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
     """Who may read, by the API's own keys, and where it is written down."""
-    from api.authentication import ApiKeys, Unauthenticated
+    from api.identity.authentication import ApiKeys, Unauthenticated
     from orderflow.databases import open_database
     from orderflow.domain.access import Actor, Principal
     from orderflow.store.access import Access

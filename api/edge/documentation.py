@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.prefix import root
+from api.http.prefix import root
 
 #: The package that has Swagger UI's files: they are read, and none of its code is run.
 _PACKAGE: Final = "fastapi_offline"

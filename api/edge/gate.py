@@ -12,10 +12,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import problems
 from api.edge.addresses import Hosts, is_same_origin
 from api.edge.cors import Cors
-from api.prefix import path_below
+from api.http import problems
+from api.http.prefix import path_below
 from orderflow.domain.errors import Problem
 
 _PROBES: Final = "/health/"

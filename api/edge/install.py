@@ -7,9 +7,9 @@ from api.edge.addresses import hosts
 from api.edge.cors import Cors
 from api.edge.gate import Gate
 from api.edge.safe_headers import SafeHeaders
-from api.measuring import RequestMetrics
-from api.prefix import ForwardedPrefix
-from api.requests import RequestContext
+from api.http.measuring import RequestMetrics
+from api.http.prefix import ForwardedPrefix
+from api.http.requests import RequestContext
 from orderflow import peers
 from orderflow.settings import Settings
 

@@ -12,7 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from api.problems import field_name, invalid
+from api.http.problems import field_name, invalid
 from orderflow.domain.errors import FieldProblem
 
 MOST_PARAMETERS: Final = 50

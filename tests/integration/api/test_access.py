@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from fastapi import APIRouter
 
-from api.authorization import OPEN, refuse_silent_routes, requires
+from api.identity.authorization import OPEN, refuse_silent_routes, requires
 from orderflow import api_keys
 from orderflow.domain.access import ROLES, SCOPES, SYSTEM, Scope
 from orderflow.settings import Settings
@@ -267,7 +267,7 @@ async def test_a_revoked_key_ends_within_seconds(door: Door, monkeypatch: pytest
     headers = bearer(await door.key("goes", ROLES["merchant"]))
     assert (await door.client.get("/orders", headers=headers)).status_code == 200
     await door.access.revoke("goes", SYSTEM)
-    monkeypatch.setattr("api.authentication.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("api.identity.authentication.FRESH_SECONDS", 0.0)
     assert (await door.client.get("/orders", headers=headers)).status_code == 401
 
 

@@ -84,7 +84,7 @@ async def test_a_flood_of_refusals_writes_no_row(api: httpx.AsyncClient, databas
 async def test_more_commands_of_one_order_than_may_wait_are_429(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.turns.MOST_WAITING", 10)
+    monkeypatch.setattr("api.limits.turns.MOST_WAITING", 10)
     order_id = await placed(api)
     answers = await asyncio.gather(*(api.post(f"/orders/{order_id}/approve") for _ in range(30)))
     refused = [answer for answer in answers if answer.status_code == 429]

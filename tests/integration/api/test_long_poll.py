@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.waiting import Waiter
+from api.orders.waiting import Waiter
 from orderflow.domain.access import EVERYONE
 from orderflow.settings import Settings
 from orderflow.store.database import Database

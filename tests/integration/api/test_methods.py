@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from api.app import create_app
-from api.measuring import RequestMetrics
+from api.http.measuring import RequestMetrics
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.telemetry.health import Health, serve_health

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
-from api.problems import TYPES
+from api.http.problems import TYPES
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import Reason
 from orderflow.domain.payments import PaymentStatus

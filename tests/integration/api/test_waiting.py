@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from api import waiting
-from api.waiting import Waiter
+from api.orders import waiting
+from api.orders.waiting import Waiter
 from orderflow.domain.access import EVERYONE
 from orderflow.store import waits
 from orderflow.store.database import Database

@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from api.bodies import validate
+from api.http.bodies import validate
 from api.schemas import PlaceOrder
 from bench import floor, naive
 from bench.baskets import read_baskets

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from api import telling
-from api.telling import SLOTS, Teller
+from api.orders import telling
+from api.orders.telling import SLOTS, Teller
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.handovers import Handover
 from orderflow.temporal.runs import OrderRuns, TemporalRefuses

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request
 
-from api.problems import invalid
+from api.http.problems import invalid
 from orderflow.domain.commands import ANY_VERSION, IDEMPOTENCY_KEY, Precondition
 from orderflow.domain.errors import FieldProblem
 

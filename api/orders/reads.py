@@ -8,16 +8,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from api import cursors, documents, problems
-from api.authorization import requires
-from api.documents import OrderDocuments
-from api.headers import DemandedOfRead, Traced, Waits
-from api.order_id import OrderId
-from api.prefix import root
-from api.requests import client_leaves
-from api.responses import document_response, documented_headers
+from api import cursors
+from api.http import problems
+from api.http.headers import DemandedOfRead, Traced, Waits
+from api.http.prefix import root
+from api.http.requests import client_leaves
+from api.http.responses import document_response, documented_headers
+from api.identity.authorization import requires
+from api.orders import documents
+from api.orders.documents import OrderDocuments
+from api.orders.ids import OrderId
+from api.orders.waiting import Gone, Waiter
 from api.schemas import CommandDocument, EventList, OrderDocument, OrderPage, OrderQuery
-from api.waiting import Gone, Waiter
 from orderflow.domain.access import Everyone, Owner, Principal, Scope
 from orderflow.domain.commands import Precondition, not_found, version_conflict
 from orderflow.domain.errors import Rejection

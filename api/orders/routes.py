@@ -1,4 +1,4 @@
-"""Orders over HTTP: placing and commands; ``api/order_reads.py`` has what is only read."""
+"""Orders over HTTP: placing and commands; ``api/orders/reads.py`` has what is only read."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api import problems
-from api.authorization import forbidden, requires
-from api.backlog import Backlog
-from api.bodies import Body, Received, documented, received
-from api.commands import Answer, OrderCommands, Waiting
-from api.declines import Declines
-from api.documents import OrderDocuments
 from api.edge.queries import StrictRoute
-from api.hashes import PlaceHashes
-from api.headers import Demanded, Key, Traced, Wait, Waits, no_precondition
-from api.order_id import OrderId
-from api.order_reads import OrderReads, view_of
-from api.prefix import root
-from api.requests import client_leaves
-from api.responses import document_response, documented_headers
+from api.http import problems
+from api.http.bodies import Body, Received, documented, received
+from api.http.headers import Demanded, Key, Traced, Wait, Waits, no_precondition
+from api.http.prefix import root
+from api.http.requests import client_leaves
+from api.http.responses import document_response, documented_headers
+from api.identity.authorization import forbidden, requires
+from api.limits.backlog import Backlog
+from api.limits.declines import Declines
+from api.orders.commands import Answer, OrderCommands, Waiting
+from api.orders.documents import OrderDocuments
+from api.orders.hashes import PlaceHashes
+from api.orders.ids import OrderId
+from api.orders.reads import OrderReads, view_of
 from api.schemas import (
     AcceptedDocument,
     AcceptedLinks,

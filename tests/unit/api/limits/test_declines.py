@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from limits import parse
 
-from api import declines as module
-from api.declines import Declines
-from api.problems import ProblemAnswer
+from api.http.problems import ProblemAnswer
+from api.limits import declines as module
+from api.limits.declines import Declines
 from orderflow.domain.access import Principal
 from orderflow.domain.errors import Unavailable
 from orderflow.store.declines import Decline

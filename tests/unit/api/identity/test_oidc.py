@@ -12,9 +12,9 @@ import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from api import key_sets
-from api.authentication import Bearers, Unauthenticated
-from api.oidc import AccessTokens, principal_id
+from api.identity import key_sets
+from api.identity.authentication import Bearers, Unauthenticated
+from api.identity.oidc import AccessTokens, principal_id
 from orderflow import api_keys
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.errors import Unavailable

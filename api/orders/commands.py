@@ -11,10 +11,10 @@ from uuid import UUID
 
 import structlog
 
-from api import problems
-from api.telling import Teller
-from api.turns import Turns
-from api.waiting import Gone, Waiter
+from api.http import problems
+from api.limits.turns import Turns
+from api.orders.telling import Teller
+from api.orders.waiting import Gone, Waiter
 from orderflow.domain.access import Owner
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Unavailable

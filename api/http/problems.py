@@ -18,7 +18,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.methods import allowed
+from api.http.methods import allowed
 from orderflow.domain.errors import FieldProblem, Problem, Rejection, Unavailable
 from orderflow.domain.model import Model
 

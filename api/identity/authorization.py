@@ -8,12 +8,12 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 
-from api.admission import ALWAYS, ENDS
-from api.authentication import Identities, authenticate
-from api.limits import Limits, peer, route_class
-from api.prefix import path_below
-from api.problems import TYPES, ProblemAnswer
-from api.shares import Shares
+from api.http.prefix import path_below
+from api.http.problems import TYPES, ProblemAnswer
+from api.identity.authentication import Identities, authenticate
+from api.limits.admission import ALWAYS, ENDS
+from api.limits.rates import Limits, peer, route_class
+from api.limits.shares import Shares
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.errors import FieldProblem, Problem
 from orderflow.telemetry import spans

@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
-from api.prefix import path_below
+from api.http import problems
+from api.http.prefix import path_below
 from orderflow.telemetry.metrics import HTTP_PROBLEMS, HTTP_REQUESTS, HTTP_SECONDS
 
 #: Asked by machines all day long: they would hide what clients see.

@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api import turns
-from api.turns import AT_ONCE, Turns
+from api.limits import turns
+from api.limits.turns import AT_ONCE, Turns
 from orderflow.domain.errors import Rejection, Unavailable
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from api import backlog as module
-from api.backlog import Backlog
-from api.problems import ProblemAnswer
+from api.http.problems import ProblemAnswer
+from api.limits import backlog as module
+from api.limits.backlog import Backlog
 from orderflow.domain.access import Principal
 from orderflow.domain.errors import Unavailable
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from api import admission
-from api.admission import Admission
+from api.limits import admission
+from api.limits.admission import Admission
 from support.waiting import until
 
 

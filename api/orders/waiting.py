@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from api.shares import Paused
+from api.limits.shares import Paused
 from orderflow.domain.errors import Unavailable
 from orderflow.store.database import Database
 from orderflow.store.waits import Wait, ended

@@ -5,9 +5,9 @@ import time
 import pytest
 from limits import RateLimitItem, parse
 
-from api import counting
-from api.counting import Counters, Counting
-from api.limits import peer, route_class
+from api.limits import counting
+from api.limits.counting import Counters, Counting
+from api.limits.rates import peer, route_class
 from orderflow.rates import limit_of
 from orderflow.settings import Settings
 

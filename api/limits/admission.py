@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import problems
-from api.prefix import path_below
+from api.http import problems
+from api.http.prefix import path_below
 from orderflow.domain.errors import Problem
 
 #: Each holds a connection, and a body of 256 KiB at most; those that wait for an outcome are among them.

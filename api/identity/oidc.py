@@ -19,8 +19,8 @@ from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 from pydantic import TypeAdapter, ValidationError
 
-from api.authentication import Unauthenticated
-from api.key_sets import ALGORITHMS, KeySet
+from api.identity.authentication import Unauthenticated
+from api.identity.key_sets import ALGORITHMS, KeySet
 from orderflow.domain.access import AuthType, Principal, Scope
 from orderflow.domain.orders import ShortText
 from orderflow.issuers import Issuer

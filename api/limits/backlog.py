@@ -7,8 +7,8 @@ so one principal's flood would stand before everybody's orders once Temporal is 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
-from api.background import Background
-from api.limits import too_many
+from api.limits.background import Background
+from api.limits.rates import too_many
 from orderflow.domain.access import Principal
 
 LOOK_SECONDS: Final = 2.0

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 import structlog
 from fastapi import Request
 
-from api.limits import Limits, peer
-from api.problems import TYPES, ProblemAnswer
+from api.http.problems import TYPES, ProblemAnswer
+from api.limits.rates import Limits, peer
 from orderflow import api_keys
 from orderflow.domain.access import ANYBODY, Principal
 from orderflow.domain.errors import Problem, Unavailable

@@ -12,8 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
-from api.prefix import path_below
+from api.http import problems
+from api.http.prefix import path_below
 from orderflow.domain.errors import Problem
 from orderflow.telemetry import spans
 from orderflow.telemetry.logs import bound

@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect
 
-from api.problems import TYPES, field_problems, invalid
+from api.http.problems import TYPES, field_problems, invalid
 from orderflow.domain.errors import FieldProblem, Problem, Rejection
 
 MOST_BYTES: Final = 256 * 1024

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from limits import RateLimitItem
 
-from api.background import Background
-from api.limits import too_many
+from api.limits.background import Background
+from api.limits.rates import too_many
 from orderflow.domain.access import Principal
 from orderflow.store.declines import Decline
 

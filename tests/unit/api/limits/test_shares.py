@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api import shares as module
-from api.problems import ProblemAnswer
-from api.shares import ALONE, Paused, Shares, Turn
+from api.http.problems import ProblemAnswer
+from api.limits import shares as module
+from api.limits.shares import ALONE, Paused, Shares, Turn
 from support.waiting import until
 
 SHARE = 4

@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.admission import MOST_REQUESTS
-from api.limits import too_many
+from api.limits.admission import MOST_REQUESTS
+from api.limits.rates import too_many
 
 #: Of one principal while it is alone: enough to keep a process busy.
 ALONE: Final = 32

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Literal
 
-from api.counting import Counting, SharedCounters
-from api.problems import TYPES, ProblemAnswer
+from api.http.problems import TYPES, ProblemAnswer
+from api.limits.counting import Counting, SharedCounters
 from orderflow.domain.errors import Problem
 from orderflow.rates import limit_of
 from orderflow.settings import Settings

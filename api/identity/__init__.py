@@ -1,0 +1,1 @@
+"""Who calls, by API key or access token, and what they may do."""

@@ -1,0 +1,1 @@
+"""How much a caller may take: of requests, turns, handovers and declined payments."""

@@ -1,0 +1,1 @@
+"""Orders over HTTP: the routes, the way of a command, and what is answered."""
