@@ -19,7 +19,7 @@ from workflows.steps import AuthorizePayment, CapturePayment, CloseDoor, Payment
 
 
 class TokenOpener(Protocol):
-    """Opens what the API sealed (``orderflow.sealing``)."""
+    """Opens what the API sealed (``orderflow.security.sealing``)."""
 
     def open(self, order_id: UUID, sealed: str) -> str:
         """The payment token. Raises ValueError for one that none of our keys opens."""

@@ -40,10 +40,10 @@ from api.orders.waiting import Waiter
 from api.problem_pages import problem_router
 from api.schemas import BODIES
 from orderflow import process
-from orderflow.databases import open_database
 from orderflow.domain.access import SCOPES, Scope
+from orderflow.postgres.databases import open_database
 from orderflow.rates import limit_of
-from orderflow.sealing import TokenSealer
+from orderflow.security.sealing import TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.access import Access
 from orderflow.store.declines import recent

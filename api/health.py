@@ -13,7 +13,7 @@ from api.http import problems
 from api.identity.authorization import OPEN
 from api.schemas import Dependency, Readiness, Ready
 from orderflow import process
-from orderflow.protocol import within
+from orderflow.serving.protocol import within
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from orderflow import process
-from orderflow.peers import networks
-from orderflow.protocol import within
+from orderflow.serving.peers import networks
+from orderflow.serving.protocol import within
 from orderflow.settings import Settings
 from orderflow.telemetry.health import with_tls
 

@@ -24,9 +24,9 @@ from bench.http import HttpClient
 from bench.measure import percentile
 from bench.report import Sheet, to_terminal
 from bench.terminal import console, run, say_trouble
-from orderflow import api_keys
 from orderflow.credentials import api_key
 from orderflow.domain.access import ROLES, SYSTEM
+from orderflow.security import api_keys
 from orderflow.settings import Settings
 from orderflow.stack.stack import EmbeddedStack, wipe
 from orderflow.store.access import Access

@@ -14,7 +14,7 @@ from cli.terminal import fail, load_settings, out, running_settings
 
 if TYPE_CHECKING:
     from api.codec import Audit, Authenticate
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.sealing import KeyFileError
     from orderflow.settings import Settings
 
 app = typer.Typer(help="The keys that everything in Temporal is sealed with.")
@@ -28,8 +28,8 @@ def register(app: typer.Typer) -> None:
 @app.command()
 def create(as_json: AsJson = False) -> None:
     """Make a key: the first of a new keyring, which seals; in one that is there, one that only opens until `rotate`."""
-    from orderflow.keyring import create_key
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.keyring import create_key
+    from orderflow.security.sealing import KeyFileError
 
     path = _path()
     try:
@@ -48,8 +48,8 @@ def create(as_json: AsJson = False) -> None:
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Show the keys' ids, the one that seals first; never the keys."""
-    from orderflow.keyring import key_ids
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.keyring import key_ids
+    from orderflow.security.sealing import KeyFileError
 
     try:
         found = key_ids(_path())
@@ -70,8 +70,8 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Have a new key seal. Processes that read this file see it within a second; every old key goes on to open."""
-    from orderflow.keyring import rotate_key
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.keyring import rotate_key
+    from orderflow.security.sealing import KeyFileError
 
     try:
         key_id = rotate_key(_path(), to)
@@ -88,8 +88,8 @@ def codec() -> None:
     from api.codec import CodecServer
     from api.server import serve_codec
     from orderflow import process
-    from orderflow.keyring import Keyring
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.keyring import Keyring
+    from orderflow.security.sealing import KeyFileError
     from orderflow.temporal.codec import SealingCodec
 
     settings = load_settings()
@@ -106,8 +106,8 @@ def codec() -> None:
 def gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
     """Who may read, by the API's own keys, and where it is written down."""
     from api.identity.authentication import ApiKeys, Unauthenticated
-    from orderflow.databases import open_database
     from orderflow.domain.access import Actor, Principal
+    from orderflow.postgres.databases import open_database
     from orderflow.store.access import Access
 
     if settings.codec_authentication == "off":

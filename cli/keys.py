@@ -43,8 +43,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a principal and its key. The key is shown once."""
-    from orderflow import api_keys
     from orderflow.domain.access import Scope, scopes_of
+    from orderflow.security import api_keys
 
     try:
         scopes = scopes_of(role or (), scope or ())
@@ -80,7 +80,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Give a principal a new key; its old one ends after a while. Orders and commands stay the same principal's."""
-    from orderflow import api_keys
+    from orderflow.security import api_keys
 
     text, key = api_keys.make(running_settings().deployment)
 
@@ -142,10 +142,11 @@ def login(
     import sys
     from pathlib import Path
 
-    from orderflow import api_keys, urls
+    from orderflow import urls
     from orderflow.credentials import key_in
     from orderflow.profiles import home
-    from orderflow.secret_files import SecretFileError, read_secret, write_secret
+    from orderflow.security import api_keys
+    from orderflow.security.secret_files import SecretFileError, read_secret, write_secret
 
     if not _PROFILE.fullmatch(profile):
         fail("a profile's name is of A-Z a-z 0-9 _ -", USAGE)
@@ -177,7 +178,7 @@ def login(
 
 
 def _with_access(work: "Callable[[Access], Awaitable[T]]") -> T:
-    from orderflow.databases import open_database
+    from orderflow.postgres.databases import open_database
     from orderflow.store.access import Access
 
     async def run() -> T:

@@ -49,7 +49,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 async def _statuses(settings: "Settings") -> "dict[Service, Status | Unavailable]":
-    from orderflow.databases import open_databases
+    from orderflow.postgres.databases import open_databases
     from orderflow.stream.outboxes import statuses
 
     async with open_databases(settings, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
@@ -182,7 +182,7 @@ def republish(
 async def _republish(settings: "Settings", chosen: "Chosen", *, yes: bool, ask: bool) -> "list[Republished]":
     from datetime import timedelta
 
-    from orderflow.databases import RELAYS, open_databases
+    from orderflow.postgres.databases import RELAYS, open_databases
     from orderflow.stream.clients import make_reader
     from orderflow.stream.republishing import planned
     from orderflow.stream.truncation import open_topic
@@ -263,7 +263,7 @@ def _unpark_many(unparked: "dict[Service, list[UUID]]", *, as_json: bool) -> Non
 
 
 async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
-    from orderflow.databases import RELAYS, open_databases
+    from orderflow.postgres.databases import RELAYS, open_databases
     from orderflow.stream.outboxes import unpark
 
     async with open_databases(settings, RELAYS, pool_size=1, command_timeout=STATUS_SECONDS) as databases:
@@ -271,7 +271,7 @@ async def _unpark(settings: "Settings", order: UUID) -> "list[Service]":
 
 
 async def _unpark_all(settings: "Settings", cause: str | None) -> "dict[Service, list[UUID]]":
-    from orderflow.databases import RELAYS, open_databases
+    from orderflow.postgres.databases import RELAYS, open_databases
     from orderflow.stream.outboxes import unpark_all
 
     async with open_databases(settings, RELAYS, pool_size=1, command_timeout=COMMAND_SECONDS) as databases:

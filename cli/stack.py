@@ -167,7 +167,7 @@ def setup(
     from operations.development_keys import ensure_development_keys
     from orderflow import bootstrap
     from orderflow.domain.errors import Unavailable
-    from orderflow.secret_files import SecretFileError
+    from orderflow.security.secret_files import SecretFileError
 
     settings = load_settings()
     steps: list[dict[str, str]] = []
@@ -196,7 +196,7 @@ def api() -> None:
     """Run the HTTP API in this process."""
     from api.app import create_app
     from api.server import serve
-    from orderflow.sealing import KeyFileError
+    from orderflow.security.sealing import KeyFileError
 
     settings = load_settings()
     try:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from operations.audit import NotPossible, Record, Tell, answer, record
 from orderflow.client import ApiClient, How, Refused, Reply, Unreachable
-from orderflow.databases import open_database
+from orderflow.postgres.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.database import Database

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from orderflow import api_keys
 from orderflow.credentials import header_line, key_in
-from orderflow.databases import open_database
 from orderflow.domain.access import ROLES, SYSTEM
-from orderflow.secret_files import SecretFileError, read_secret, write_secret
+from orderflow.postgres.databases import open_database
+from orderflow.security import api_keys
+from orderflow.security.secret_files import SecretFileError, read_secret, write_secret
 from orderflow.settings import Settings
 from orderflow.store.access import KEY_LASTS, Access
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from operations.audit import NotPossible, Tell, recorded
 from operations.explain.runs import asking
-from orderflow.databases import open_database
 from orderflow.domain.orders import OrderStatus
+from orderflow.postgres.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import reconciliation as reads
 from orderflow.store.handovers import Handovers

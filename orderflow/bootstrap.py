@@ -22,7 +22,8 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.service import RPCError, RPCStatusCode
 
-from orderflow.database_setup import (
+from orderflow.domain.errors import Unavailable
+from orderflow.postgres.setup import (
     SETUP_LOCK,
     DatabaseUrlError,
     access,
@@ -32,9 +33,8 @@ from orderflow.database_setup import (
     restrict_database,
     restrict_server,
 )
-from orderflow.domain.errors import Unavailable
-from orderflow.keyring import ensure_keyring
-from orderflow.sealing import KeyFileError, make_keys
+from orderflow.security.keyring import ensure_keyring
+from orderflow.security.sealing import KeyFileError, make_keys
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.stream.topic import TopicDiffers, ensure_topic, in_words
 from orderflow.temporal.client import connect
@@ -115,7 +115,7 @@ async def setup_database(settings: Settings, service: Service, report: Report) -
     report(SetupStep(f"migrations of {service}", await _migrate(service, there, settings.migrations_dir)))
     async with _as_admin(service, there) as owner:
         await apply_grants(owner, service)
-    report(SetupStep(f"rights in {wanted.database}", "as orderflow/grants.py says"))
+    report(SetupStep(f"rights in {wanted.database}", "as orderflow/postgres/grants.py says"))
 
 
 @asynccontextmanager

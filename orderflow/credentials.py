@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from orderflow.secret_files import SecretFileError, read_secret
+from orderflow.security.secret_files import SecretFileError, read_secret
 from orderflow.settings import Settings
 
 _HEADER = "authorization: bearer "

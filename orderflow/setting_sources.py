@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from orderflow.secret_files import FiledSecret, SecretFileError
+from orderflow.security.secret_files import FiledSecret, SecretFileError
 
 _SUFFIX = "_file"
 

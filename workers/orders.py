@@ -8,7 +8,7 @@ from temporalio.worker import Worker
 
 from activities.near import NearInventory, NearPayments
 from activities.orders import OrderActivities
-from orderflow.databases import open_database
+from orderflow.postgres.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers

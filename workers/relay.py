@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from orderflow.databases import open_database
+from orderflow.postgres.databases import open_database
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
 from orderflow.stream.clients import make_producer, make_reader

@@ -10,7 +10,7 @@ from typing import Final, cast
 import structlog
 
 from orderflow import process
-from orderflow.protocol import within
+from orderflow.serving.protocol import within
 from orderflow.settings import Settings
 from orderflow.stream import pulse
 from orderflow.telemetry.health import Health, serve_health

@@ -8,10 +8,10 @@ from typing import Self
 
 from activities.inventory import InventoryActivities
 from activities.payments import PaymentActivities
-from orderflow.databases import open_database
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.http import HttpPaymentGateway
-from orderflow.sealing import TokenOpener
+from orderflow.postgres.databases import open_database
+from orderflow.security.sealing import TokenOpener
 from orderflow.settings import Settings
 from orderflow.store.payments import Payments
 from orderflow.store.reservations import Reservations

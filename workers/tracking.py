@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import structlog
 
-from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
 from orderflow.pauses import Backoff, pause
+from orderflow.postgres.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.deployment import deployment_id

@@ -10,7 +10,7 @@ from api.edge.safe_headers import SafeHeaders
 from api.http.measuring import RequestMetrics
 from api.http.prefix import ForwardedPrefix
 from api.http.requests import RequestContext
-from orderflow import peers
+from orderflow.serving import peers
 from orderflow.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.edge.cors import Cors
-from orderflow.protocol import SAFE_HEADERS
+from orderflow.serving.protocol import SAFE_HEADERS
 
 
 class SafeHeaders:

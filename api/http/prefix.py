@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orderflow.peers import Network, is_among
+from orderflow.serving.peers import Network, is_among
 
 #: Nothing else: what begins with two slashes would name another host.
 PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")

@@ -19,9 +19,9 @@ from fastapi import Request
 
 from api.http.problems import TYPES, ProblemAnswer
 from api.limits.rates import Limits, peer
-from orderflow import api_keys
 from orderflow.domain.access import ANYBODY, Principal
 from orderflow.domain.errors import Problem, Unavailable
+from orderflow.security import api_keys
 from orderflow.store.access import Access, StoredKey
 
 FRESH_SECONDS: Final = 5.0

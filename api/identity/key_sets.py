@@ -12,8 +12,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from orderflow.domain.errors import Unavailable
-from orderflow.issuers import Issuer, secure
 from orderflow.proxies import ProxyError, transport
+from orderflow.security.issuers import Issuer, secure
 from orderflow.telemetry.metrics import KEY_SET_FETCHES
 from orderflow.urls import shown
 

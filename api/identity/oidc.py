@@ -23,7 +23,7 @@ from api.identity.authentication import Unauthenticated
 from api.identity.key_sets import ALGORITHMS, KeySet
 from orderflow.domain.access import AuthType, Principal, Scope
 from orderflow.domain.orders import ShortText
-from orderflow.issuers import Issuer
+from orderflow.security.issuers import Issuer
 
 LEEWAY_SECONDS: Final = 30
 #: A token that is good for longer is no access token: nobody can take it back.

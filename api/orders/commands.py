@@ -19,7 +19,7 @@ from orderflow.domain.access import Owner
 from orderflow.domain.commands import Command, Outcome
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import Order
-from orderflow.sealing import TokenSealer
+from orderflow.security.sealing import TokenSealer
 from orderflow.store.order_views import OrderView
 from orderflow.store.orders import Accepted, Orders
 

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Mapping
 
 from orderflow.domain.commands import request_hash
-from orderflow.keyring import Keyring
+from orderflow.security.keyring import Keyring
 
 _FIELD = "payment_token"
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 
-from orderflow.databases import open_databases
+from orderflow.postgres.databases import open_databases
 from orderflow.settings import Service, Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement

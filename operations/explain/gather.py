@@ -16,12 +16,12 @@ from operations.explain.causes import Source
 from operations.explain.facts import Facts, Money, OutboxState, StoryLine, Tracked
 from operations.explain.memory import Memory
 from operations.explain.runs import RunReader, asking
-from orderflow.databases import open_databases
 from orderflow.domain.access import EVERYONE
 from orderflow.domain.errors import Unavailable
 from orderflow.domain.orders import OrderStatus
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.lookup import GatewayPayment, look_up
+from orderflow.postgres.databases import open_databases
 from orderflow.settings import Service, Settings
 from orderflow.store import reconciliation, tracking, truncation
 from orderflow.store import trail as trails

@@ -13,9 +13,9 @@ from temporalio.client import Client
 from operations.reconciliation.findings import Reconcile, Report
 from operations.reconciliation.reconciler import Reconciler
 from operations.reconciliation.repairs import Repairs
-from orderflow.databases import OPERATORS, open_databases
 from orderflow.gateways.client import GatewayClient
 from orderflow.gateways.http import HttpPaymentGateway
+from orderflow.postgres.databases import OPERATORS, open_databases
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.temporal.client import connect

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orderflow.tls import client_context
+from orderflow.security.tls import client_context
 
 
 def check_pair(prefix: str, cert: Path | None, key: Path | None) -> None:

@@ -8,14 +8,14 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr
 
 from orderflow import urls
-from orderflow.secret_files import FiledSecret
+from orderflow.security.secret_files import FiledSecret
 from orderflow.settings.common import CommonSettings
 from orderflow.settings.kinds import Secret
 
 #: The three services, each with a database of its own.
 Service = Literal["orders", "payments", "inventory"]
 SERVICES: Final[tuple[Service, ...]] = ("orders", "payments", "inventory")
-#: What a process is to a database; ``orderflow/database_roles.py`` says which database knows which.
+#: What a process is to a database; ``orderflow/postgres/roles.py`` says which database knows which.
 DatabaseRole = Literal["api", "worker", "relay", "tracking", "operator", "reader", "keys", "codec"]
 
 

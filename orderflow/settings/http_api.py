@@ -7,15 +7,16 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from orderflow import peers, urls
-from orderflow.connections import MOST_OF_A_PEER
-from orderflow.issuers import Issuers
+from orderflow import urls
 from orderflow.proxies import is_loopback
 from orderflow.rates import Rate, server
+from orderflow.security.issuers import Issuers
+from orderflow.security.tls import ServerContext
+from orderflow.serving import peers
+from orderflow.serving.connections import MOST_OF_A_PEER
 from orderflow.settings.certificates import check_pair
 from orderflow.settings.common import CommonSettings
 from orderflow.settings.kinds import Port, Secret, http_url, parts
-from orderflow.tls import ServerContext
 
 #: RFC 6454 6.2, as browsers write it.
 _ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?")

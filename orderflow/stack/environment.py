@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic_core import to_json
 
-from orderflow.database_roles import OPENED_BY
-from orderflow.secret_files import FiledSecret
+from orderflow.postgres.roles import OPENED_BY
+from orderflow.security.secret_files import FiledSecret
 from orderflow.settings import Settings
 from orderflow.stack.records import Record, write_private
 
@@ -52,7 +52,7 @@ def as_environment(
 
 
 def urls_opened_by(*processes: str) -> list[str]:
-    """The fields with the URLs that a process with these roles needs; see ``database_roles.OPENED_BY``."""
+    """The fields with the URLs that a process with these roles needs; see ``orderflow.postgres.roles.OPENED_BY``."""
     opened = [part for process in processes for part in OPENED_BY.get(process, ())]
     return [f"{service}_{role}_{DATABASE_URL}" for service, role in opened]
 

@@ -19,10 +19,10 @@ from typing import Literal, Self
 
 from pydantic import SecretStr
 
-from orderflow.database_roles import ROLES
-from orderflow.keyring import ensure_keyring
+from orderflow.postgres.roles import ROLES
 from orderflow.rates import OFF
-from orderflow.sealing import KeyFileError
+from orderflow.security.keyring import ensure_keyring
+from orderflow.security.sealing import KeyFileError
 from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
 from orderflow.stack.apache import ApacheBroker

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
-from orderflow.api_keys import ApiKey
 from orderflow.domain.access import Actor, AuthType, Principal, Scope
 from orderflow.domain.errors import Problem, Rejection
+from orderflow.security.api_keys import ApiKey
 from orderflow.store.database import Database
 from orderflow.store.statements import Cte, Statement, chain
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from orderflow.security.tls import client_context
 from orderflow.settings import Settings
-from orderflow.tls import client_context
 from orderflow_events.kafka_reader import KafkaReader
 
 CLIENT_ID = "orderflow"

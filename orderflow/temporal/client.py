@@ -14,8 +14,8 @@ from temporalio.service import GrpcCompression, TLSConfig
 
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.proxies import is_loopback
-from orderflow.sealing import KeyFileError
-from orderflow.secret_files import FiledSecret
+from orderflow.security.sealing import KeyFileError
+from orderflow.security.secret_files import FiledSecret
 from orderflow.settings import Settings
 from orderflow.telemetry import spans
 from orderflow.temporal.converter import data_converter, keyring_of

@@ -25,7 +25,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from orderflow.keyring import Keyring
+from orderflow.security.keyring import Keyring
 from orderflow.telemetry.metrics import PAYLOADS_NOT_OPENED
 from orderflow.temporal.answers import OPENED_WITH, UNSEALED
 

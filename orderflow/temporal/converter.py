@@ -11,7 +11,7 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter
 
 from orderflow.domain.model import what_is_wrong
-from orderflow.keyring import Keyring
+from orderflow.security.keyring import Keyring
 from orderflow.telemetry.metrics import PAYLOADS_NOT_OPENED
 from orderflow.temporal.answers import OPENED_WITH, UNSEALED, Asked
 from orderflow.temporal.codec import SealingCodec, why_not_opened

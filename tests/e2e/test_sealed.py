@@ -8,7 +8,7 @@ import httpx
 from google.protobuf.json_format import MessageToDict
 from temporalio.client import Client
 
-from orderflow.keyring import key_ids
+from orderflow.security.keyring import key_ids
 from orderflow.stack.stack import EmbeddedStack
 from support.canaries import shapes
 from support.shop import Basket, Shop

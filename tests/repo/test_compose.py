@@ -16,8 +16,8 @@ import yaml
 from dotenv import dotenv_values
 
 from cli.main import app
-from orderflow import database_roles
 from orderflow.gateways.simulator.__main__ import _arguments as simulator_arguments
+from orderflow.postgres import roles as database_roles
 from orderflow.settings import Settings
 from support.paths import ROOT
 from workers.roles import ROLES

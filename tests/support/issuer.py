@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from orderflow.issuers import Issuer
+from orderflow.security.issuers import Issuer
 
 AUDIENCE = "orderflow-tests"
 #: Writes a whole HTTP answer to a path.

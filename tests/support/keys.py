@@ -4,10 +4,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from orderflow import api_keys
 from orderflow.credentials import api_key
 from orderflow.domain.access import ROLES, Principal
 from orderflow.domain.commands import client_command_id
+from orderflow.security import api_keys
 from orderflow.settings import Settings
 
 #: Of this run of the tests.

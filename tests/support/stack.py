@@ -19,8 +19,8 @@ import asyncpg
 import psutil
 
 from orderflow import bootstrap
-from orderflow.database_roles import ROLES
-from orderflow.database_setup import restrict_database
+from orderflow.postgres.roles import ROLES
+from orderflow.postgres.setup import restrict_database
 from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from orderflow.stack import placement
 from orderflow.stack.kafka import NoidaBroker

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from orderflow.keyring import ensure_keyring
-from orderflow.sealing import TokenOpener, TokenSealer, make_keys
+from orderflow.security.keyring import ensure_keyring
+from orderflow.security.sealing import TokenOpener, TokenSealer, make_keys
 
 
 @cache

@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 from aiokafka import AIOKafkaProducer
 
-from orderflow.databases import open_database
+from orderflow.postgres.databases import open_database
 from orderflow.stack.stack import EmbeddedStack
 from orderflow.store.handovers import Handovers
 from support.scrapes import scrape

@@ -13,8 +13,8 @@ from typing import Final
 
 import asyncpg
 
-from orderflow.database_roles import ROLES, group
-from orderflow.grants import GRANTS
+from orderflow.postgres.grants import GRANTS
+from orderflow.postgres.roles import ROLES, group
 from tools.chaos.arena import DATABASE_AWAY, Arena
 
 READY_SECONDS: Final = 120.0

@@ -1,11 +1,11 @@
-"""``docs/roles.md``: the roles in Postgres, from ``orderflow/database_roles.py`` and ``orderflow/grants.py``."""
+"""``docs/roles.md``: the roles in Postgres, from ``roles.py`` and ``grants.py`` of ``orderflow/postgres``."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from orderflow.database_roles import OPENED_BY, ROLES, limits
-from orderflow.grants import GRANTS
+from orderflow.postgres.grants import GRANTS
+from orderflow.postgres.roles import OPENED_BY, ROLES, limits
 from orderflow.settings import SERVICES, Service, Settings
 from tools.generate.pages import NOTICE, table
 
@@ -47,8 +47,8 @@ others have databases there, that is theirs to decide."""
 
 _GRANTS: Final = """## What a role may do
 
-From `orderflow/grants.py`. Setup makes it true after every migration, in one transaction, and takes back what is
-not in it. PUBLIC has nothing. Columns stand in parentheses where not the whole table is meant."""
+From `orderflow/postgres/grants.py`. Setup makes it true after every migration, in one transaction, and takes back what
+is not in it. PUBLIC has nothing. Columns stand in parentheses where not the whole table is meant."""
 
 _UPGRADE: Final = """## From one role a service to a role a process
 
@@ -63,8 +63,8 @@ everything runs:
 4. When nothing connects as the old roles any more (`SELECT usename, application_name FROM pg_stat_activity`), shut
    them: `ALTER ROLE orders NOLOGIN`, and so on.
 
-A new table in a migration needs a line in `orderflow/grants.py`, or a test fails; a changed lifecycle needs a migration
-of `transitions`, and `make verify` says which."""
+A new table in a migration needs a line in `orderflow/postgres/grants.py`, or a test fails; a changed lifecycle needs a
+migration of `transitions`, and `make verify` says which."""
 
 
 def files() -> dict[Path, str]:

@@ -16,8 +16,8 @@ from operations.doctor.check import Check, Checked, now
 from operations.words import counted
 from orderflow import urls
 from orderflow.profiles import NoAddress
+from orderflow.security.tls import client_context
 from orderflow.settings import SERVICES, DatabaseRole, Settings
-from orderflow.tls import client_context
 
 ABOUT: Final = "certificates"
 #: So long before its end a certificate is named.

@@ -8,8 +8,8 @@ from typing import Final
 
 from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many, waiting
-from orderflow.databases import open_database
 from orderflow.domain.errors import AccessDenied, Unavailable
+from orderflow.postgres.databases import open_database
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database

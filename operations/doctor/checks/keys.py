@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from operations.doctor.check import Check, Checked
-from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
-from orderflow.keyring import key_ids
-from orderflow.sealing import KeyFileError, TokenOpener, TokenSealer
+from orderflow.postgres.databases import open_database
+from orderflow.security.keyring import key_ids
+from orderflow.security.sealing import KeyFileError, TokenOpener, TokenSealer
 from orderflow.settings import Settings
 from orderflow.store.statements import Statement
 

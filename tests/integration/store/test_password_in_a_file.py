@@ -5,9 +5,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orderflow import secret_files
-from orderflow.databases import open_database
-from orderflow.secret_files import write_secret
+from orderflow.postgres.databases import open_database
+from orderflow.security import secret_files
+from orderflow.security.secret_files import write_secret
 from orderflow.settings import Settings
 from orderflow.store.statements import Statement
 from support.stack import Databases

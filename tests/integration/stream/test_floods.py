@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from orderflow.databases import OPERATORS, open_databases
+from orderflow.postgres.databases import OPERATORS, open_databases
 from orderflow.settings import Settings
 from orderflow.store import tracking
 from orderflow.store.database import Database

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from orderflow import keyring, sealing, tls
+from orderflow.security import keyring, sealing, tls
 from orderflow.settings import Settings
 from orderflow.stack.ports import free_port
 from orderflow.telemetry.health import Health, serve_health

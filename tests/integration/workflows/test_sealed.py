@@ -18,8 +18,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from operations.replaying.replayer import make_replayer
 from orderflow.domain.errors import Unavailable
-from orderflow.keyring import Keyring, ensure_keyring, key_ids, rotate_key
-from orderflow.sealing import KeyFileError
+from orderflow.security.keyring import Keyring, ensure_keyring, key_ids, rotate_key
+from orderflow.security.sealing import KeyFileError
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
 from orderflow.temporal.codec import ENCODING, KEY_ID, SEALED_FOR

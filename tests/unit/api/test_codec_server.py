@@ -14,7 +14,7 @@ import pytest_asyncio
 from temporalio.converter import ActivitySerializationContext
 
 from api.codec import MOST_PAYLOADS, CodecServer
-from orderflow.keyring import Keyring, create_key, ensure_keyring
+from orderflow.security.keyring import Keyring, create_key, ensure_keyring
 from orderflow.temporal.codec import SealingCodec
 from orderflow.temporal.converter import data_converter
 from support.tokens import seal

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from orderflow.database_roles import OPENED_BY, ROLES
+from orderflow.postgres.roles import OPENED_BY, ROLES
 from orderflow.settings import Settings
 from orderflow.stack.environment import as_environment, running_settings, urls_opened_by, write_environment
 from orderflow.stack.probes import child_environment

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import structlog
 
-from orderflow import api_keys
+from orderflow.security import api_keys
 from orderflow.telemetry.logs import SCRUBBED, configure_logging
 
 KEY = api_keys.make("test")[0]

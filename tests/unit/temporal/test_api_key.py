@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orderflow import secret_files
-from orderflow.secret_files import FiledSecret, write_secret
+from orderflow.security import secret_files
+from orderflow.security.secret_files import FiledSecret, write_secret
 from orderflow.temporal import client as room
 from support.waiting import until
 

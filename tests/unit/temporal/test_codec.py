@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from temporalio.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
 
-from orderflow.keyring import Keyring, create_key, ensure_keyring, rotate_key
+from orderflow.security.keyring import Keyring, create_key, ensure_keyring, rotate_key
 from orderflow.temporal.answers import OPENED_WITH, UNSEALED, Asked
 from orderflow.temporal.codec import ENCODING, KEY_ID, NOT_OPENED, SEALED_FOR, why_not_opened
 from orderflow.temporal.converter import DATA_CONVERTER, NotReadable, data_converter

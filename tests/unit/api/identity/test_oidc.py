@@ -15,10 +15,10 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from api.identity import key_sets
 from api.identity.authentication import Bearers, Unauthenticated
 from api.identity.oidc import AccessTokens, principal_id
-from orderflow import api_keys
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.errors import Unavailable
-from orderflow.issuers import Issuer
+from orderflow.security import api_keys
+from orderflow.security.issuers import Issuer
 from orderflow.settings import Settings
 from support.issuer import AnIssuer, an_issuer, confused, http_answer
 

@@ -8,8 +8,8 @@ import pytest
 
 from operations.doctor.check import Checked, run_all
 from operations.doctor.checks import keys
-from orderflow.keyring import create_key, ensure_keyring, key_ids
-from orderflow.sealing import make_keys
+from orderflow.security.keyring import create_key, ensure_keyring, key_ids
+from orderflow.security.sealing import make_keys
 from orderflow.settings import Settings
 
 NOWHERE: dict[str, Any] = {"orders_database_url": "postgresql://x@127.0.0.1:9/x"}

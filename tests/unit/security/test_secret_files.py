@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from orderflow import secret_files, setting_sources
-from orderflow.secret_files import FiledSecret, SecretFileError, read_secret, write_secret
+from orderflow import setting_sources
+from orderflow.security import secret_files
+from orderflow.security.secret_files import FiledSecret, SecretFileError, read_secret, write_secret
 from orderflow.settings import Settings, unread
 from orderflow.stack.environment import as_environment
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orderflow.connections import Connections
-from orderflow.peers import is_among, networks, peer_of
+from orderflow.serving.connections import Connections
+from orderflow.serving.peers import is_among, networks, peer_of
 
 
 @pytest.mark.parametrize(

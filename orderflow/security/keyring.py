@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from orderflow.sealing import KeyFileError
-from orderflow.secret_files import SecretFileError, read_bytes, stamp
+from orderflow.security.sealing import KeyFileError
+from orderflow.security.secret_files import SecretFileError, read_bytes, stamp
 
 #: Of one file: hundreds of keys.
 MOST_BYTES: Final = 65_536

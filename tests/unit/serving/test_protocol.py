@@ -14,8 +14,8 @@ import httpx
 import pytest
 import uvicorn
 
-from orderflow.peers import networks
-from orderflow.protocol import MOST_FIELDS, MOST_HEAD_BYTES, within
+from orderflow.serving.peers import networks
+from orderflow.serving.protocol import MOST_FIELDS, MOST_HEAD_BYTES, within
 from orderflow.stack.ports import free_port
 from support.paths import ROOT
 from support.waiting import until
@@ -279,7 +279,7 @@ files, port = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 import uvloop
 from orderflow import process
-from orderflow.protocol import within
+from orderflow.serving.protocol import within
 from orderflow.telemetry.health import Health, serve_health
 process.allow_connections()
 bounded = within(process.most_connections())

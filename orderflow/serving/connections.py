@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from orderflow.peers import Network, is_among, peer_of
+from orderflow.serving.peers import Network, is_among, peer_of
 
 #: Of one peer, unless a setting says otherwise. Browsers open 6, gateways and load generators some dozens.
 MOST_OF_A_PEER: Final = 256

@@ -16,8 +16,8 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orderflow.connections import MOST_OF_A_PEER, Connections
-from orderflow.peers import Network
+from orderflow.serving.connections import MOST_OF_A_PEER, Connections
+from orderflow.serving.peers import Network
 
 #: From a connection's beginning, or a request's first byte, to the end of the request's head.
 HEAD_SECONDS: Final = 10.0

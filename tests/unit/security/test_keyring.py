@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orderflow.keyring import Keyring, create_key, ensure_keyring, key_ids, rotate_key
-from orderflow.sealing import KeyFileError
+from orderflow.security.keyring import Keyring, create_key, ensure_keyring, key_ids, rotate_key
+from orderflow.security.sealing import KeyFileError
 
 
 @pytest.fixture

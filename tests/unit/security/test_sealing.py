@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from orderflow.sealing import CannotOpen, KeyFileError, TokenOpener, TokenSealer, make_keys
+from orderflow.security.sealing import CannotOpen, KeyFileError, TokenOpener, TokenSealer, make_keys
 
 ORDER = UUID("00000000-0000-0000-0000-000000000001")
 TOKEN = "tok_from_a_gateway_0123456789"

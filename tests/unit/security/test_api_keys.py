@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orderflow import api_keys
 from orderflow.credentials import CredentialError, api_key
-from orderflow.secret_files import write_secret
+from orderflow.security import api_keys
+from orderflow.security.secret_files import write_secret
 from orderflow.settings import Settings
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 import structlog
 
-from orderflow.secret_files import SecretFileError, read_bytes, stamp
+from orderflow.security.secret_files import SecretFileError, read_bytes, stamp
 
 #: How often it is looked whether a server's certificate has changed.
 _LOOK_SECONDS: Final = 1.0

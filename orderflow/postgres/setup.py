@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from orderflow.database_roles import ROLES, SERVICE_GROUP, Limits, group, limits
-from orderflow.grants import GRANTS
+from orderflow.postgres.grants import GRANTS
+from orderflow.postgres.roles import ROLES, SERVICE_GROUP, Limits, group, limits
 from orderflow.settings import DatabaseRole, Service, Settings
 
 if TYPE_CHECKING:

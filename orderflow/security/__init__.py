@@ -1,0 +1,1 @@
+"""Keys, secrets and certificates: how they are made, kept in files, read again when they change, and believed."""
