@@ -216,6 +216,10 @@ SELECT count(*) AS pending, count(refused) AS refused,
        coalesce(clock_timestamp() - min(written_at) FILTER (WHERE refused IS NULL), interval '0') AS oldest_age
 FROM handovers;
 
+-- handovers.heavy --
+-- Lists the principals that have many handovers.
+SELECT authid FROM handovers WHERE authid IS NOT NULL GROUP BY authid HAVING count(*) >= $most::bigint;
+
 -- handovers.of --
 -- Reads the handover of one order.
 SELECT name, written_at, next_at, attempts, refused FROM handovers WHERE order_id = $order_id;
@@ -322,11 +326,11 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
 ), handover AS (
-    INSERT INTO handovers AS h (order_id, name)
-    SELECT order_id, $name FROM moved WHERE true
+    INSERT INTO handovers AS h (order_id, name, authid)
+    SELECT order_id, $name, $authid FROM moved WHERE true
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
-            refused = NULL
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+            next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 ), event AS (
     INSERT INTO events (order_id, version, type, status, data, command_id, correlation_id, traceparent,
@@ -433,11 +437,11 @@ WITH locked AS (
               $data::jsonb || CASE WHEN $data::jsonb ? 'from' THEN jsonb_build_object('from', locked.status)
                                    ELSE '{}'::jsonb END AS data
 ), handover AS (
-    INSERT INTO handovers AS h (order_id, name)
-    SELECT order_id, $name FROM moved WHERE measures->>'from' <> 'DRAFT'
+    INSERT INTO handovers AS h (order_id, name, authid)
+    SELECT order_id, $name, $authid FROM moved WHERE measures->>'from' <> 'DRAFT'
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
-            refused = NULL
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+            next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 ), token AS (
     DELETE FROM payment_tokens t USING moved WHERE t.order_id = moved.order_id
@@ -520,11 +524,11 @@ WITH locked AS (
     FROM locked
     RETURNING order_id
 ), handover AS (
-    INSERT INTO handovers AS h (order_id, name)
-    SELECT order_id, $name FROM accepted WHERE true
+    INSERT INTO handovers AS h (order_id, name, authid)
+    SELECT order_id, $name, $authid FROM accepted WHERE true
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, next_at = excluded.next_at, attempts = 0,
-            refused = NULL
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+            next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 )
 SELECT version, status, NULL::timestamptz AS created_at, (SELECT number FROM handover) AS handover
