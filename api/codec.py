@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,11 +22,12 @@ from starlette.routing import Route
 from temporalio.api.common.v1 import Payload
 from typing_extensions import TypedDict
 
+from orderflow.domain.access import ANYBODY, Actor, Principal, Scope
+from orderflow.domain.errors import Unavailable
 from orderflow.proxies import is_loopback
 from orderflow.temporal.answers import OPENED_WITH
 from orderflow.temporal.codec import SEALED_FOR, SealingCodec, why_not_opened
 
-OPERATE: Final = "operate"
 #: One page of the Web UI's history; Temporal itself takes 2 MB a payload.
 MOST_BYTES: Final = 8 * 1024 * 1024
 MOST_PAYLOADS: Final = 2_000
@@ -40,22 +41,10 @@ _PREFLIGHT: Final = {
 log = structlog.get_logger(__name__)
 
 
-class Reader(Protocol):
-    """Who asks."""
-
-    @property
-    def id(self) -> str:
-        """What names them in the audit."""
-
-    @property
-    def scopes(self) -> Collection[str]:
-        """What they may do."""
-
-
-#: Who a bearer belongs to; None: nobody.
-Authenticate = Callable[[str], Awaitable[Reader | None]]
+#: Who a bearer belongs to; None: nobody. Raises Unavailable where nobody can tell.
+Authenticate = Callable[[str], Awaitable[Principal | None]]
 #: Told who has read what (``<workflow id>|<step>``) before they see it. What it raises, nobody sees.
-Audit = Callable[[str, Collection[str]], Awaitable[None]]
+Audit = Callable[[Actor, Collection[str]], Awaitable[None]]
 
 
 class _Refused(Exception):
@@ -138,27 +127,30 @@ class CodecServer:
             raise _Refused(421, "without authentication it answers to this machine's own names only")
         return {} if origin is None else {"Access-Control-Allow-Origin": origin}
 
-    async def _who(self, request: Request) -> str:
+    async def _who(self, request: Request) -> Actor:
         if self._authenticate is None:
-            return "anybody on this machine"
+            return ANYBODY.actor
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
-        reader = await self._authenticate(bearer.strip()) if kind.lower() == "bearer" and bearer.strip() else None
+        try:
+            reader = await self._authenticate(bearer.strip()) if kind.lower() == "bearer" and bearer.strip() else None
+        except Unavailable as error:
+            raise _Refused(503, f"nobody can tell whose this bearer is: {error.dependency} does not answer") from None
         if reader is None:
             challenge = 'Bearer realm="orderflow"' + (', error="invalid_token"' if bearer else "")
             raise _Refused(401, "a bearer is needed", **{"WWW-Authenticate": challenge})
-        if OPERATE not in reader.scopes:
-            challenge = f'Bearer realm="orderflow", error="insufficient_scope", scope="{OPERATE}"'
-            raise _Refused(403, f"the scope {OPERATE} is needed", **{"WWW-Authenticate": challenge})
-        return reader.id
+        if Scope.OPERATE not in reader.scopes:
+            challenge = f'Bearer realm="orderflow", error="insufficient_scope", scope="{Scope.OPERATE}"'
+            raise _Refused(403, f"the scope {Scope.OPERATE} is needed", **{"WWW-Authenticate": challenge})
+        return reader.actor
 
-    async def _told(self, who: str, payloads: list[Payload]) -> None:
+    async def _told(self, who: Actor, payloads: list[Payload]) -> None:
         places = sorted({payload.metadata.get(SEALED_FOR, b"").decode("utf-8", "replace") for payload in payloads})
         try:
             await self._audit(who, places)
         except Exception as error:
             log.exception("decode_not_audited")
             raise _Refused(503, "it cannot be recorded who reads this, so nobody does") from error
-        log.info("payloads_decoded", principal=who, places=places[:20], payloads=len(payloads))
+        log.info("payloads_decoded", principal=who.id, places=places[:20], payloads=len(payloads))
 
 
 async def _payloads(request: Request) -> list[Payload]:

@@ -28,19 +28,11 @@ from orderflow.domain.model import Model
 from orderflow.domain.money import DIGITS, MAX_AMOUNT, Currency, known
 from orderflow.domain.orders import MAX_LINES, Line, OrderStatus, Reason, ShortText
 from orderflow.domain.payments import PaymentStatus
-from orderflow.domain.text import PATTERN, RULE, no_card_number, plain, plain_with_joiners
+from orderflow.domain.text import PATTERN, RULE, NewName, NewText, no_card_number, plain_with_joiners
 
 ORDER_ID: Final = "0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11"
 
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$"), AfterValidator(no_card_number)]
-#: What comes in anew. What stands in a row from before is read as it is.
-NewText = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=100),
-    AfterValidator(plain),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100, "pattern": PATTERN, "description": RULE}),
-]
-NewName = Annotated[NewText, AfterValidator(no_card_number)]
 NewNote = Annotated[
     str,
     StringConstraints(min_length=1, max_length=500),

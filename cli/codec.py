@@ -14,6 +14,7 @@ from cli.terminal import fail, load_settings, out, running_settings
 
 if TYPE_CHECKING:
     from api.codec import Audit, Authenticate
+    from orderflow.domain.access import Actor
     from orderflow.security.sealing import KeyFileError
     from orderflow.settings import Settings
 
@@ -104,30 +105,32 @@ def codec() -> None:
 
 
 def gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
-    """Who may read, by the API's own keys, and where it is written down."""
-    from api.identity.authentication import ApiKeys, Unauthenticated
-    from orderflow.domain.access import Actor, Principal
+    """Who may read, by what the API takes (its keys, and its issuers' tokens), and where it is written down."""
+    from api.identity.authentication import MOST_CHARACTERS, ApiKeys, Bearers, Unauthenticated
+    from api.identity.oidc import AccessTokens
+    from orderflow.domain.access import Principal
     from orderflow.postgres.databases import open_database
     from orderflow.store.access import Access
 
     if settings.codec_authentication == "off":
         return None, _logged
     access = Access(open_database(settings, "orders", "codec", pool_size=2))
-    keys = ApiKeys(access)
+    tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
+    bearers = Bearers(ApiKeys(access), tokens)
 
     async def authenticate(bearer: str) -> Principal | None:
         try:
-            return await keys.principal(bearer)
+            return await bearers.principal(bearer) if len(bearer) <= MOST_CHARACTERS else None
         except Unauthenticated:
             return None
 
-    async def audit(who: str, places: Collection[str]) -> None:
-        await access.audit(Actor(type="api_key", id=who), "payloads.decoded", places=sorted(places))
+    async def audit(who: "Actor", places: Collection[str]) -> None:
+        await access.audit(who, "payloads.decoded", places=sorted(places))
 
     return authenticate, audit
 
 
-async def _logged(who: str, places: Collection[str]) -> None:
+async def _logged(who: "Actor", places: Collection[str]) -> None:
     """The log's line is all the audit there is without authentication: nobody could be named."""
 
 

@@ -44,8 +44,12 @@ def create(
 ) -> None:
     """Make a principal and its key. The key is shown once."""
     from orderflow.domain.access import Scope, scopes_of
+    from orderflow.domain.text import why_no_name
     from orderflow.security import api_keys
 
+    for what, given in (("NAME", name), ("--customer", customer)):
+        if given is not None and (why := why_no_name(given)) is not None:
+            fail(f"{what}: {why}", USAGE)
     try:
         scopes = scopes_of(role or (), scope or ())
     except ValueError as error:
@@ -56,14 +60,14 @@ def create(
         fail(f"--customer and {Scope.ORDERS_EVERYONE} exclude each other", USAGE)
     if customer is None and "customer" in (role or ()) and Scope.ORDERS_EVERYONE not in scopes:
         fail("the role customer needs a --customer", USAGE)
-    begins = _moment(not_before) if not_before else None
+    begins = _moment(not_before) if not_before is not None else None
+    expires = _end(begins, days)
     text, key = api_keys.make(running_settings().deployment)
 
     async def make(access: "Access") -> None:
         if any(found.name == name for found in await access.keys()):
             fail(f"there is a principal {name!r} already: `orderflow keys rotate {name}` gives it a new key", REFUSED)
         await access.make_principal(name, scopes, customer)
-        expires = (begins or datetime.now(UTC)) + timedelta(days=days)
         await access.make_key(name, key, _whoever(), expires_at=expires, not_before=begins)
 
     _with_access(make)
@@ -219,6 +223,17 @@ def _plain(value: object) -> object:
 def _moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         fail(f"--not-before: {text!r} is no time (2026-12-01T00:00Z)", USAGE)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _end(begins: datetime | None, days: int) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        end = (begins or now) + timedelta(days=days)
+    except OverflowError:
+        fail(f"--not-before: {days} days later is after the year 9999", USAGE)
+    if end <= now:
+        fail(f"--not-before: the key would have ended already, {days} days later", USAGE)
+    return end

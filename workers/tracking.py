@@ -18,6 +18,7 @@ from orderflow.stream.topic import check_topic, in_words
 from orderflow.stream.tracking import make_consumer
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.meters import sampled
+from orderflow.telemetry.metrics import GROUP_OTHERS
 from orderflow.telemetry.readiness import STARTING, PartKind, PartState
 from workers.shared import Shared
 
@@ -56,6 +57,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
+                GROUP_OTHERS.forget(group)
     finally:
         await database.close()
 
@@ -84,7 +86,9 @@ class Sharing:
                 others = of_others(await group_clients(self._settings), self._deployment)
             except Unavailable as error:
                 log.info("group_not_seen", group=self._settings.tracking_group, detail=error.detail)
+                GROUP_OTHERS.forget(self._settings.tracking_group)
             else:
+                GROUP_OTHERS.set(len(others), self._settings.tracking_group)
                 if others and others != self._others:
                     log.error("group_is_shared", group=self._settings.tracking_group, others=others)
                 if others != self._others:

@@ -26,6 +26,7 @@ from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.tracked_truth import false_events
 from orderflow.store.tracking import INVENTORY, ORDERS, PAYMENTS
+from orderflow.telemetry.metrics import FINDINGS
 from orderflow.telemetry.origin import about_order
 from orderflow.temporal.runs import OrderRuns
 
@@ -143,6 +144,7 @@ class Reconciler:
 
     async def _handle(self, finding: Finding, repair: bool) -> Handled:
         handled = await self._repaired(finding) if repair and finding.repair else self._reported(finding)
+        FINDINGS.add(finding.kind.value, handled.outcome)
         log.warning(
             "finding",
             kind=finding.kind.value,

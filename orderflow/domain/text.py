@@ -7,9 +7,10 @@ blanks at its ends. In notes two format characters are let through that some scr
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 from unicodedata import category, decimal, is_normalized
 
+from pydantic import AfterValidator, StringConstraints, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 #: Control, format, surrogate, private use, unassigned; line and paragraph separators.
@@ -103,3 +104,24 @@ def _luhn(digits: str) -> bool:
     values = [int(digit) for digit in reversed(digits)]
     doubled = (sum(divmod(2 * value, 10)) for value in values[1::2])
     return (sum(values[::2]) + sum(doubled)) % 10 == 0
+
+
+#: What comes in anew. What stands in a row from before is read as it is.
+NewText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(plain),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100, "pattern": PATTERN, "description": RULE}),
+]
+#: What names somebody or something: a customer, a reference, a principal.
+NewName = Annotated[NewText, AfterValidator(no_card_number)]
+_NEW_NAME: Final = TypeAdapter[str](NewName)
+
+
+def why_no_name(text: str) -> str | None:
+    """The rule that ``text`` breaks as a ``NewName``, without the text; None: it breaks none."""
+    try:
+        _NEW_NAME.validate_python(text)
+    except ValidationError as error:
+        return error.errors(include_url=False, include_input=False)[0]["msg"]
+    return None

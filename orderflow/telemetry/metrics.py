@@ -213,6 +213,13 @@ DEAD_LETTERS_WAITING: Final = Gauge(
     item="Dead letters that wait",
     query="max by (group, kind) (orderflow_dead_letters_waiting)",
 )
+GROUP_OTHERS: Final = Gauge(
+    "consumer_group_others",
+    "Trackings of other stacks that are members of the tracking's consumer group: each tracks part of its orders only.",
+    ("group",),
+    item="Consumer group that is shared",
+    query="max by (group) (orderflow_consumer_group_others)",
+)
 
 # --- Outbox and relay ---
 OUTBOX_ENTRIES: Final = Gauge(
@@ -287,6 +294,14 @@ RELAY_LEADS: Final = Gauge(
     ("service",),
     item="Relay leadership",
     query="sum by (service) (orderflow_relay_leader)",
+)
+FINDINGS: Final = Counter(
+    "reconciliation_findings_total",
+    "What reconciliations found, each time that they found it, by kind ([which there are](reconciliation.md)) and by "
+    "what came of it: repaired, failed (tried again the next time), reported.",
+    ("kind", "outcome"),
+    item="Findings of reconciliation",
+    query="sum by (kind, outcome) (increase(orderflow_reconciliation_findings_total[1h]))",
 )
 
 # --- Databases ---

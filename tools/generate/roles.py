@@ -15,7 +15,8 @@ Each kind of process logs in to each database that it works on as a role of its 
 and nothing else. A process that is taken over can do what it does every day: a relay moves no order, the tracking
 writes no order, an API takes no relay's lease. What no role may do at all, the owner included, is refused by triggers:
 a move that is in no [lifecycle](lifecycle.md), another total, customer or line of an order, a version out of turn
-(`migrations/common/20261130090000_lifecycle.sql` and the services' files of that name).
+(`migrations/common/20261130090000_lifecycle.sql` and the services' files of that name), an event that no row has moved
+to.
 
 `orderflow setup`, as the admin, makes the roles, the databases and the rights. It owns everything, and no process of
 ours has its URL. A role is named by its URL, `ORDERFLOW_<SERVICE>_<ROLE>_DATABASE_URL`: any name and password will do,
@@ -61,7 +62,7 @@ everything runs:
    roles. A service whose roles all have a URL needs no `ORDERFLOW_<SERVICE>_DATABASE_URL` any more.
 3. Start each process again with the URLs of its line above, and without the services'.
 4. When nothing connects as the old roles any more (`SELECT usename, application_name FROM pg_stat_activity`), shut
-   them: `ALTER ROLE orders NOLOGIN`, and so on.
+   them: `ALTER ROLE orders NOLOGIN`, and so on. Until then `orderflow doctor` names them, where it has a reader's URL.
 
 A new table in a migration needs a line in `orderflow/postgres/grants.py`, or a test fails; a changed lifecycle needs a
 migration of `transitions`, and `make verify` says which."""

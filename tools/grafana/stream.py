@@ -159,6 +159,26 @@ _CONSUMER = Row(
             unit="s",
         ),
         Panel(
+            "Other stacks in the group",
+            "Does somebody else's tracking take part of the records?",
+            [Query("max by (group) (orderflow_consumer_group_others)", "{{group}}")],
+            runbook="Group shared",
+            bad=1,
+            width=12,
+        ),
+        Panel(
+            "Findings of reconciliation an hour",
+            "What contradicts what? Forgotten events are those that somebody deleted from an outbox.",
+            [
+                Query(
+                    "sum by (kind, outcome) (increase(orderflow_reconciliation_findings_total[1h]))",
+                    "{{kind}}: {{outcome}}",
+                )
+            ],
+            runbook="Events forgotten",
+            width=12,
+        ),
+        Panel(
             "Dead letters that wait",
             "How many, and how many of those only follow another?",
             [Query("max by (group, kind) (orderflow_dead_letters_waiting)", "{{group}}: {{kind}}")],

@@ -10,6 +10,7 @@ from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many, waiting
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.postgres.databases import open_database
+from orderflow.postgres.roles import ROLES, SERVICE_GROUP, group
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database
@@ -38,6 +39,22 @@ _SERVER = Statement(
     """
 SELECT current_setting('server_version_num')::int AS number, clock_timestamp() AS at,
        current_setting('transaction_read_only')::bool AS read_only, pg_is_in_recovery() AS standby""",
+)
+#: Who may do what all roles may is nobody's login any more once each kind of process has one. Superusers and the owner,
+#: who may do more, are others' to watch; everybody may read these catalogs.
+_OLD_LOGINS = Statement(
+    "databases.old_logins",
+    "Reads the logins that may do all processes' work here, where each kind of process has a login of its own.",
+    """
+WITH logins AS (
+    SELECT r.oid, r.rolname, g.rolname AS kind FROM pg_roles r
+    JOIN pg_roles g ON g.rolname = ANY ($kinds::text[] || $all::text) AND pg_has_role(r.oid, g.oid, 'USAGE')
+    WHERE r.rolcanlogin AND NOT r.rolsuper AND has_database_privilege(r.oid, current_database(), 'CONNECT')
+)
+SELECT quote_ident(rolname) AS name, (
+           SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = logins.oid AND a.datname = current_database()
+       ) AS connections
+FROM logins WHERE kind = $all AND ARRAY (SELECT kind::text FROM logins) @> $kinds ORDER BY rolname""",
 )
 _APPLIED = Statement(
     "databases.applied", "Reads which migrations were applied.", "SELECT version FROM schema_migrations"
@@ -76,6 +93,7 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
             *_read_only(service, read_only=row["read_only"], standby=row["standby"]),
             clock(f"the {service} database", row["at"], asked, now()),
             await _migrations(settings.migrations_dir, service, database),
+            *await _old_logins(settings, service, database),
         ]
         try:
             lines += _outbox(settings, service, await status(database))
@@ -126,6 +144,23 @@ async def _migrations(folder: Path, service: Service, database: Database) -> Che
         fix = "this program is older than the database: use the release that made them"
         return Checked(about, False, f"applied, and not known here: {', '.join(unknown)}", fix)
     return Checked(about, True, f"all {len(wanted)} applied")
+
+
+async def _old_logins(settings: Settings, service: Service, database: Database) -> list[Checked]:
+    """Nothing while we use such a login ourselves: then the processes have not all been moved."""
+    if not settings.has_own_url(service, "reader"):
+        return []
+    values = {"all": SERVICE_GROUP, "kinds": [group(role) for role in ROLES[service]]}
+    lines = []
+    for row in await database.all(_OLD_LOGINS, values):
+        name, used = row["name"], row["connections"]
+        said = f"{name} may log in, and do what all processes may, which have roles of their own"
+        fix = f"shut it, as the admin: `ALTER ROLE {name} NOLOGIN` (docs/roles.md)"
+        if used:
+            said += f"; {used} {one_or_many(used, 'connection uses', 'connections use')} it"
+            fix = f"start who uses it (`pg_stat_activity`) with the URLs of its roles; then {fix}"
+        lines.append(Checked(f"{service} login {name}", False, said, fix))
+    return lines
 
 
 def _handovers(found: HandoverDepth) -> Checked:

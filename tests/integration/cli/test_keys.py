@@ -75,6 +75,47 @@ async def test_what_makes_no_principal_is_named(terminal: Terminal) -> None:
     assert (twice.code, "there is a principal 'somebody' already" in twice.err) == (1, True)
 
 
+async def test_a_name_and_a_customer_are_judged_as_the_api_judges_a_new_orders_customer(terminal: Terminal) -> None:
+    """A principal of a customer whose id no order may have would reach nothing, or look like another's."""
+    for text, rule in {
+        "": "at least 1 character",
+        "c" * 101: "at most 100 characters",
+        " c": "Must not begin or end with blanks",
+        "a\u202eb": "Must not contain U+202E",
+        "e\u0301": "Normalization Form C",
+        "4111 1111 1111 1111": "Must not contain the number of a payment card",
+    }.items():
+        for what, arguments in {
+            "--customer": ("somebody", "--customer", text, "--role", "customer"),
+            "NAME": (text, "--role", "merchant"),
+        }.items():
+            refused = await terminal.run("keys", "create", *arguments)
+            assert (refused.code, f"error: {what}: " in refused.err, rule in refused.err) == (2, True, True), refused
+            assert "1111" not in refused.err
+    assert (await listed(terminal)).keys() == {"tests"}
+    good = await terminal.run("keys", "create", "李雷", "--role", "customer", "--customer", "Frau Müller")
+    assert (good.code, (await listed(terminal))["李雷"][0]["customer_id"]) == (0, "Frau Müller")
+
+
+async def test_a_name_that_nobody_has_is_said_to_be_that(terminal: Terminal) -> None:
+    """Whatever it is: a name from before is not judged, so that its keys can be replaced and ended."""
+    for name in ("nobody", "", "a\u202eb"):
+        assert "there is no principal" in (await terminal.run("keys", "rotate", name)).err.lower()
+        assert (await terminal.run("keys", "revoke", name)).code == 1
+
+
+async def test_a_key_that_could_never_be_used_is_not_made(terminal: Terminal) -> None:
+    for begins, said in {
+        "": "is no time",
+        "0001-01-01T00:00+14:00": "is no time",
+        "9999-12-31T00:00Z": "365 days later is after the year 9999",
+        "2020-01-01T00:00Z": "the key would have ended already",
+    }.items():
+        refused = await terminal.run("keys", "create", "late", "--role", "merchant", "--not-before", begins)
+        assert (refused.code, "--not-before: " in refused.err, said in refused.err) == (2, True, True), refused
+    assert "late" not in await listed(terminal)
+
+
 async def test_a_key_is_kept_in_a_profile_and_sent_to_its_api_alone(terminal: Terminal, tmp_path: Path) -> None:
     made = await terminal.run("keys", "create", "checkout", "--role", "merchant")
     (tmp_path / "key").write_text(made.out)

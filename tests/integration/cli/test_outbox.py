@@ -19,7 +19,7 @@ from orderflow.telemetry.health import Health
 from support.doctor import examined
 from support.relays import running_relay, settings_for
 from support.stack import Databases
-from support.stream import CREATED, assert_in_order, insert_event, read_topic
+from support.stream import CREATED, assert_in_order, insert_event, let_events_stand_alone, read_topic
 from support.terminal import Said, Terminal
 from support.waiting import until
 from workers.shared import Shared
@@ -69,6 +69,9 @@ class Desk:
 async def desk(databases: Databases, broker: str, tmp_path: Path) -> AsyncIterator[Desk]:
     settings = settings_for(databases, broker, tracking_group=f"tracking-{uuid4().hex[:8]}")
     await ensure_topic(settings)
+    owner = await asyncpg.connect(databases.as_admin("orders"))
+    await let_events_stand_alone(owner)
+    await owner.close()
     connection = await asyncpg.connect(databases.orders)
     yield Desk(settings, databases, connection, tmp_path)
     await connection.close()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import asyncpg
 
-from api.codec import OPERATE
 from cli.codec import gate
+from orderflow.domain.access import Scope
 from orderflow.security import api_keys
 from orderflow.settings import Settings
+from support.issuer import an_issuer
 from support.keys import KEY_TEXT, PRINCIPAL
 from support.stack import Databases
 from support.terminal import Terminal
@@ -71,11 +72,31 @@ async def test_the_codec_server_knows_the_apis_keys_and_writes_down_what_it_open
     assert authenticate is not None
     reader = await authenticate(KEY_TEXT)
     assert reader is not None
-    assert (reader.id, OPERATE in reader.scopes) == (PRINCIPAL.id, False)
-    assert await authenticate(api_keys.make("test")[0]) is None
-    await audit(reader.id, ["order-1|look"])
+    assert (reader.id, Scope.OPERATE in reader.scopes) == (PRINCIPAL.id, False)
+    for nobodys in (api_keys.make("test")[0], "a.b.c", f"a.{'b' * 9000}.c"):
+        assert await authenticate(nobodys) is None
+    await audit(reader.actor, ["order-1|look"])
+    assert await audited(databases) == [("api_key", PRINCIPAL.id, "payloads.decoded", "order-1|look")]
+
+
+async def test_the_codec_server_takes_access_tokens_and_writes_down_whose(databases: Databases) -> None:
+    async with an_issuer() as issuer:
+        authenticate, audit = gate(Settings(_env_file=None, **databases.settings, oidc_issuers=[issuer.trusted()]))
+        assert authenticate is not None
+        for client, kind in ((None, "app_user"), ("robot", "service_account")):
+            reader = await authenticate(issuer.token(scope="operate", sub="robot", client_id=client))
+            assert reader is not None
+            assert (reader.type, Scope.OPERATE in reader.scopes) == (kind, True)
+            await audit(reader.actor, ["order-1|look"])
+            assert (await audited(databases))[-1] == (kind, reader.id, "payloads.decoded", "order-1|look")
+        assert await authenticate(issuer.token(scope="operate", exp=1)) is None
+
+
+async def audited(databases: Databases) -> list[tuple[str, ...]]:
+    """The rows of the audit, the newest last."""
     owner = await asyncpg.connect(databases.as_admin("orders"))
-    written = await owner.fetchrow("SELECT authtype, authid, action, detail->'places'->>0 AS place FROM audit")
+    rows = await owner.fetch(
+        "SELECT authtype, authid, action, detail->'places'->>0 AS place FROM audit ORDER BY number"
+    )
     await owner.close()
-    assert written is not None
-    assert tuple(written) == ("api_key", PRINCIPAL.id, "payloads.decoded", "order-1|look")
+    return [tuple(row) for row in rows]

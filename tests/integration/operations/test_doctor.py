@@ -15,7 +15,9 @@ import pytest
 
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
+from operations.doctor.checks.databases import _OLD_LOGINS
 from orderflow.domain.access import EVERYONE
+from orderflow.postgres.roles import ROLES, SERVICE_GROUP, group
 from orderflow.security.sealing import make_keys
 from orderflow.store import outbox, truncation
 from orderflow.store.database import Database
@@ -173,6 +175,63 @@ async def test_a_database_whose_connections_are_read_only_is_named_while_they_ar
         assert not found["orders database writes"]["ok"]
         assert "read-only (default_transaction_read_only is on)" in found["orders database writes"]["detail"]
     assert "orders database writes" not in await examined(tmp_path, orders_database_url=databases.orders)
+
+
+async def test_a_services_login_is_named_once_each_process_has_a_role_of_its_own(
+    databases: Databases, tmp_path: Path
+) -> None:
+    name = databases.orders.rpartition("/")[2].partition("?")[0]
+    moved = {variable: str(url) for variable, url in databases.settings.items() if "_reader_" in variable}
+    old = await asyncpg.connect(databases.orders)
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+
+    async def logins(**settings: str) -> dict[str, dict[str, Any]]:
+        found = await examined(tmp_path, **settings)
+        return {about: line for about, line in found.items() if " login " in about}
+
+    try:
+        found = await logins(**moved)
+        assert found.keys() == {f"{service} login {service}" for service in ("orders", "payments", "inventory")}
+        line = found["orders login orders"]
+        assert (line["ok"], "1 connection uses it" in line["detail"]) == (False, True)
+        assert "then shut it, as the admin: `ALTER ROLE orders NOLOGIN`" in line["fix"]
+        assert "connection" not in found["payments login payments"]["detail"]
+        assert await logins(orders_database_url=databases.orders) == {}, "doctor uses it, so who else does?"
+        # Somebody has not been given a role yet.
+        await admin.execute(f"REVOKE CONNECT ON DATABASE {name} FROM orders_relay")
+        assert "orders login orders" not in await logins(**moved)
+        await admin.execute(f"GRANT CONNECT ON DATABASE {name} TO orders_relay")
+        # Roles belong to the server, which other tests use too: what NOLOGIN does is tried in a transaction below.
+        await admin.execute(f"REVOKE CONNECT ON DATABASE {name} FROM orders")
+        assert "orders login orders" not in await logins(**moved)
+    finally:
+        await old.close()
+        await admin.close()
+
+
+async def test_a_login_that_was_shut_is_named_no_more(databases: Databases) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    values = {"all": SERVICE_GROUP, "kinds": [group(role) for role in ROLES["orders"]]}
+
+    async def named() -> list[str]:
+        rows = await admin.fetch(_OLD_LOGINS.sql, *_OLD_LOGINS.arguments(values))
+        return [row["name"] for row in rows]
+
+    undo = admin.transaction()
+    await undo.start()
+    try:
+        assert await named() == ["orders"]
+        await admin.execute('CREATE ROLE "Old one" LOGIN IN ROLE orderflow_service')
+        await admin.execute(
+            f'GRANT CONNECT ON DATABASE {await admin.fetchval("SELECT current_database()")} TO "Old one"'
+        )
+        assert await named() == ['"Old one"', "orders"]
+        await admin.execute('ALTER ROLE "Old one" NOLOGIN')
+        await admin.execute("ALTER ROLE orders NOLOGIN")
+        assert await named() == []
+    finally:
+        await undo.rollback()
+        await admin.close()
 
 
 async def test_events_that_somebody_deleted_from_the_outbox_are_named(databases: Databases, tmp_path: Path) -> None:

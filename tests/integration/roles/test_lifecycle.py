@@ -191,9 +191,46 @@ async def test_what_was_agreed_cannot_be_changed(
     from_, to, _ = KEPT[service]
     table, owner = AGGREGATES[service].table, owners[service]
     order_id = await made(owner, service, from_)
-    await happened(owner, order_id, 2, to)
+
+    async def changed() -> None:
+        async with owner.transaction():
+            await happened(owner, order_id, 2, to)
+            await owner.execute(
+                f"UPDATE {table} SET status = $2, version = 2, {change} WHERE order_id = $1", order_id, to
+            )
+
     with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=f"{table} is immutable: UPDATE refused"):
-        await owner.execute(f"UPDATE {table} SET status = $2, version = 2, {change} WHERE order_id = $1", order_id, to)
+        await changed()
+
+
+@pytest.mark.parametrize(("service", "role"), [(s, role) for s in SERVICES for role in (None, *ROLES[s])])
+async def test_no_role_writes_an_event_that_no_row_has_moved_to(
+    databases: Databases, owners: dict[Service, Connection], service: Service, role: DatabaseRole | None
+) -> None:
+    """It would be published, and block the row's next move for good."""
+    from_, to, _ = KEPT[service]
+    order_id, nobodys = await made(owners[service], service, from_), uuid4()
+    connection = await asyncpg.connect(databases.url(service, role))
+
+    async def written(forged: list[tuple[UUID, int]], *, moves: bool = False) -> None:
+        async with connection.transaction():
+            if moves:
+                await moved(connection, service, order_id, to)
+            for order, version in forged:
+                await happened(connection, order, version, to)
+
+    try:
+        for forged in ([(order_id, 2)], [(order_id, 2), (order_id, 3)], [(nobodys, 1)]):
+            with pytest.raises(REFUSED):
+                await written(forged)
+        if role in (None, "worker"):  # who may move it may not say more than its move
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=r"event 3 of .* has not moved to it"):
+                await written([(order_id, 3)], moves=True)
+    finally:
+        await connection.close()
+    there = "SELECT count(*) FROM events WHERE order_id = ANY ($1)"
+    assert await owners[service].fetchval(there, [order_id, nobodys]) == 1
+    await moved(owners[service], service, order_id, to)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -14,7 +14,7 @@ from orderflow.store.coverage import Forgotten
 from orderflow.store.database import Database
 from orderflow.store.outbox import Published
 from support.stack import Databases
-from support.stream import insert_event
+from support.stream import insert_event, let_events_stand_alone
 
 DAY = timedelta(days=1)
 
@@ -22,6 +22,7 @@ DAY = timedelta(days=1)
 @pytest_asyncio.fixture
 async def admin(databases: Databases) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await asyncpg.connect(databases.as_admin("orders"))
+    await let_events_stand_alone(connection)
     yield connection
     await connection.close()
 

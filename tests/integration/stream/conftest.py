@@ -12,6 +12,7 @@ from orderflow.store.database import Database
 from orderflow.stream.topic import ensure_topic
 from support.relays import settings_for
 from support.stack import Databases
+from support.stream import let_events_stand_alone
 from support.waiting import until
 
 
@@ -25,8 +26,9 @@ async def settings(databases: Databases, broker: str) -> Settings:
 
 @pytest_asyncio.fixture
 async def orders(databases: Databases) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """A connection to the orders database, as its owner."""
+    """A connection to the orders database, as its owner: events are put into it without their orders."""
     connection = await asyncpg.connect(databases.as_admin("orders"))
+    await let_events_stand_alone(connection)
     yield connection
     await connection.close()
 

@@ -26,7 +26,7 @@ from support.batches import Foreign, batch, partition_of, produce, sealed
 from support.records import a_record
 from support.relays import running_relay, settings_for
 from support.stack import Databases
-from support.stream import CREATED, insert_event
+from support.stream import CREATED, insert_event, let_events_stand_alone
 from support.waiting import until
 from workers.shared import Shared
 from workers.tracking import serve
@@ -52,7 +52,8 @@ async def test_relays_publish_behind_a_record_that_nobody_can_read(
     settings = settings_for(databases, broker)
     await ensure_topic(settings)
     order = uuid4()
-    orders = await asyncpg.connect(databases.orders)
+    orders = await asyncpg.connect(databases.as_admin("orders"))
+    await let_events_stand_alone(orders)
 
     async def published(version: int) -> bool:
         query = "SELECT EXISTS (SELECT FROM publications WHERE order_id = $1 AND version = $2)"

@@ -1,4 +1,4 @@
-"""Apache Kafka with SCRAM-SHA-512 and ACLs: our processes work with the rights of docs/kafka.md, and nobody with less.
+"""Apache Kafka with SCRAM-SHA-512 by TLS, and ACLs: our processes work with docs/kafka.md's rights, nobody with less.
 
 Skipped where Java or Maven are missing.
 """
@@ -35,6 +35,7 @@ from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, PartKind, PartState
 from orderflow_events.kafka_reader import KafkaReader
 from orderflow_events.names import dead_letter_topic
+from support.certificates import Authority
 from support.guarded_kafka import AclOperation, GuardedBroker, ResourceType
 from support.relays import running_relay, settings_for
 from support.stack import Databases
@@ -59,9 +60,12 @@ class Guarded:
 
 
 @pytest_asyncio.fixture
-async def guarded(databases: Databases, tmp_path: Path) -> AsyncIterator[Guarded]:
+async def guarded(
+    databases: Databases, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Guarded]:
     """With the topic, and the rights of docs/kafka.md for ``relay`` and ``tracking``; ``stranger`` has none."""
-    broker = GuardedBroker(tmp_path, free_port(), free_port(), ("relay", "tracking", "stranger"))
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    broker = GuardedBroker(tmp_path, free_port(), free_port(), ("relay", "tracking", "stranger"), authority)
     try:
         await broker.initialise()
     except StackError as error:
@@ -160,8 +164,12 @@ async def test_nobody_else_reads_or_writes(guarded: Guarded) -> None:
         await _write(guarded.as_user("stranger"))
     with pytest.raises(KafkaError):
         await _consume(guarded.as_user("stranger"), group)
+    named = guarded.as_user("relay")
+    for without in ({"kafka_security_protocol": "SSL"}, {"kafka_security_protocol": "SASL_PLAINTEXT"}):
+        with pytest.raises((KafkaError, TimeoutError)):
+            await _write(named.model_copy(update=without))
     with pytest.raises((KafkaError, TimeoutError)):
-        await _write(guarded.settings)  # without a name
+        await _write(named.model_copy(update={"kafka_ssl_ca_file": None}))  # it does not know who signed for the broker
 
 
 async def test_a_wrong_password_is_called_that(guarded: Guarded) -> None:

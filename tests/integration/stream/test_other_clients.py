@@ -19,7 +19,7 @@ from orderflow.stream.topic import ensure_topic
 from orderflow_events.envelope import decode
 from support.relays import running_relay, settings_for
 from support.stack import Databases
-from support.stream import CREATED, insert_event
+from support.stream import CREATED, insert_event, let_events_stand_alone
 
 STORY: list[tuple[str, str, dict[str, Any]]] = [
     ("ORDER_CREATED", "DRAFT", CREATED | {"reference": "Käse & Brot 🧀"}),
@@ -57,7 +57,8 @@ async def published(databases: Databases, broker: str) -> AsyncIterator[tuple[UU
     settings = settings_for(databases, broker)
     await ensure_topic(settings)
     order = uuid4()
-    connection = await asyncpg.connect(databases.orders)
+    connection = await asyncpg.connect(databases.as_admin("orders"))
+    await let_events_stand_alone(connection)
     try:
         for version, (event_type, status, data) in enumerate(STORY, start=1):
             await insert_event(connection, order, version, type=event_type, status=status, data=data)

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from operations.doctor.checks import stream
 from orderflow.stream.sharing import of_others
 from orderflow.stream.topic import ensure_topic
+from orderflow.telemetry import meters
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, PartKind, PartState
 from support.relays import settings_for
@@ -26,6 +27,7 @@ def test_other_stacks_are_told_by_what_they_call_themselves() -> None:
 async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_doctor_while_it_is_there(
     databases: Databases, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    meters.switch_on()
     monkeypatch.setattr(tracking, "SHARING_SECONDS", 0.2)
     settings = settings_for(databases, broker, tracking_group=f"tracking-{uuid4().hex[:8]}")
     await ensure_topic(settings)
@@ -42,9 +44,15 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
         state = states["tracking"]
         return state.kind is PartKind.WAITING and "orderflow-feedbeef" in state.detail
 
+    async def counted(others: float | None) -> bool:
+        """What the metric says; None: nothing."""
+        labels = {"group": settings.tracking_group}
+        return meters.REGISTRY.get_sample_value("orderflow_consumer_group_others", labels) == others
+
     stopping = asyncio.Event()
     serving = asyncio.create_task(tracking.serve(settings, stopping, Told(), Shared(settings, ())))
     await until(ready, seconds=40)
+    await until(lambda: counted(0), seconds=40)
     assert await stream._sharing(settings) == []
     other = AIOKafkaConsumer(
         settings.kafka_topic,
@@ -56,10 +64,13 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
     await other.start()
     try:
         await until(says_so, seconds=40)
+        await until(lambda: counted(1))
         [line] = await stream._sharing(settings)
         assert (line.ok, "orderflow-feedbeef" in line.detail) == (False, True)
     finally:
         await other.stop()
     await until(ready, seconds=40)
+    await until(lambda: counted(0))
     stopping.set()
     await asyncio.wait_for(serving, 15)
+    assert await counted(None), "nobody looks any more"

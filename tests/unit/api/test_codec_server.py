@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,8 @@ import pytest_asyncio
 from temporalio.converter import ActivitySerializationContext
 
 from api.codec import MOST_PAYLOADS, CodecServer
+from orderflow.domain.access import Actor, Principal, Scope
+from orderflow.domain.errors import Unavailable
 from orderflow.security.keyring import Keyring, create_key, ensure_keyring
 from orderflow.temporal.codec import SealingCodec
 from orderflow.temporal.converter import data_converter
@@ -24,29 +25,28 @@ ORDER = UUID("00000000-0000-0000-0000-000000000001")
 TOKEN = "tok_canary_5f0c2d9a71"
 VALUE = {"total": 300, "sealed_token": seal(ORDER, TOKEN)}
 BEARER = {"Authorization": "Bearer ofk_operator"}
+#: A bearer of whom nobody can tell whose it is.
+AWAY = "a.token.away"
 
 
-@dataclass(frozen=True)
-class Somebody:
-    id: str
-    scopes: frozenset[str]
-
-
-class Audited(list[tuple[str, Collection[str]]]):
+class Audited(list[tuple[Actor, Collection[str]]]):
     """What was audited; ``fails``: it cannot be."""
 
     fails = False
 
-    async def __call__(self, who: str, places: Collection[str]) -> None:
+    async def __call__(self, who: Actor, places: Collection[str]) -> None:
         if self.fails:
             raise RuntimeError("the audit's database is away")
         self.append((who, places))
 
 
-async def authenticate(bearer: str) -> Somebody | None:
+async def authenticate(bearer: str) -> Principal | None:
+    if bearer == AWAY:
+        raise Unavailable("issuer", "https://issuer.example: no answer")
     known = {
-        "ofk_operator": Somebody("operator-7", frozenset({"operate"})),
-        "ofk_merchant": Somebody("merchant-1", frozenset({"orders:read", "orders:ship"})),
+        "ofk_operator": Principal("operator-7", "api_key", frozenset({Scope.OPERATE})),
+        "a.token.s": Principal("person-3", "app_user", frozenset({Scope.OPERATE})),
+        "ofk_merchant": Principal("merchant-1", "api_key", frozenset({Scope.ORDERS_READ, Scope.ORDERS_SHIP})),
     }
     return known.get(bearer)
 
@@ -93,7 +93,7 @@ async def test_an_operator_reads_what_steps_were_given_and_no_token(
     assert TOKEN not in str(said(answer))
     assert answer.headers["access-control-allow-origin"] == UI
     assert answer.headers["cache-control"] == "no-store"
-    assert audited == [("operator-7", [f"order-{ORDER}|authorize_payment"])]
+    assert audited == [(Actor(type="api_key", id="operator-7"), [f"order-{ORDER}|authorize_payment"])]
     [shown, _] = answer.json()["payloads"]
     assert {name: base64.b64decode(value) for name, value in shown["metadata"].items()} == {"encoding": b"json/plain"}
 
@@ -119,6 +119,23 @@ async def test_nobody_else_reads_anything(
     assert (answer.status_code, answer.headers["www-authenticate"]) == (status, challenge)
     assert audited == []
     # A page that is told no may know why.
+    assert answer.headers["access-control-allow-origin"] == UI
+
+
+async def test_the_audit_names_a_reader_as_what_it_is(
+    codec: httpx.AsyncClient, ring: Keyring, audited: Audited
+) -> None:
+    body, token = {"payloads": [await sealed(ring)]}, {"Authorization": "Bearer a.token.s"}
+    assert said(await codec.post("/decode", json=body, headers=token)) == [VALUE]
+    assert audited[0][0] == Actor(type="app_user", id="person-3")
+
+
+async def test_where_nobody_can_tell_who_asks_nobody_reads(
+    codec: httpx.AsyncClient, ring: Keyring, audited: Audited
+) -> None:
+    body, headers = {"payloads": [await sealed(ring)]}, {"Authorization": f"Bearer {AWAY}", "Origin": UI}
+    answer = await codec.post("/decode", json=body, headers=headers)
+    assert (answer.status_code, "issuer does not answer" in answer.text, audited) == (503, True, [])
     assert answer.headers["access-control-allow-origin"] == UI
 
 
@@ -192,6 +209,6 @@ async def test_without_authentication_it_answers_to_this_machines_names_only(rin
     body = {"payloads": [await sealed(ring)]}
     async with _client(ring, audited, guarded=False) as here:
         assert said(await here.post("/decode", json=body, headers={"Origin": UI})) == [VALUE]
-        assert audited[0][0] == "anybody on this machine"
+        assert audited[0][0] == Actor(type="unauthenticated", id="anybody")
     async with _client(ring, audited, guarded=False, url="http://evil.example:8096") as rebound:
         assert (await rebound.post("/decode", json=body)).status_code == 421

@@ -23,9 +23,11 @@ from orderflow.gateways.http import HttpPaymentGateway
 from orderflow.settings import Settings
 from orderflow.store import outbox, truncation
 from orderflow.store.truncation import Cause, Position
+from orderflow.telemetry import meters
 from support.auditor import Auditor
 from support.gateway import running_simulator
 from support.orders import an_order
+from support.scrapes import counted
 from support.stack import Databases
 from support.waiting import until
 from workers.reconciliation import make
@@ -132,19 +134,29 @@ async def test_old_outbox_entries_and_parked_orders_are_reported_only(auditor: A
     assert parked.finding.evidence == {"version": 1, "error": "MessageSizeTooLargeError"}
 
 
+def _counted(outcome: str) -> float:
+    """Findings of deleted events so far, by what came of them."""
+    return counted("orderflow_reconciliation_findings_total", kind="events_forgotten", outcome=outcome)
+
+
 async def test_events_that_somebody_deleted_from_an_outbox_are_put_back(auditor: Auditor, databases: Databases) -> None:
+    meters.switch_on()
     _, order = await auditor.fulfilling()
     for url in (databases.orders, databases.inventory):
         admin = await asyncpg.connect(url)  # as its role, which may
         await admin.execute("DELETE FROM outbox WHERE version = 1")
         await admin.close()
+    reported, repaired = _counted("reported"), _counted("repaired")
     found = await auditor.finds(Kind.EVENTS_FORGOTTEN)
     assert {(h.finding.subject, *h.finding.evidence["versions"]) for h in found} == {
         (f"orders/{order}", 1),
         (f"inventory/{order}", 1),
     }
+    assert _counted("reported") >= reported + 2, "each time, each order of a service"
     assert {h.outcome for h in await auditor.findings(repair=True)} == {"repaired"}
+    reported = _counted("reported")
     assert await auditor.findings() == []
+    assert (_counted("reported"), _counted("repaired")) == (reported, repaired + 2)
     pending = await outbox.pending(auditor.world.orders, 10)
     assert [entry.version for entry in pending] == [1, 2, 3]
 
