@@ -1,4 +1,4 @@
--- Whose command left a handover. Used by api/backlog.py.
+-- Whose command left a handover. Used by api/limits/backlog.py.
 
 -- migrate:up
 
