@@ -34,6 +34,7 @@ class Served:
             port=self.port,
             http=within(most, **bounds),
             ws="none",
+            timeout_keep_alive=60,  # what is closed sooner was closed by what is tested
             log_config=None,
             lifespan="off",
             interface="asgi3",
