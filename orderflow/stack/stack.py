@@ -266,7 +266,7 @@ class EmbeddedStack:
         api = {"gateway": self.settings.gateway_url, "api": f"{self.settings.api_url}/docs"}
         workers = (*self._worker_names(), "relay")
         health = {name: f"http://{LOOPBACK}:{self.ports[name]}/health/ready" for name in workers}
-        codec = {"codec": f"http://{LOOPBACK}:{self.ports['codec']}/health/live"}
+        codec = {"codec": f"http://{LOOPBACK}:{self.ports['codec']}/health/live"} if self._sealed else {}
         return servers | api | health | codec
 
     def _setup_spec(self) -> Spec:
@@ -291,8 +291,7 @@ class EmbeddedStack:
             *("--decline-rate", str(self.settings.stack_decline_rate), "--seed", str(self._gateway_seed)),
             ready=http_answers(self.ports["gateway"], "/health"),
         )
-        port = self.ports["codec"]
-        answers = http_answers(port, "/health/live")
+        answers = http_answers(self.ports["codec"], "/health/live")
         codec = self._python("codec", "cli.main", "codec", ready=answers, opens=urls_opened_by("codec"))
         answers = http_answers(self.ports["api"], "/health/ready")
         api = self._python(
@@ -307,7 +306,8 @@ class EmbeddedStack:
             workers = [self._worker(service, service) for service in SERVICES]
         else:
             workers = [self._worker("workers", *SERVICES)]
-        return [gateway, *workers, self._worker("relay", "relay", "tracking", "reconciliation"), codec, api]
+        relay = self._worker("relay", "relay", "tracking", "reconciliation")
+        return [gateway, *workers, relay, *([codec] if self._sealed else []), api]
 
     def _worker(self, name: str, *roles: str) -> Spec:
         port = self.ports[name]
