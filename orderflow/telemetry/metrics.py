@@ -214,11 +214,11 @@ DEAD_LETTERS_WAITING: Final = Gauge(
     query="max by (group, kind) (orderflow_dead_letters_waiting)",
 )
 GROUP_OTHERS: Final = Gauge(
-    "consumer_group_others",
+    "consumer_group_foreign_members",
     "Trackings of other stacks that are members of the tracking's consumer group: each tracks part of its orders only.",
     ("group",),
     item="Consumer group that is shared",
-    query="max by (group) (orderflow_consumer_group_others)",
+    query="max by (group) (orderflow_consumer_group_foreign_members)",
 )
 
 # --- Outbox and relay ---

@@ -69,6 +69,7 @@ BLAMING = frozenset(
 #: What does not happen here.
 NEVER_SEEN_HERE = {
     "stream: New dead letters an hour: {{group}}: {{kind}}",
+    "stream: Findings of reconciliation an hour: {{kind}}: {{outcome}}",
     "stream: Parked orders: {{service}}, held back",
     "temporal: Payloads not opened: {{reason}}",
     "temporal: Answers of strangers: {{step}}",

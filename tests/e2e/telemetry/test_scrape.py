@@ -25,6 +25,7 @@ QUIET = {
     "orderflow_key_set_fetches_total",
     "orderflow_limited_requests_total",
     "orderflow_payloads_not_opened_total",
+    "orderflow_reconciliation_findings_total",
     "orderflow_relay_failures_total",
     "orderflow_step_no_answers_total",
     "orderflow_sample_failures_total",
