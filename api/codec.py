@@ -141,6 +141,8 @@ class CodecServer:
         if Scope.OPERATE not in reader.scopes:
             challenge = f'Bearer realm="orderflow", error="insufficient_scope", scope="{Scope.OPERATE}"'
             raise _Refused(403, f"the scope {Scope.OPERATE} is needed", **{"WWW-Authenticate": challenge})
+        if reader.customer_id is not None:
+            raise _Refused(403, "who is bound to one customer reads nobody's payloads")
         return reader.actor
 
     async def _told(self, who: Actor, payloads: list[Payload]) -> None:

@@ -71,8 +71,9 @@ COMPARISONS: Final[Mapping[What, Comparison]] = {
         },
     ),
     What.SECURITY: Comparison(
-        "Each stack over the bare one, which asks nobody who they are, limits nobody, and seals nothing in Temporal "
-        "but the payment token. All have a role a process in Postgres, and the lifecycles' triggers.",
+        "Each stack over the bare one, which asks nobody who they are, counts no requests, and seals nothing in "
+        "Temporal but the payment token. All have shares of a principal, a role a process in Postgres, and the "
+        "lifecycles' triggers.",
         {
             BARE: Variant({"api_authentication": "off", **_UNLIMITED, "api_limit_handovers": 0}, sealed=False),
             "authentication and limits": Variant({}, sealed=False),

@@ -114,7 +114,7 @@ def gate(settings: "Settings") -> "tuple[Authenticate | None, Audit]":
 
     if settings.codec_authentication == "off":
         return None, _logged
-    access = Access(open_database(settings, "orders", "codec", pool_size=2))
+    access = Access(open_database(settings, "orders", "codec", pool_size=4))
     tokens = AccessTokens(settings.oidc_issuers) if settings.oidc_issuers else None
     bearers = Bearers(ApiKeys(access), tokens)
 

@@ -87,6 +87,9 @@ class Sharing:
             except Unavailable as error:
                 log.info("group_not_seen", group=self._settings.tracking_group, detail=error.detail)
                 GROUP_OTHERS.forget(self._settings.tracking_group)
+            except Exception:
+                log.exception("unexpected_error", where="looking who is in the group")
+                GROUP_OTHERS.forget(self._settings.tracking_group)
             else:
                 GROUP_OTHERS.set(len(others), self._settings.tracking_group)
                 if others and others != self._others:

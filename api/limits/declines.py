@@ -14,7 +14,7 @@ from uuid import UUID
 from limits import RateLimitItem
 
 from api.limits.background import Background
-from api.limits.rates import too_many
+from api.limits.rates import Known, too_many
 from orderflow.domain.access import Principal
 from orderflow.store.declines import Decline
 
@@ -41,10 +41,10 @@ class Declines:
         self._looked_at = float("-inf")
         self._background = Background(self._look_up, LOOK_SECONDS, "declines")
 
-    async def check(self, caller: Principal, customer: Callable[[], Awaitable[str | None]]) -> None:
+    async def check(self, caller: Principal, customer: Callable[[], Awaitable[str | None]], known: Known) -> None:
         """Before a payment may be tried for ``customer``, who is asked for only if that matters.
 
-        Raises ProblemAnswer (429).
+        Raises ProblemAnswer (429), unless the command is ``known``: it was carried out before.
         """
         if not self._amount:
             return
@@ -53,7 +53,7 @@ class Declines:
             return
         named = await customer()
         times = self._of((caller.id, named)) if named is not None else ()
-        if len(times) >= self._amount:
+        if len(times) >= self._amount and not await known():
             raise too_many(
                 "declines",
                 f"{self._amount} payments for this customer were declined in {self._window} s.",

@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, Literal
@@ -24,6 +24,8 @@ _WHAT: Final[Mapping[Name, str]] = {
 #: A refusal is held back so long; and no more of them at once, as each is a request that this process has in hand.
 HOLD_SECONDS: Final = 0.5
 MOST_HELD: Final = 200
+#: Whether a command was carried out before, or cannot be: then it leaves nothing behind, and is answered whoever asks.
+Known = Callable[[], Awaitable[bool]]
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

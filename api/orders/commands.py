@@ -82,6 +82,10 @@ class OrderCommands:
         # It was not this request that met a recorded outcome, unless the ship had been asked for before.
         return Answer(known.model_copy(update={"replayed": accepted.outcome.replayed}))
 
+    async def knows(self, order_id: UUID, command: Command, owner: Owner) -> bool:
+        """Whether ``command`` would change nothing: it was carried out before, or cannot be. Raises Unavailable."""
+        return await self._orders.foresee(order_id, command, owner) is not None
+
     async def _accept(self, order_id: UUID, command: Command, owner: Owner) -> Accepted:
         if command.name == "ship":
             return await self._orders.accept_ship(order_id, command, owner)

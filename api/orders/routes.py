@@ -110,7 +110,6 @@ class OrderRoutes:
             placed = request.body
             if caller.customer_id is not None and placed.customer_id != caller.customer_id:
                 raise _not_for(caller)
-            await self.declines.check(caller, _is(placed.customer_id))
             key = key or str(uuid4())  # what gets no answer can be sent again under it
             order = Order(
                 order_id=client_order_id(caller, key),
@@ -129,6 +128,8 @@ class OrderRoutes:
                 traceparent=traced.traceparent,
                 actor=caller.actor,
             )
+            known = partial(self.commands.knows, order.order_id, command, caller.owner)
+            await self.declines.check(caller, _is(placed.customer_id), known)
             answer = await self.commands.place(order, placed.payment_token, command, key)
             return await self._answer(asked, order.order_id, command, answer, None, 201, caller.owner)
 
@@ -160,9 +161,6 @@ class OrderRoutes:
             request: Annotated[Received[Body], Depends(received(body, optional=True))],
         ) -> Response:
             """Carries the command out. A ship waits for its capture: 202 where that takes longer."""
-            self.backlog.check(caller, name)
-            if name == "approve":
-                await self.declines.check(caller, partial(self._customer, order_id, caller))
             said = request.body.model_dump(exclude_none=True)
             key = key or str(uuid4())
             command = Command(
@@ -175,6 +173,10 @@ class OrderRoutes:
                 actor=caller.actor,
                 data={"reason": _reason(caller).value, **said} if name == "cancel" else said,
             )
+            known = partial(self.commands.knows, order_id, command, caller.owner)
+            await self.backlog.check(caller, name, known)
+            if name == "approve":
+                await self.declines.check(caller, partial(self._customer, order_id, caller), known)
             waiting = Waiting(self._seconds(waits), partial(client_leaves, asked))
             answer = await self.commands.carry_out(order_id, command, key, caller.owner, waiting)
             return await self._answer(asked, order_id, command, answer, waits if waits_too else None, 200, caller.owner)

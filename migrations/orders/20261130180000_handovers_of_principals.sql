@@ -2,7 +2,7 @@
 
 -- migrate:up
 
--- The principal that wrote last; NULL: OrderFlow itself.
+-- The principal whose command left it first; NULL: OrderFlow itself.
 ALTER TABLE handovers ADD COLUMN authid text;
 
 -- migrate:down

@@ -171,7 +171,7 @@ class EmbeddedStack:
         )
         passwords = _passwords(home / CREDENTIALS)
         postgres = Postgres(home, self.ports["postgres"], passwords["admin"], durable=self._durable)
-        codec_url = f"http://{LOOPBACK}:{self.ports['codec']}" if self._all else None
+        codec_url = f"http://{LOOPBACK}:{self.ports['codec']}" if self._all and self._sealed else None
         temporal = TemporalServer(home, self.ports["temporal"], self.ports["temporal_ui"], codec_url=codec_url)
         broker: NoidaBroker | ApacheBroker
         if self._given.stack_kafka == "apache":

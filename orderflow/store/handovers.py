@@ -90,7 +90,8 @@ _HEAVY = Statement(
     "handovers.heavy",
     "Lists the principals that have many handovers.",
     """
-SELECT authid FROM handovers WHERE authid IS NOT NULL GROUP BY authid HAVING count(*) >= $most::bigint
+SELECT authid FROM handovers WHERE authid IS NOT NULL AND refused IS NULL
+GROUP BY authid HAVING count(*) >= $most::bigint
 """,
 )
 
@@ -168,7 +169,7 @@ class Handovers:
         return HandoverDepth(**row)
 
     async def heavy(self, most: int) -> list[str]:
-        """The principals whose commands left ``most`` or more of them."""
+        """The principals whose commands left ``most`` or more of them. What Temporal refuses is not its being away."""
         return [row["authid"] for row in await self._database.all(_HEAVY, {"most": most})]
 
     async def of(self, order_id: UUID) -> PendingHandover | None:

@@ -45,7 +45,7 @@ def _handover(written: str, condition: str = "true") -> Cte:
     INSERT INTO handovers AS h (order_id, name, authid)
     SELECT order_id, $name, $authid FROM {written} WHERE {condition}
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = coalesce(h.authid, excluded.authid),
             next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number""",
     )

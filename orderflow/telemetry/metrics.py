@@ -214,11 +214,11 @@ DEAD_LETTERS_WAITING: Final = Gauge(
     query="max by (group, kind) (orderflow_dead_letters_waiting)",
 )
 GROUP_OTHERS: Final = Gauge(
-    "consumer_group_foreign_members",
-    "Trackings of other stacks that are members of the tracking's consumer group: each tracks part of its orders only.",
+    "consumer_group_other_stacks",
+    "Other stacks whose trackings are in the tracking's consumer group: each tracks part of its orders only.",
     ("group",),
     item="Consumer group that is shared",
-    query="max by (group) (orderflow_consumer_group_foreign_members)",
+    query="max by (group) (orderflow_consumer_group_other_stacks)",
 )
 
 # --- Outbox and relay ---
@@ -295,6 +295,8 @@ RELAY_LEADS: Final = Gauge(
     item="Relay leadership",
     query="sum by (service) (orderflow_relay_leader)",
 )
+
+# --- Reconciliation ---
 FINDINGS: Final = Counter(
     "reconciliation_findings_total",
     "What reconciliations found, each time that they found it, by kind ([which there are](reconciliation.md)) and by "

@@ -161,7 +161,7 @@ _CONSUMER = Row(
         Panel(
             "Other stacks in the group",
             "Does somebody else's tracking take part of the records?",
-            [Query("max by (group) (orderflow_consumer_group_foreign_members)", "{{group}}")],
+            [Query("max by (group) (orderflow_consumer_group_other_stacks)", "{{group}}")],
             runbook="Group shared",
             bad=1,
             width=12,

@@ -212,8 +212,10 @@ async def test_who_floods_what_temporal_is_to_be_told_starts_nothing_more(
             order_id = await placed(client)
             return await client.post(f"/orders/{order_id}/approve", headers=headers)
 
-        taken = [await approves(flood) for _ in range(3)]
-        assert [answer.status_code for answer in taken] == [200] * 3
+        kept, again = await placed(client), flood | {"Idempotency-Key": "without-an-answer"}
+        assert (await client.post(f"/orders/{kept}/approve", headers=again)).status_code == 200
+        taken = [await approves(flood) for _ in range(2)]
+        assert [answer.status_code for answer in taken] == [200] * 2
 
         async def stopped() -> bool:
             answer = await approves(flood)
@@ -221,10 +223,10 @@ async def test_who_floods_what_temporal_is_to_be_told_starts_nothing_more(
             return bool(answer.headers.get("ratelimit-policy") == '"handovers";q=3;w=10')
 
         await until(stopped)
-        # Others go on, and a cancellation is always taken.
+        # Others go on, a cancellation is always taken, and what was done is answered.
         assert (await approves(MERCHANT)).status_code == 200
-        order_id = taken[0].json()["id"]
-        assert (await client.post(f"/orders/{order_id}/cancel", headers=flood)).status_code == 200
+        assert (await client.post(f"/orders/{taken[0].json()['id']}/cancel", headers=flood)).status_code == 200
+        assert (await client.post(f"/orders/{kept}/approve", headers=again)).headers["idempotent-replayed"] == "true"
         # Once Temporal has been told, the principal goes on, too.
         async with Database("orders", databases.orders) as database:
             handovers = Handovers(database)

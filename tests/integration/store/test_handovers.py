@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from orderflow.domain.access import EVERYONE
+from orderflow.domain.access import EVERYONE, Actor
 from orderflow.domain.commands import only
 from orderflow.domain.errors import Problem, Unavailable
 from orderflow.domain.handovers import Handover
@@ -316,3 +316,29 @@ async def test_the_depth_says_how_many_wait_and_since_when(
     await orders_db.all(age, {"order_id": order_id})
     depth = await handovers.depth()
     assert list(await handovers.waiting(depth.oldest_age / 2, 10)) == [order_id]
+
+
+async def test_a_handover_is_its_who_left_it_until_it_is_told(orders: Orders, handovers: Handovers) -> None:
+    """An operator who cancels what somebody else flooded us with does not take the flood over."""
+    flood, operator = Actor(type="api_key", id="flood"), Actor(type="api_key", id="operator")
+    for _ in range(3):
+        order_id, _ = await _at(orders)
+        await orders.carry_out(order_id, command("approve", actor=flood), EVERYONE)
+        await orders.carry_out(order_id, command("cancel", actor=operator), EVERYONE)
+    await orders.carry_out((await _at(orders))[0], command("approve", actor=operator), EVERYONE)
+    assert await handovers.heavy(3) == ["flood"]
+    assert sorted(await handovers.heavy(1)) == ["flood", "operator"]
+
+
+async def test_what_temporal_refuses_or_nobody_asked_for_is_nobodys(
+    orders: Orders, orders_db: Database, handovers: Handovers
+) -> None:
+    order_id, _ = await _at(orders)
+    somebody = Actor(type="api_key", id="somebody")
+    approved = await orders.carry_out(order_id, command("approve", actor=somebody), EVERYONE)
+    assert approved.handover is not None
+    await handovers.refused(approved.handover, "too full")
+    other, _ = await _at(orders)
+    await handovers.look(other)
+    assert len(await _all(orders_db)) == 2
+    assert await handovers.heavy(1) == []

@@ -47,7 +47,7 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
     async def counted(others: float | None) -> bool:
         """What the metric says; None: nothing."""
         labels = {"group": settings.tracking_group}
-        return meters.REGISTRY.get_sample_value("orderflow_consumer_group_foreign_members", labels) == others
+        return meters.REGISTRY.get_sample_value("orderflow_consumer_group_other_stacks", labels) == others
 
     stopping = asyncio.Event()
     serving = asyncio.create_task(tracking.serve(settings, stopping, Told(), Shared(settings, ())))

@@ -10,7 +10,7 @@ from tools.generate.statements import statements
 
 #: What a gauge or a histogram is counted in; a thing that is counted is its own unit.
 UNITS = (
-    *("_seconds", "_records", "_entries", "_orders", "_partitions", "_connections", "_waiting", "_leader", "_members"),
+    *("_seconds", "_records", "_entries", "_orders", "_partitions", "_connections", "_waiting", "_leader", "_stacks"),
     "orderflow_orders",
 )
 

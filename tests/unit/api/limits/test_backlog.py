@@ -40,19 +40,26 @@ async def looked(backlog: Backlog) -> None:
     await asyncio.wait_for(backlog._background.looked(), timeout=5)
 
 
+async def check(backlog: Backlog, who: Principal, command: str, *, was_done: bool = False) -> None:
+    async def known() -> bool:
+        return was_done
+
+    await backlog.check(who, command, known)
+
+
 async def test_over_its_limit_it_starts_nothing_and_ends_what_it_likes(rows: Rows) -> None:
     backlog = Backlog(rows.heavy, 3)
     rows.over = ["ann"]
     await looked(backlog)
     for command in ("approve", "ship"):
         with pytest.raises(ProblemAnswer) as refused:
-            backlog.check(ANN, command)
+            await check(backlog, ANN, command)
         assert refused.value.problem.status == 429
         assert refused.value.headers["Retry-After"] == "10"
         assert refused.value.headers["RateLimit-Policy"].startswith('"handovers";q=3;')
-        backlog.check(BOB, command)
+        await check(backlog, BOB, command)
     for command in ("cancel", "complete"):
-        backlog.check(ANN, command)
+        await check(backlog, ANN, command)
     assert set(rows.asked) == {3}
 
 
@@ -62,7 +69,7 @@ async def test_once_they_are_fewer_it_goes_on(rows: Rows) -> None:
     await looked(backlog)
     rows.over = []
     await looked(backlog)
-    backlog.check(ANN, "approve")
+    await check(backlog, ANN, "approve")
 
 
 async def test_a_database_that_is_away_changes_nothing(rows: Rows) -> None:
@@ -71,14 +78,33 @@ async def test_a_database_that_is_away_changes_nothing(rows: Rows) -> None:
     await looked(backlog)
     rows.away = True
     await looked(backlog)
-    backlog.check(BOB, "approve")
+    await check(backlog, BOB, "approve")
     with pytest.raises(ProblemAnswer):
-        backlog.check(ANN, "approve")
+        await check(backlog, ANN, "approve")
+    await backlog.close()
+
+
+async def test_what_was_done_before_is_answered(rows: Rows) -> None:
+    """Whoever got no answer is told to send the same again."""
+    backlog = Backlog(rows.heavy, 3)
+    rows.over = ["ann"]
+    await looked(backlog)
+    await check(backlog, ANN, "approve", was_done=True)
+
+
+async def test_what_was_seen_long_ago_stops_nobody(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look that its request begins ends after it."""
+    backlog = Backlog(rows.heavy, 3)
+    rows.over = ["ann"]
+    await looked(backlog)
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    await check(backlog, ANN, "approve")
     await backlog.close()
 
 
 async def test_without_a_limit_nothing_is_asked(rows: Rows) -> None:
     backlog = Backlog(rows.heavy, 0)
-    backlog.check(ANN, "approve")
-    await backlog.close()
+    rows.over = ["ann"]
+    await check(backlog, ANN, "approve")
+    await backlog._background.looked()
     assert not rows.asked

@@ -42,11 +42,14 @@ async def looked(declines: Declines) -> None:
     await asyncio.wait_for(declines._background.looked(), timeout=5)
 
 
-async def check(declines: Declines, who: Principal, customer: str | None) -> None:
-    async def known() -> str | None:
+async def check(declines: Declines, who: Principal, customer: str | None, *, was_done: bool = False) -> None:
+    async def whose() -> str | None:
         return customer
 
-    await declines.check(who, known)
+    async def known() -> bool:
+        return was_done
+
+    await declines.check(who, whose, known)
 
 
 @pytest.fixture
@@ -67,6 +70,13 @@ async def test_declined_again_and_again_it_places_no_more(rows: Rows) -> None:
     assert refused.value.problem.status == 429
     assert 0 < int(refused.value.headers["Retry-After"]) <= 3600
     assert refused.value.headers["RateLimit-Policy"] == '"declines";q=3;w=3600'
+
+
+async def test_what_was_done_before_is_answered(rows: Rows) -> None:
+    declines = Declines(rows.recent, parse("3/hour"))
+    rows.add("ann", "c-1", 5)
+    await looked(declines)
+    await check(declines, ANN, "c-1", was_done=True)
 
 
 async def test_nobody_else_is_stopped(rows: Rows) -> None:
