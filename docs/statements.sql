@@ -218,7 +218,8 @@ FROM handovers;
 
 -- handovers.heavy --
 -- Lists the principals that have many handovers.
-SELECT authid FROM handovers WHERE authid IS NOT NULL GROUP BY authid HAVING count(*) >= $most::bigint;
+SELECT authid FROM handovers WHERE authid IS NOT NULL AND refused IS NULL
+GROUP BY authid HAVING count(*) >= $most::bigint;
 
 -- handovers.of --
 -- Reads the handover of one order.
@@ -329,7 +330,7 @@ WITH locked AS (
     INSERT INTO handovers AS h (order_id, name, authid)
     SELECT order_id, $name, $authid FROM moved WHERE true
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = coalesce(h.authid, excluded.authid),
             next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 ), event AS (
@@ -440,7 +441,7 @@ WITH locked AS (
     INSERT INTO handovers AS h (order_id, name, authid)
     SELECT order_id, $name, $authid FROM moved WHERE measures->>'from' <> 'DRAFT'
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = coalesce(h.authid, excluded.authid),
             next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 ), token AS (
@@ -527,7 +528,7 @@ WITH locked AS (
     INSERT INTO handovers AS h (order_id, name, authid)
     SELECT order_id, $name, $authid FROM accepted WHERE true
     ON CONFLICT (order_id) DO UPDATE
-        SET number = nextval('handover_numbers'), name = excluded.name, authid = excluded.authid,
+        SET number = nextval('handover_numbers'), name = excluded.name, authid = coalesce(h.authid, excluded.authid),
             next_at = excluded.next_at, attempts = 0, refused = NULL
     RETURNING number
 )
