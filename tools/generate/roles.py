@@ -62,7 +62,8 @@ everything runs:
    roles. A service whose roles all have a URL needs no `ORDERFLOW_<SERVICE>_DATABASE_URL` any more.
 3. Start each process again with the URLs of its line above, and without the services'.
 4. When nothing connects as the old roles any more (`SELECT usename, application_name FROM pg_stat_activity`), shut
-   them: `ALTER ROLE orders NOLOGIN`, and so on. Until then `orderflow doctor` names them, where it has a reader's URL.
+   them: `ALTER ROLE orders NOLOGIN`, and so on. Until then `orderflow doctor` names them, where
+   it has a reader's URL and each kind of process has a login of its own, codec and keys too.
 
 A new table in a migration needs a line in `orderflow/postgres/grants.py`, or a test fails; a changed lifecycle needs a
 migration of `transitions`, and `make verify` says which."""
