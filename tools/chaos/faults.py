@@ -116,8 +116,7 @@ class Storm:
             case ["freeze", *_]:
                 await self._freeze(fault.seconds, fault.target)
             case ["restart", "kafka"] if not self._arena.strict:
-                with self._arena.proxy.losing_answers():
-                    await self._restart(fault.seconds, fault.target)
+                await self._restart(fault.seconds, fault.target, self._arena.proxy.losing_answers())
             case ["restart", *_]:
                 await self._restart(fault.seconds, fault.target)
             case ["cut", "database", "connections"]:
@@ -177,11 +176,15 @@ class Storm:
             finally:
                 process.thaw()
 
-    async def _restart(self, seconds: float, name: str) -> None:
+    async def _restart(
+        self, seconds: float, name: str, meanwhile: contextlib.AbstractContextManager[object] | None = None
+    ) -> None:
+        """``meanwhile``: what holds from the moment it may be restarted, not while another fault is waited for."""
         async with self._holding(name):
-            await self._arena.processes[name].stop()
-            await asyncio.sleep(seconds)
-            await self._start(name)
+            with meanwhile or contextlib.nullcontext():
+                await self._arena.processes[name].stop()
+                await asyncio.sleep(seconds)
+                await self._start(name)
 
     @property
     def _workers(self) -> tuple[str, ...]:
