@@ -203,6 +203,7 @@ async def test_an_order_has_one_path(quiet_api: httpx.AsyncClient) -> None:
         f"{order}%2Fevents",
         f"{order}%2fevents",
         f"%2F{order}",
+        f"{order}%0A",
         "42",
     )
     for way in other_ways:
@@ -213,6 +214,9 @@ async def test_an_order_has_one_path(quiet_api: httpx.AsyncClient) -> None:
             assert answer.status_code == 404, path
             assert answer.headers["content-type"] == "application/problem+json"
         assert (await quiet_api.post(f"/orders/{way}/approve")).status_code == 404
+    for path in ("/orders%0A", f"/orders/{order}/events%0A"):
+        assert (await quiet_api.get(path)).status_code == 404, path
+    assert (await quiet_api.post(f"/orders/{order}/approve%0A")).status_code == 404
     assert (await quiet_api.get("/inventory/a%2Fb")).status_code == 404
     assert UUID(order)
 
