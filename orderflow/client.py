@@ -183,12 +183,16 @@ class ApiClient:
         self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any
     ) -> Reply:
         timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
+        # As bytes: httpx fails on text that is not ASCII, and the API says what is wrong with it.
+        sent = {name.encode(): value.encode() for name, value in headers.items()}
         try:
-            response = await self._client.request(method, path, headers=dict(headers), timeout=timeout, **rest)
+            response = await self._client.request(method, path, headers=sent, timeout=timeout, **rest)
         except httpx.ConnectError:
             raise Unreachable(f"nothing answers at {self._shown}: is OrderFlow up (`orderflow up`)?") from None
         except httpx.TimeoutException:
             raise Unreachable(f"{self._shown} does not answer") from None
+        except httpx.LocalProtocolError as error:  # whose text quotes the header, which may be the key's
+            raise Unreachable(f"{self._shown} cannot be asked so: {type(error).__name__}") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"{self._shown}: {error or type(error).__name__}") from None
         reply = self._read(response)
