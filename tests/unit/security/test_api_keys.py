@@ -77,10 +77,10 @@ def test_a_blank_key_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["ofk_dev_S3CRETé", "S3CRET\nX-Admin: 1", "S3CRET two", "S3CRET\x7f", "S3CRET\x00"])
 def test_what_no_header_can_carry_is_no_key_and_is_not_shown(tmp_path: Path, text: str) -> None:
-    with pytest.raises(CredentialError, match="^ORDERFLOW_API_KEY: ") as refused:
+    with pytest.raises(CredentialError, match=r"^ORDERFLOW_API_KEY: ") as refused:
         api_key(Settings(api_key=SecretStr(text)))
     assert "S3CRET" not in str(refused.value)
     write_secret(tmp_path / "key", text)
-    with pytest.raises(CredentialError, match="^ORDERFLOW_API_KEY_FILE: ") as refused:
+    with pytest.raises(CredentialError, match=r"^ORDERFLOW_API_KEY_FILE: ") as refused:
         api_key(Settings(api_key_file=tmp_path / "key"))
     assert "S3CRET" not in str(refused.value)
