@@ -1,4 +1,4 @@
-"""The client of the HTTP API, beside one that cannot be trusted: what it shows of a key, what it takes, for how long."""
+"""The client of an HTTP API that cannot be trusted: what it shows of a key, what it takes, how long it waits."""
 
 import asyncio
 import contextlib
