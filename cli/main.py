@@ -86,13 +86,14 @@ def main() -> None:
 
 
 def _wrong_settings(error: Exception) -> str:
-    """What a profile lacks or has wrong, which shows where it is used; every other error is raised again."""
+    """What a profile or a key lacks or has wrong, which shows where it is used; every other error is raised again."""
+    from orderflow.credentials import CredentialError
     from orderflow.profiles import ProfileError
 
     found = error
     while isinstance(found, ExceptionGroup):
         found = found.exceptions[0]
-    if not isinstance(found, ProfileError):
+    if not isinstance(found, ProfileError | CredentialError):
         raise error
     return str(found)
 

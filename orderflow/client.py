@@ -1,10 +1,12 @@
 """The HTTP API as the CLI calls it: one request, one reply or one error that says what to do.
 
 Promises: a request without an answer is an ``Unreachable``, an answer that says no is a ``Refused`` with its problem
-document, and a request with a key may be sent again (``patience_seconds``): it happens once.
+document, and a request with a key may be sent again (``patience_seconds``): it happens once. Whatever answers, it is
+bounded as a whole: in time, and in bytes, of which none are compressed.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from orderflow.pauses import Backoff
 
 #: Beyond what the API itself is asked to wait.
 ANSWER_SECONDS: Final = 15.0
+#: Of one answer; a page of 200 orders with 200 lines each is less than half of it.
+MOST_BYTES: Final = 16 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -129,7 +133,7 @@ class ApiClient:
             transport = transport or proxies.transport(parsed, limits)
         except proxies.ProxyError as error:
             raise NoUrl(str(error)) from None
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._client = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False, headers=headers)
 
     async def __aenter__(self) -> Self:
@@ -182,26 +186,43 @@ class ApiClient:
     async def _once(
         self, method: str, path: str, headers: Mapping[str, str], timeout_seconds: float, **rest: Any
     ) -> Reply:
-        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
+        # httpx counts from one byte to the next, so the whole has a bound of its own.
+        timeout, whole = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS), timeout_seconds + CONNECT_SECONDS
+        # As bytes: httpx fails on text that is not ASCII, and the API says what is wrong with it.
+        sent = {name.encode(): value.encode() for name, value in headers.items()}
+        asked = self._client.stream(method, path, headers=sent, timeout=timeout, **rest)
         try:
-            response = await self._client.request(method, path, headers=dict(headers), timeout=timeout, **rest)
+            async with asyncio.timeout(whole), asked as response:
+                body = await self._body(response)
         except httpx.ConnectError:
             raise Unreachable(f"nothing answers at {self._shown}: is OrderFlow up (`orderflow up`)?") from None
-        except httpx.TimeoutException:
+        except (httpx.TimeoutException, TimeoutError):
             raise Unreachable(f"{self._shown} does not answer") from None
+        except httpx.LocalProtocolError as error:  # whose text quotes the header, which may be the key's
+            raise Unreachable(f"{self._shown} cannot be asked so: {type(error).__name__}") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"{self._shown}: {error or type(error).__name__}") from None
-        reply = self._read(response)
+        reply = self._read(response, body)
         self._answered = True
         return reply
 
-    def _read(self, response: httpx.Response) -> Reply:
+    async def _body(self, response: httpx.Response) -> bytes:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise Unreachable(f"{self._shown} answers with what is compressed, which was not asked for")
+        body = bytearray()
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise Unreachable(f"{self._shown} answers with more than {MOST_BYTES:,} bytes")
+        return bytes(body)
+
+    def _read(self, response: httpx.Response, body: bytes) -> Reply:
         if response.status_code == HTTPStatus.NOT_MODIFIED:
             return Reply(response.status_code, {})
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         try:
-            data = response.json() if kind in ("application/json", "application/problem+json") else None
-        except ValueError:
+            data = json.loads(body) if kind in ("application/json", "application/problem+json") else None
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             raise Unreachable(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")

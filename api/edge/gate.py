@@ -2,11 +2,12 @@
 
 - a Host that is not ours (421): a page that made its own name lead here would else be of our origin (DNS rebinding);
 - a request of another page (403): a browser sends it with what the user may do, and a command needs no body;
-- a path with ``%2F`` (404): one that routes read otherwise than a proxy before us.
+- a path with ``%2F`` or a control character (404): one that routes read otherwise than a proxy before us.
 
 Probes ask by address, and are told nothing: ``/health/`` is answered under any name.
 """
 
+import re
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -19,6 +20,8 @@ from api.http.prefix import path_below
 from orderflow.domain.errors import Problem
 
 _PROBES: Final = "/health/"
+#: C0, DEL and C1. A route's pattern ends in ``$``, which also matches before a last newline.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Gate:
@@ -47,7 +50,7 @@ class Gate:
             return "misdirected"
         if self._is_foreign(headers, host):
             return "foreign_origin"
-        if b"%2f" in scope.get("raw_path", b"").lower():
+        if b"%2f" in scope.get("raw_path", b"").lower() or _CONTROL.search(scope["path"]):
             return "not_found"
         return None
 

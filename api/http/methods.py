@@ -1,6 +1,6 @@
 """HTTP's methods beside those that routes name: HEAD is answered as GET is, without content, and OPTIONS by ``Allow``.
 
-RFC 9110 9.1 wants GET and HEAD wherever there is something to read.
+RFC 9110 9.1 wants GET and HEAD wherever there is something to read. ``OPTIONS *`` asks whether the server is there.
 """
 
 from collections.abc import MutableMapping
@@ -9,6 +9,8 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.prefix import path_below
 
 _ROUTED: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
@@ -21,7 +23,9 @@ class Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] == "OPTIONS" and (allow := allowed(scope)):
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and path_below(scope) == "*":
+            await Response(status_code=204)(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS" and (allow := allowed(scope)):
             await Response(status_code=204, headers={"Allow": allow})(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "HEAD":
             await self._head(scope, receive, send)

@@ -59,6 +59,8 @@ class AccessTokens:
             raise Unauthenticated("The token's header must say `typ: at+jwt`: it is an access token, and no other.")
         if not any(algorithm in known for known in ALGORITHMS.values()):
             raise Unauthenticated("The token's algorithm (alg) is none that is believed.")
+        if "crit" in header:  # RFC 7515 4.1.11: refused by whoever does not understand it, and so is an empty list
+            raise Unauthenticated("The token's header asks for extensions (crit), of which none is understood.")
         if not isinstance(kid, str):
             raise Unauthenticated("The token's header must name its key (kid).")
         key = await key_set.key(kid)
@@ -121,7 +123,7 @@ def _verified(token: str, key: Key, issuer: Issuer) -> dict[str, Any]:
         raise Unauthenticated("The token has expired.") from None
     except InvalidClaimError as error:
         raise Unauthenticated(f"The token's claim {error.claim} is not what it must be.") from None
-    except (JoseError, ValueError, RecursionError):
+    except (JoseError, ValueError, TypeError, RecursionError):  # joserfc reads the header before it has been believed
         raise Unauthenticated("The token is not signed by its issuer.") from None
     # Compared and not subtracted: one of them may be a float, which holds no number of 400 digits.
     if claims["exp"] > claims["nbf"] + MOST_SECONDS:

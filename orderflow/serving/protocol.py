@@ -2,13 +2,14 @@
 
 A head has 32 KiB and 100 fields at most (431), and is whole within 10 s of the connection's beginning or its own first
 byte, else the connection is closed; a body is whole within 30 s of its head (408). h11 drops trailers and refuses what
-could be read in two ways, such as two Hosts; so do we with a length and chunks at once. What cannot become a request is
-answered with a problem document all the same.
+could be read in two ways, such as two Hosts; so do we with a length and chunks at once. A target that is a whole URL is
+its path, and its authority is the Host. What cannot become a request is answered with a problem document all the same.
 """
 
 import asyncio
 import functools
 import json
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,6 +27,8 @@ BODY_SECONDS: Final = 30.0
 #: Of a request line with all headers; what clients and proxies send is a tenth of it.
 MOST_HEAD_BYTES: Final = 32 * 1024
 MOST_FIELDS: Final = 100
+#: A target as clients of a proxy send it: its authority, without userinfo, and its path and query.
+_URL: Final = re.compile(rb"https?://([^/?#@]+)([/?].*)?", re.IGNORECASE)
 #: On every answer: nobody keeps it, takes it for a page, or shows it in one.
 SAFE_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"cache-control", b"no-store"),
@@ -56,6 +59,7 @@ class _Heads(h11.Connection):
             event = super().next_event()
             if isinstance(event, h11.Request):
                 _check(event)
+                event = _by_its_path(event)
         except h11.RemoteProtocolError as error:
             self.too_large = error.error_status_hint == 431
             raise
@@ -75,6 +79,24 @@ def _check(request: h11.Request) -> None:
     names = {name.lower() for name, _ in fields}
     if {b"content-length", b"transfer-encoding"} <= names:
         raise h11.RemoteProtocolError("a length and chunks at once")
+
+
+def _by_its_path(request: h11.Request) -> h11.Request:
+    """As a client that knows of no proxy says it. RFC 9112 3.2.2: the target's authority takes the place of Host."""
+    target, asks = request.target, request.method == b"OPTIONS"
+    if target.startswith(b"/") or (asks and target == b"*") or request.method == b"CONNECT":
+        return request
+    url = _URL.fullmatch(target)
+    if url is None:
+        raise h11.RemoteProtocolError("the target is neither a path nor a URL")
+    path = url[2] or (b"*" if asks else b"/")
+    fields = [(name, value) for name, value in request.headers.raw_items() if name.lower() != b"host"]
+    return h11.Request(
+        method=request.method,
+        headers=[(b"Host", url[1]), *fields],
+        target=path if path[:1] != b"?" else b"/" + path,
+        http_version=request.http_version,
+    )
 
 
 class BoundedProtocol(H11Protocol):

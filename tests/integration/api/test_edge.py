@@ -203,6 +203,7 @@ async def test_an_order_has_one_path(quiet_api: httpx.AsyncClient) -> None:
         f"{order}%2Fevents",
         f"{order}%2fevents",
         f"%2F{order}",
+        f"{order}%0A",
         "42",
     )
     for way in other_ways:
@@ -213,6 +214,9 @@ async def test_an_order_has_one_path(quiet_api: httpx.AsyncClient) -> None:
             assert answer.status_code == 404, path
             assert answer.headers["content-type"] == "application/problem+json"
         assert (await quiet_api.post(f"/orders/{way}/approve")).status_code == 404
+    for path in ("/orders%0A", f"/orders/{order}/events%0A"):
+        assert (await quiet_api.get(path)).status_code == 404, path
+    assert (await quiet_api.post(f"/orders/{order}/approve%0A")).status_code == 404
     assert (await quiet_api.get("/inventory/a%2Fb")).status_code == 404
     assert UUID(order)
 
@@ -309,7 +313,9 @@ async def test_what_never_becomes_a_request_is_a_problem_too(edge_settings: Sett
         for said, status in (
             (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
-            (b"GET http://evil.example/orders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+            (b"GET http://evil.example/orders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 421),
+            (b"GET http://localhost/orders HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 401),
+            (b"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),
             (b"GET /orders HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -320,6 +326,16 @@ async def test_what_never_becomes_a_request_is_a_problem_too(edge_settings: Sett
             assert "cache-control: no-store" in head
             assert "server:" not in head.lower()
             assert json.loads(body)["status"] == status
+
+
+async def test_the_server_as_a_whole_is_asked_what_it_does(edge_settings: Settings) -> None:
+    """RFC 9110 9.3.7: ``OPTIONS *`` is a ping."""
+    async with served(edge_settings) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).decode().partition("\r\n\r\n")
+        writer.close()
+        assert (head.partition("\r\n")[0], body) == ("HTTP/1.1 204 No Content", "")
 
 
 async def test_a_chunked_order_is_placed_and_its_trailers_mean_nothing(edge_settings: Settings) -> None:

@@ -52,6 +52,15 @@ async def test_a_password_that_is_not_encoded_is_refused_and_shown_by_no_command
         assert_refused(await terminal.run(*command.split()))
 
 
+async def test_a_key_that_no_header_can_carry_is_refused_and_shown_by_no_command(terminal: Terminal) -> None:
+    terminal.env.update(ORDERFLOW_API_KEY="ofk_dev_S3cr3té", ORDERFLOW_API_URL="http://127.0.0.1:9")
+    order_id = "00000000-0000-4000-8000-000000000000"
+    for command in ("order list", f"order watch {order_id}"):
+        said = await terminal.run(*command.split())
+        assert (said.code, "ORDERFLOW_API_KEY: that is no key" in said.err) == (2, True), said.err
+        assert "S3cr3t" not in said.out + said.err
+
+
 def assert_refused(said: Said) -> None:
     assert said.code == 2
     assert "ORDERFLOW_ORDERS_DATABASE_URL: it is no URL that can be read in one way only: percent-encode" in said.err

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from orderflow.credentials import CredentialError, api_key
 from orderflow.security import api_keys
@@ -62,3 +63,24 @@ def test_a_key_goes_to_the_origin_that_it_was_set_for(url: str, sent: str | None
     settings = Settings.model_validate({"api_url": "https://orders.example.com", "api_key": "key"})
     assert api_key(settings, url) == sent
     assert api_key(settings) == "key"
+
+
+@pytest.mark.parametrize("text", ["key\n", " key\r\n", "Authorization: Bearer key\n"])
+def test_a_key_in_the_environment_is_read_as_one_in_a_file(text: str) -> None:
+    assert api_key(Settings(api_key=SecretStr(text))) == "key"
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_a_blank_key_is_none(text: str) -> None:
+    assert api_key(Settings(api_key=SecretStr(text))) is None
+
+
+@pytest.mark.parametrize("text", ["ofk_dev_S3CRETé", "S3CRET\nX-Admin: 1", "S3CRET two", "S3CRET\x7f", "S3CRET\x00"])
+def test_what_no_header_can_carry_is_no_key_and_is_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CredentialError, match=r"^ORDERFLOW_API_KEY: ") as refused:
+        api_key(Settings(api_key=SecretStr(text)))
+    assert "S3CRET" not in str(refused.value)
+    write_secret(tmp_path / "key", text)
+    with pytest.raises(CredentialError, match=r"^ORDERFLOW_API_KEY_FILE: ") as refused:
+        api_key(Settings(api_key_file=tmp_path / "key"))
+    assert "S3CRET" not in str(refused.value)

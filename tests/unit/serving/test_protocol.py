@@ -29,6 +29,8 @@ class Served:
         self.go_on = asyncio.Event()
         #: The headers of each request, by its path.
         self.headers: dict[str, list[tuple[bytes, bytes]]] = {}
+        #: The query of each request, by its path.
+        self.queries: dict[str, bytes] = {}
         config = uvicorn.Config(
             self._app,
             port=self.port,
@@ -52,6 +54,7 @@ class Served:
         while (await receive()).get("more_body"):
             pass
         self.headers[scope["path"]] = scope["headers"]
+        self.queries[scope["path"]] = scope["query_string"]
         if scope["path"] == "/slow":
             await self.go_on.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -219,6 +222,69 @@ async def test_what_could_be_read_in_two_ways_is_answered_400_as_a_problem(said:
         assert head.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501"))
         assert b"cache-control: no-store" in head
         assert json.loads(body)["type"] == "urn:orderflow:problems/malformed"
+        assert served.headers == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "path", "query"),
+    [
+        (b"GET http://shop:81/a/b?c=/d HTTP/1.1", b"shop:81", "/a/b", b"c=/d"),
+        (b"GET HTTPS://shop/a HTTP/1.1", b"shop", "/a", b""),
+        (b"GET http://shop HTTP/1.1", b"shop", "/", b""),
+        (b"GET http://[::1]:81?c HTTP/1.1", b"[::1]:81", "/", b"c"),
+        (b"GET http://shop//a HTTP/1.1", b"shop", "//a", b""),
+        (b"GET /http://shop/a HTTP/1.1", b"here", "/http://shop/a", b""),
+        (b"OPTIONS * HTTP/1.1", b"here", "*", b""),
+        (b"OPTIONS http://shop HTTP/1.1", b"shop", "*", b""),
+        (b"OPTIONS http://shop/ HTTP/1.1", b"shop", "/", b""),
+    ],
+)
+async def test_a_target_with_a_host_is_its_path_under_that_host(
+    line: bytes, host: bytes, path: str, query: bytes
+) -> None:
+    """RFC 9112 3.2.2: the host in the target counts, whatever Host says; 3.2.4: OPTIONS asks of a whole server."""
+    async with a_server() as served:
+        reader, _ = await served.open(line + b"\r\nX-Before: 1\r\nHost: here\r\nX-After: 2\r\n\r\n")
+        assert await answer(reader) == 200
+        assert served.queries == {path: query}
+        assert sorted(served.headers[path]) == [(b"host", host), (b"x-after", b"2"), (b"x-before", b"1")]
+
+
+async def test_an_old_client_needs_no_host_beside_that_of_its_target() -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(b"GET http://shop/a HTTP/1.0\r\n\r\n")
+        assert await answer(reader) == 200
+        assert served.headers == {"/a": [(b"host", b"shop")]}
+
+
+async def test_a_body_comes_with_a_target_that_has_a_host() -> None:
+    async with a_server() as served:
+        head = b"POST http://shop/posted HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n"
+        reader, _ = await served.open(head + b"ab" + request("/next", "Connection: close"))
+        said = await asyncio.wait_for(reader.read(), 10)
+        assert said.count(b"HTTP/1.1 200") == 2
+        assert list(served.headers) == ["/posted", "/next"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"*",
+        b"orders",
+        b"?a",
+        b"http:///orders",
+        b"http://",
+        b"http:/orders",
+        b"http://me@shop/a",
+        b"http://shop#a",
+        b"ftp://shop/a",
+        b"shop:80",
+    ],
+)
+async def test_a_target_that_is_no_path_and_no_url_is_no_request(target: bytes) -> None:
+    async with a_server() as served:
+        reader, _ = await served.open(b"GET " + target + b" HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await answer(reader) == 400
         assert served.headers == {}
 
 

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from api.identity import key_sets
 from api.identity.authentication import Bearers, Unauthenticated
-from api.identity.oidc import AccessTokens, principal_id
+from api.identity.oidc import AccessTokens, _verified, principal_id
 from orderflow.domain.access import Principal, Scope
 from orderflow.domain.errors import Unavailable
 from orderflow.security import api_keys
@@ -159,6 +159,35 @@ async def test_a_claim_that_is_wrong(
 ) -> None:
     with pytest.raises(Unauthenticated, match=complaint):
         await tokens.principal(issuer.token(**changed))
+
+
+_CRITICAL: list[Any] = [None, 5, 1.5, True, "exp", {}, [], [1], [[]], [None], ["exp"], ["b64"]]
+
+
+@pytest.mark.parametrize("critical", _CRITICAL, ids=str)
+async def test_an_extension_that_must_be_understood_is_none_of_ours(
+    issuer: AnIssuer, tokens: AccessTokens, critical: object
+) -> None:
+    """RFC 7515 4.1.11. Nobody has signed these: what the header says is judged before the signature."""
+    header = {"typ": "at+jwt", "alg": "EdDSA", "kid": "ed", "b64": True, "crit": critical}
+    with pytest.raises(Unauthenticated, match="crit"):
+        await tokens.principal(plain(header, claims_of(issuer.token()), "AAAA"))
+    assert not issuer.asked
+
+
+async def test_an_empty_list_of_extensions_is_refused_though_the_issuer_signed_it(
+    issuer: AnIssuer, tokens: AccessTokens
+) -> None:
+    with pytest.raises(Unauthenticated, match="crit"):
+        await tokens.principal(issuer.token(header={"crit": []}))
+
+
+@pytest.mark.parametrize("critical", _CRITICAL, ids=str)
+async def test_what_the_verifier_cannot_read_is_not_signed(issuer: AnIssuer, critical: object) -> None:
+    """The fence behind it: no header makes the library's failure ours."""
+    header = {"typ": "at+jwt", "alg": "EdDSA", "kid": "ed", "crit": critical}
+    with pytest.raises(Unauthenticated, match="not signed"):
+        _verified(plain(header, claims_of(issuer.token()), "AAAA"), issuer.keys["ed"], issuer.trusted())
 
 
 @pytest.mark.parametrize("typ", ["JWT", "id+jwt", "", None, 7, "dpop+jwt"])
