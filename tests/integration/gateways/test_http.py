@@ -359,6 +359,11 @@ LEDGERS = {
     "no list": b'{"payments": {}}',
     "nested without end": b"[" * 60_000,
     "an amount as text": ledger(amount="300"),
+    "an amount below zero": ledger(amount=-5),
+    "an amount without end": ledger(amount=10**300),
+    "a time without an offset": ledger(since="2026-01-01T00:00:00"),
+    "a time before there was a UTC": ledger(since="0001-01-01T00:00:00+14:00"),
+    "a time at the end of time": ledger(since="9999-12-31T23:59:59-14:00"),
     "another status": ledger(status="lost"),
     "a currency with control characters": ledger(currency="\x1b[2J"),
 }
