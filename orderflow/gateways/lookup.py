@@ -45,13 +45,16 @@ class GatewayPayment(Model):
 
 
 async def look_up(client: GatewayClient, reference: UUID) -> GatewayPayment | None:
-    """The reference's entry; None: the gateway has never heard of it. Raises Unavailable."""
+    """The reference's entry, and no other's; None: the gateway has never heard of it. Raises Unavailable."""
     reply = await client.exchange("the look-up", "GET", f"/v1/payments/{reference}", most_bytes=_MOST_BYTES)
     if reply.status == 404:
         return None
     if reply.status != 200:
         raise Failing(GATEWAY, f"HTTP {reply.status}")
     try:
-        return GatewayPayment.model_validate_json(reply.body, strict=True)
+        found = GatewayPayment.model_validate_json(reply.body, strict=True)
     except ValidationError:
         raise senseless("the look-up", "it is no entry of a payment") from None
+    if found.reference != reference:
+        raise senseless("the look-up", "it is another payment's")
+    return found

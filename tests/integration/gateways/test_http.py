@@ -450,3 +450,21 @@ async def test_a_refused_capture_is_believed_only_where_none_stands(
         answer = await HttpPaymentGateway(ours).capture(reference, f"{reference}:c1")
     assert answer == (Captured("cap_1") if taken else CaptureRefused("The card was blocked."))
     assert asked == [b"POST", b"GET"]
+
+
+@pytest.mark.parametrize(
+    "refusal", [("402 Payment Required", b"{}"), ("409 Conflict", b'{"code": "already_captured"}')], ids=["402", "409"]
+)
+async def test_a_capture_of_another_payment_is_not_this_ones(refusal: tuple[str, bytes], reference: UUID) -> None:
+    """What was taken for another order neither ships this one nor has it refused: nothing is known."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        entry = {"reference": str(uuid4()), "status": "captured", "capture_id": "cap_1"}
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            writer.write(http(*refusal) if request.startswith(b"POST") else http("200 OK", json.dumps(entry).encode()))
+            await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to the look-up makes no sense: it is another payment's"):
+            await HttpPaymentGateway(ours).capture(reference, f"{reference}:c1")

@@ -80,6 +80,7 @@ NO_ANSWERS: dict[str, Answer] = {
     "nested without end": said(200, b"[" * 60_000),
     "no object": said(200, []),
     "no UUID": said(200, {"reference": "x"}),
+    "the entry of another payment": entry(reference="00000000-0000-4000-8000-000000000002"),
     "too long": said(200, json.dumps(ENTRY).encode() + b" " * (2 * 1024 * 1024)),
     "an amount as text": entry(amount="198"),
     "an amount as a truth": entry(amount=True),
