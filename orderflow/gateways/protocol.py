@@ -37,7 +37,7 @@ class Authorized:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """Nothing is held: the gateway said no."""
+    """Nothing is held: the gateway said no. ``payment_declined`` where it says why in a word that is none of these."""
 
     reason: DeclineReason
 

@@ -386,7 +386,7 @@ async def test_a_ledger_may_be_longer_than_an_answer() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"code": "invalid", "got": "tok_\\"geheim\\"_4242"}',
+        b'{"detail": "invalid", "got": "tok_\\"geheim\\"_4242"}',
         b'no such token: tok_"geheim"_4242',
         b"x" * 485 + b'tok_"geheim"_4242',
         b"",
@@ -401,6 +401,16 @@ async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
         with pytest.raises(RuntimeError, match=status[:3]) as raised:
             await authorize(HttpPaymentGateway(ours), reference, SECRET)
         assert_no_secret(raised.value)
+
+
+@pytest.mark.parametrize(
+    "code", ["expired_card", "idempotency_key_reused", "", SECRET, "\x1b[2J"], ids=["new", "other", "empty", "token", "c"]
+)
+async def test_a_decline_with_a_word_that_is_not_known_is_a_decline(code: str, reference: UUID) -> None:
+    async with canned(http("402 Payment Required", json.dumps({"code": code}).encode())) as url:
+        async with GatewayClient(url, 2) as ours:
+            declined = await authorize(HttpPaymentGateway(ours), reference, SECRET)
+    assert declined == Declined("payment_declined")
 
 
 async def test_the_token_is_in_no_log(simulator_url: str, reference: UUID, caplog: pytest.LogCaptureFixture) -> None:
