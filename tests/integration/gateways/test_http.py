@@ -404,7 +404,9 @@ async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
 
 
 @pytest.mark.parametrize(
-    "code", ["expired_card", "idempotency_key_reused", "", SECRET, "\x1b[2J"], ids=["new", "other", "empty", "token", "c"]
+    "code",
+    ["expired_card", "idempotency_key_reused", "", SECRET, "\x1b[2J"],
+    ids=["new", "other", "empty", "token", "c"],
 )
 async def test_a_decline_with_a_word_that_is_not_known_is_a_decline(code: str, reference: UUID) -> None:
     async with canned(http("402 Payment Required", json.dumps({"code": code}).encode())) as url:
