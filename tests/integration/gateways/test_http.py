@@ -409,9 +409,9 @@ async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
     ids=["new", "other", "empty", "token", "c"],
 )
 async def test_a_decline_with_a_word_that_is_not_known_is_a_decline(code: str, reference: UUID) -> None:
-    async with canned(http("402 Payment Required", json.dumps({"code": code}).encode())) as url:
-        async with GatewayClient(url, 2) as ours:
-            declined = await authorize(HttpPaymentGateway(ours), reference, SECRET)
+    answer = http("402 Payment Required", json.dumps({"code": code}).encode())
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
+        declined = await authorize(HttpPaymentGateway(ours), reference, SECRET)
     assert declined == Declined("payment_declined")
 
 

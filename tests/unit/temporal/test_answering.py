@@ -8,7 +8,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from orderflow.domain.errors import AccessDenied, Failing, Unavailable
-from orderflow.store.handovers import Handover
+from orderflow.domain.handovers import Handover
 from orderflow.temporal.answering import answering
 from orderflow.temporal.runs import OrderRuns, TemporalRefuses
 
