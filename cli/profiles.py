@@ -4,6 +4,7 @@ Secrets are masked: passwords in URLs, API keys. Exit codes: 0 shown, 2 wrong us
 is no such profile.
 """
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,12 @@ app = typer.Typer(help="Named settings of other stacks: .env.NAME here, or ~/.co
 
 
 def names(incomplete: str) -> list[str]:
-    """For the shell's completion."""
-    from orderflow.profiles import profiles
+    """For the shell's completion, which is no place for an error."""
+    from orderflow.profiles import ProfileError, profiles
 
-    return [name for name in profiles() if name.startswith(incomplete)]
+    with contextlib.suppress(ProfileError):
+        return [name for name in profiles() if name.startswith(incomplete)]
+    return []
 
 
 def choose(

@@ -24,6 +24,9 @@ from orderflow.telemetry.printable import escaped_json, is_printable, printable
 
 #: Of the same width, where the encoding has no better.
 _PLAINER: Final = str.maketrans("→…━─│┃✓✗×“”‘’–", ">.=-||+xx\"\"''-")  # noqa: RUF001
+#: Up to 9,999: lines are padded to as many.
+_COLUMNS: Final = re.compile("[0-9]{1,4}")
+_FEWEST_COLUMNS: Final = 20
 
 
 class Screen(Console):
@@ -114,6 +117,13 @@ def is_unicode(encoding: str) -> bool:
         return codecs.lookup(encoding).name.startswith("utf")
     except LookupError:
         return False
+
+
+def forget_senseless_columns() -> None:
+    """A ``COLUMNS`` in which nothing can be read (some terminals say 0) counts as not set, for rich and typer, too."""
+    said = os.environ.get("COLUMNS")
+    if said is not None and not (_COLUMNS.fullmatch(said) and int(said) >= _FEWEST_COLUMNS):
+        del os.environ["COLUMNS"]
 
 
 def never_fail_to_write() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 from rich.text import Text
 
-from cli.screen import Screen
+from cli.screen import Screen, forget_senseless_columns
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -30,6 +30,7 @@ def _console(*, stderr: bool) -> Screen:
     return console
 
 
+forget_senseless_columns()
 out = _console(stderr=False)
 err = _console(stderr=True)
 
@@ -52,7 +53,7 @@ def warn(message: str) -> None:
 
 def short_path(path: Path) -> str:
     """``path`` from here, where it is below the working directory."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OSError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 

@@ -34,18 +34,22 @@ class NoAddress(ProfileError):
 
 
 def file_of(name: str) -> Path:
-    """The file of a profile. Raises NoProfile."""
+    """The file of a profile. Raises NoProfile, and ProfileError where one cannot look."""
     found = profiles()
     if name in found:
         return found[name]
-    places = f"{Path.cwd() / (_HERE + name)} or {home() / (name + '.env')}"
+    places = f"{_here() / (_HERE + name)} or {home() / (name + '.env')}"
     there = f"there are {', '.join(found)}" if found else "there are none"
     raise NoProfile(f"no profile {name!r}: {there}; one is a file {places}")
 
 
 def profiles() -> dict[str, Path]:
-    """All of them, by name; one in the working directory comes before one of the same name in the home."""
-    here = {path.name.removeprefix(_HERE): path for path in _files(Path.cwd(), f"{_HERE}*")}
+    """All of them, by name; one in the working directory comes before one of the same name in the home.
+
+    Raises ProfileError where a folder cannot be looked into. A file that cannot be looked at is among them: it fails
+    who chooses it, and nobody else.
+    """
+    here = {path.name.removeprefix(_HERE): path for path in _files(_here(), f"{_HERE}*")}
     usual = {path.name.removesuffix(".env"): path for path in _files(home(), "*.env")}
     return {name: path for name, path in sorted({**usual, **here}.items()) if _NAME.fullmatch(name)}
 
@@ -72,19 +76,47 @@ def hint(variable: str, known: Iterable[str]) -> str:
 
 def variables_in(path: Path, named: str) -> dict[str, str | None]:
     """What a file of settings sets; nothing where it is not there. Raises ProfileError, which calls it ``named``."""
-    if not path.exists():
-        return {}
     try:
+        if not path.exists():
+            return {}
         return dotenv_values(stream=io.StringIO(read_text(path)))
     except UnreadableFile as error:
         raise ProfileError(f"{named}: {error}") from None
+    except OSError as error:
+        raise ProfileError(f"{named}: {path} cannot be read: {error.strerror}") from None
 
 
-def _files(folder: Path, pattern: str) -> Iterable[Path]:
-    return (path for path in folder.glob(pattern) if path.is_file())
+def _files(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return [path for path in folder.glob(pattern) if _may_be_file(path)]
+    except OSError as error:
+        raise ProfileError(f"the folder of profiles {folder} cannot be read: {error.strerror}") from None
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:  # somebody removed it
+        raise ProfileError(f"the working directory: {error.strerror}") from None
 
 
 def home() -> Path:
-    """The folder of this user's profiles."""
-    config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "orderflow"
+    """The folder of this user's profiles. Raises ProfileError where nothing says where it is."""
+    return config_folder() / "orderflow"
+
+
+def config_folder() -> Path:
+    """The folder of what this user has configured. Raises ProfileError where nothing says where it is."""
+    if config := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(config)
+    try:
+        return Path.home() / ".config"
+    except RuntimeError:
+        raise ProfileError("this user has no home folder: set HOME or XDG_CONFIG_HOME") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orderflow.files import UnreadableFile, read_text
-from orderflow.profiles import ProfileError
+from orderflow.profiles import ProfileError, config_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from temporalio.service import TLSConfig
 
 PREFIX: Final = "TEMPORAL_"
+_NAME: Final = "temporal.toml"
 
 
 class TemporalConfigError(ProfileError):
@@ -54,19 +55,20 @@ _NOTHING: Final = TemporalConfig()
 def read() -> TemporalConfig:
     """What is said now. Raises TemporalConfigError."""
     file = _file()
-    if not any(name.startswith(PREFIX) for name in os.environ) and not file.is_file():
+    there = file is not None and _is_there(file)
+    if not any(name.startswith(PREFIX) for name in os.environ) and not there:
         return _NOTHING
     # Imported by those who need it: it is a lot.
     from temporalio.envconfig import ClientConfigProfile
 
     named = os.environ.get(f"{PREFIX}PROFILE") or "default"
-    if not file.is_file():
+    if not there:
         if f"{PREFIX}CONFIG_FILE" in os.environ:
             raise TemporalConfigError(f"{PREFIX}CONFIG_FILE: there is no file {file}")
         if named != "default":
-            raise TemporalConfigError(f"{PREFIX}PROFILE is {named!r}, and there is no file {file}")
+            raise TemporalConfigError(f"{PREFIX}PROFILE is {named!r}, and there is no file {file or _NAME}")
     try:
-        text = _text(file)
+        text = _text(file) if file is not None and there else None
         profile = ClientConfigProfile.load(config_source=text, disable_file=text is None)
         said = profile.to_client_connect_config()
     except TemporalConfigError:
@@ -85,16 +87,24 @@ def read() -> TemporalConfig:
     )
 
 
-def _file() -> Path:
+def _file() -> Path | None:
+    """Where the file would be; None: nowhere, this user has no home."""
     if chosen := os.environ.get(f"{PREFIX}CONFIG_FILE"):
         return Path(chosen)
-    config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "temporalio" / "temporal.toml"
-
-
-def _text(file: Path) -> str | None:
-    if not file.is_file():
+    try:
+        return config_folder() / "temporalio" / _NAME
+    except ProfileError:
         return None
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        raise TemporalConfigError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _text(file: Path) -> str:
     try:
         text = read_text(file)
         tomllib.loads(text)

@@ -109,8 +109,9 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         )
         if answer.status == 200:
             return Authorized(answer.id("authorization_id"))
-        if answer.status == 402 and answer.code in _DECLINE_REASONS:
-            return Declined(_DECLINE_REASONS[answer.code])
+        if answer.status == 402 and answer.code is not None:
+            # Gateways have more words for a decline than we know, and get new ones.
+            return Declined(_DECLINE_REASONS.get(answer.code, "payment_declined"))
         if answer.status == 409 and answer.code == "reference_voided":
             return Shut()
         raise _unexpected("authorize", reference, answer)

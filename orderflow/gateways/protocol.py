@@ -13,10 +13,18 @@ Whoever implements ``PaymentGateway`` promises:
 """
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, Protocol
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Protocol
 from uuid import UUID
 
+from pydantic import AwareDatetime, Field
+
+from orderflow.domain.money import MAX_AMOUNT
+
+#: A time that a gateway says: with its offset, and one that stays a time in whatever zone, an hour on, a week back.
+GatewayTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
+#: An amount that a gateway says, in minor units: no order has more.
+GatewayAmount = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 DeclineReason = Literal["payment_declined", "insufficient_funds"]
 
 
@@ -29,7 +37,7 @@ class Authorized:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """Nothing is held: the gateway said no."""
+    """Nothing is held: the gateway said no. ``payment_declined`` where it says why in a word that is none of these."""
 
     reason: DeclineReason
 
@@ -66,9 +74,9 @@ class MoneyFact:
 
     reference: UUID
     status: Literal["authorized", "captured"]
-    amount: int
+    amount: GatewayAmount
     currency: str
-    since: datetime
+    since: GatewayTime
 
 
 class PaymentGateway(Protocol):

@@ -6,12 +6,15 @@ from typing import Final
 
 from temporalio.service import RPCError, RPCStatusCode
 
-from orderflow.domain.errors import AccessDenied, Unavailable
+from orderflow.domain.errors import AccessDenied, Failing, Unavailable
 
-#: The request itself is wrong: repeating it changes nothing, and nobody but us can have caused it.
-_OURS: Final = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.UNIMPLEMENTED)
-
-_OF_ACCESS: Final = (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED)
+#: What kind of outage a status is, where it says more than silence does. UNIMPLEMENTED: who answers is no Temporal, but
+#: a proxy, or another server at its port.
+_OUTAGES: Final = {
+    RPCStatusCode.UNAUTHENTICATED: AccessDenied,
+    RPCStatusCode.PERMISSION_DENIED: AccessDenied,
+    RPCStatusCode.UNIMPLEMENTED: Failing,
+}
 
 
 @asynccontextmanager
@@ -20,9 +23,10 @@ async def answering() -> AsyncIterator[None]:
     try:
         yield
     except RPCError as error:
-        if error.status in _OURS:
+        # The request itself is wrong: repeating it changes nothing, and nobody but us can have caused it.
+        if error.status is RPCStatusCode.INVALID_ARGUMENT:
             raise
-        refused = error.status in _OF_ACCESS
-        raise (AccessDenied if refused else Unavailable)("temporal", error.message or error.status.name) from error
+        outage = _OUTAGES.get(error.status, Unavailable)
+        raise outage("temporal", error.message or error.status.name) from error
     except (TimeoutError, OSError) as error:
         raise Unavailable("temporal", "no answer in time") from error

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -163,3 +164,79 @@ async def test_a_setting_that_is_no_text_is_named(terminal: Terminal) -> None:
     terminal.env["ORDERFLOW_KAFKA_TOPIC"] = os.fsdecode(b"caf\xe9")
     said = await terminal.run("status")
     assert (said.code, "ORDERFLOW_KAFKA_TOPIC: it is not text in UTF-8" in said.err) == (2, True)
+
+
+async def redirected(terminal: Terminal, where: str, *arguments: str) -> Said:
+    """The command with its outputs where the shell's words send them."""
+    return await said_by_shell(terminal, f"{shlex.join([sys.executable, '-m', 'cli.main', *arguments])} {where}")
+
+
+async def said_by_shell(terminal: Terminal, script: str) -> Said:
+    child = await asyncio.create_subprocess_exec(
+        *("sh", "-c", script),
+        cwd=terminal.home,
+        env=terminal.env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(child.communicate(), 60)
+    said = Said(child.returncode or 0, out.decode(), err.decode())
+    assert "Traceback" not in said.err, said.err
+    return said
+
+
+async def test_an_output_that_is_closed_takes_nothing_from_the_other(terminal: Terminal) -> None:
+    (terminal.home / ".env.near").write_text("ORDERFLOW_KAFKA_TOPIC=near\n")
+    listing = ("profile", "list", "--json")
+    assert await redirected(terminal, ">&-", *listing) == Said(0, "", "")
+    closed = await redirected(terminal, "2>&-", *listing)
+    assert (closed.code, json.loads(closed.out)[0]["name"], closed.err) == (0, "near", "")
+    assert await redirected(terminal, ">&- 2>&-", *listing) == Said(0, "", "")
+    assert (await redirected(terminal, ">&- 2>&-", "profile", "show", "none")).code == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is full")
+@pytest.mark.parametrize("arguments", [("profile", "list", "--json"), ("profile", "list"), ("--help",)], ids=" ".join)
+async def test_an_output_that_takes_nothing_is_said_and_is_no_success(
+    terminal: Terminal, arguments: tuple[str, ...]
+) -> None:
+    (terminal.home / ".env.near").write_text("ORDERFLOW_KAFKA_TOPIC=near\n")
+    full = await redirected(terminal, ">/dev/full", *arguments)
+    assert (full.code, full.out, full.err) == (1, "", "error: No space left on device\n")
+    assert (await redirected(terminal, ">/dev/full 2>&1", *arguments)).code == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "19", "", "\u00b2", "many", "999999999"])
+async def test_columns_in_which_nothing_can_be_read_are_not_believed(terminal: Terminal, columns: str) -> None:
+    (terminal.home / ".env.near").write_text("ORDERFLOW_KAFKA_TOPIC=near\n")
+    for arguments in (("profile", "list"), ("profile", "show", "none"), ("profile", "--help")):
+        usual = await terminal.run(*arguments)
+        assert await _with(terminal, COLUMNS=columns).run(*arguments) == usual
+
+
+def _with(terminal: Terminal, **variables: str) -> Terminal:
+    other = Terminal(terminal.home)
+    other.env = {**terminal.env, **variables}
+    return other
+
+
+async def test_a_working_directory_that_was_removed_is_an_error_of_one_line(terminal: Terminal) -> None:
+    gone = terminal.home / "gone"
+    for arguments in (("profile", "list"), ("--profile", "near", "status"), ("profile", "show", "near")):
+        gone.mkdir()
+        command = shlex.join([sys.executable, "-m", "cli.main", *arguments])
+        said = await said_by_shell(
+            terminal, f"cd {shlex.quote(str(gone))} && rmdir {shlex.quote(str(gone))}; {command}"
+        )
+        assert (said.code, said.out) == (2, "")
+        assert said.err == "error: the working directory: No such file or directory\n"
+
+
+async def test_settings_that_cannot_be_looked_at_are_named(terminal: Terminal) -> None:
+    for name in (".env", ".env.near"):
+        (terminal.home / name).symlink_to("x" * 300)
+    usual, near = await terminal.run("status"), await terminal.run("--profile", "near", "status")
+    assert (usual.code, usual.err) == (2, "error: the settings: .env cannot be read: File name too long\n")
+    assert near.code == 2
+    assert "cannot be read: File name too long" in near.err

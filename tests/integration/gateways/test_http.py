@@ -359,6 +359,11 @@ LEDGERS = {
     "no list": b'{"payments": {}}',
     "nested without end": b"[" * 60_000,
     "an amount as text": ledger(amount="300"),
+    "an amount below zero": ledger(amount=-5),
+    "an amount without end": ledger(amount=10**300),
+    "a time without an offset": ledger(since="2026-01-01T00:00:00"),
+    "a time before there was a UTC": ledger(since="0001-01-01T00:00:00+14:00"),
+    "a time at the end of time": ledger(since="9999-12-31T23:59:59-14:00"),
     "another status": ledger(status="lost"),
     "a currency with control characters": ledger(currency="\x1b[2J"),
 }
@@ -381,7 +386,7 @@ async def test_a_ledger_may_be_longer_than_an_answer() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"code": "invalid", "got": "tok_\\"geheim\\"_4242"}',
+        b'{"detail": "invalid", "got": "tok_\\"geheim\\"_4242"}',
         b'no such token: tok_"geheim"_4242',
         b"x" * 485 + b'tok_"geheim"_4242',
         b"",
@@ -396,6 +401,18 @@ async def test_an_unexpected_refusal_is_a_bug_and_never_shows_the_token(
         with pytest.raises(RuntimeError, match=status[:3]) as raised:
             await authorize(HttpPaymentGateway(ours), reference, SECRET)
         assert_no_secret(raised.value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["expired_card", "idempotency_key_reused", "", SECRET, "\x1b[2J"],
+    ids=["new", "other", "empty", "token", "c"],
+)
+async def test_a_decline_with_a_word_that_is_not_known_is_a_decline(code: str, reference: UUID) -> None:
+    answer = http("402 Payment Required", json.dumps({"code": code}).encode())
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
+        declined = await authorize(HttpPaymentGateway(ours), reference, SECRET)
+    assert declined == Declined("payment_declined")
 
 
 async def test_the_token_is_in_no_log(simulator_url: str, reference: UUID, caplog: pytest.LogCaptureFixture) -> None:
@@ -445,3 +462,21 @@ async def test_a_refused_capture_is_believed_only_where_none_stands(
         answer = await HttpPaymentGateway(ours).capture(reference, f"{reference}:c1")
     assert answer == (Captured("cap_1") if taken else CaptureRefused("The card was blocked."))
     assert asked == [b"POST", b"GET"]
+
+
+@pytest.mark.parametrize(
+    "refusal", [("402 Payment Required", b"{}"), ("409 Conflict", b'{"code": "already_captured"}')], ids=["402", "409"]
+)
+async def test_a_capture_of_another_payment_is_not_this_ones(refusal: tuple[str, bytes], reference: UUID) -> None:
+    """What was taken for another order neither ships this one nor has it refused: nothing is known."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        entry = {"reference": str(uuid4()), "status": "captured", "capture_id": "cap_1"}
+        while True:
+            request = await reader.readuntil(b"\r\n\r\n")
+            writer.write(http(*refusal) if request.startswith(b"POST") else http("200 OK", json.dumps(entry).encode()))
+            await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to the look-up makes no sense: it is another payment's"):
+            await HttpPaymentGateway(ours).capture(reference, f"{reference}:c1")

@@ -80,6 +80,7 @@ NO_ANSWERS: dict[str, Answer] = {
     "nested without end": said(200, b"[" * 60_000),
     "no object": said(200, []),
     "no UUID": said(200, {"reference": "x"}),
+    "the entry of another payment": entry(reference="00000000-0000-4000-8000-000000000002"),
     "too long": said(200, json.dumps(ENTRY).encode() + b" " * (2 * 1024 * 1024)),
     "an amount as text": entry(amount="198"),
     "an amount as a truth": entry(amount=True),
@@ -90,6 +91,18 @@ NO_ANSWERS: dict[str, Answer] = {
     "an operation with a new line": call(operation="authorize\n"),
     "an outcome of none": call(outcome=None),
     "a call without its time": call(called_at="yesterday"),
+    "a call at a time without an offset": call(called_at="2026-11-23T12:00:00"),
+    "a call before there was a UTC": call(called_at="0001-01-01T00:00:00+14:00"),
+    "a call at the end of time": call(called_at="9999-12-31T23:59:59-14:00"),
+    "a status of no HTTP": call(status=10**30),
+    "an amount below zero": entry(amount=-5),
+    "an amount without end": entry(amount=10**300),
+    "a captured amount below zero": entry(captured_amount=-1),
+    "a captured amount without end": entry(captured_amount=10**12 + 1),
+    "a refunded amount below zero": entry(refunded_amount=-1),
+    "a refunded amount without end": entry(refunded_amount=10**300),
+    "fewer holds than can be": entry(authorized_count=-(10**300)),
+    "holds without end": entry(authorized_count=10**300),
 }
 
 
