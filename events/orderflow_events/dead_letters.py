@@ -130,7 +130,7 @@ class DeadLetter:
         """The event in it. Raises EnvelopeError."""
         return decode([(name, self._as_read(name, value)) for name, value in self.headers], self.key, self.value)
 
-    def _as_read(self, name: str, value: bytes) -> bytes:
+    def _as_read(self, name: str, value: bytes | None) -> bytes | None:
         """The reader's word for a batch is its word again where the row's reason, which is ours, says the same."""
         if name != UNREADABLE or self.kind != "undecodable" or value is None:
             return value

@@ -24,8 +24,8 @@ needs without headers (a stream processor, a lake); ``data`` is nested so that i
 
 ``decode`` takes a record only if its parts agree: key, headers and value name the same order, version and time, the
 source is the service that owns the type, and the status is one that the type leads to. What an ``Envelope`` keeps of
-it has a greatest length (``LONGEST_HEADERS``), so that every row and index can hold it, and source and type are printable. That is no
-proof of who wrote it: who may write to the topic is the brokers' to say (docs/kafka.md).
+it has a greatest length (``LONGEST_HEADERS``), so that every row and index can hold it, and source and type are
+printable. That is no proof of who wrote it: who may write to the topic is the brokers' to say (docs/kafka.md).
 """
 
 import json
@@ -72,7 +72,7 @@ class EnvelopeError(ValueError):
 
 
 class Unreadable(bytes):
-    """The reader's own word for why a batch cannot be read. From Kafka a header comes as plain bytes: no word of ours."""
+    """The reader's own word for why a batch cannot be read. What a record brings is plain bytes, and no word of ours."""
 
 
 class UnknownEvent(Event):
@@ -171,7 +171,7 @@ def encode(
         raise EnvelopeError(f"{attributes['ce_id']} cannot be encoded: {error}") from error
 
 
-def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None) -> Envelope:
+def decode(headers: Iterable[tuple[str, bytes | None]], key: bytes | None, value: bytes | None) -> Envelope:
     """Read a record of the topic. An unknown type, or a newer schema of a known one, becomes an ``UnknownEvent``.
 
     Raises EnvelopeError, and nothing else. It says which part is wrong, and quotes nothing of the record.
@@ -270,7 +270,7 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS])
 
 
-def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+def _attributes(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     attributes = {}
     for name, raw in headers:
         if not _is_text(name):
@@ -279,6 +279,8 @@ def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
             raise EnvelopeError(
                 raw.decode(errors="replace") if isinstance(raw, Unreadable) else f"{name} is no header of an event"
             )
+        if raw is None:
+            raise EnvelopeError("a header has no value")
         attributes[name] = raw.decode()
     for name, longest in LONGEST_HEADERS.items():
         _refuse_longer(name, attributes.get(name, ""), longest)

@@ -128,7 +128,7 @@ def test_a_record_that_says_itself_that_it_cannot_be_read_is_not_repeated(name: 
     """Whichever way its headers are read: aiokafka's, or ours for names that are no text."""
     forged = b"\x1b]0;x\x07\nERROR forged CANARY"
     [record], _ = read(batch((b"k", b"v", [(UNREADABLE.encode(), forged), (name, b"1")])))
-    with pytest.raises(EnvelopeError, match="^orderflow_unreadable is no header of an event$"):
+    with pytest.raises(EnvelopeError, match=r"^orderflow_unreadable is no header of an event$"):
         decode(record.headers, record.key, record.value)
 
 
