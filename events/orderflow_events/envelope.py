@@ -72,7 +72,7 @@ class EnvelopeError(ValueError):
 
 
 class Unreadable(bytes):
-    """The reader's own word for why a batch cannot be read. What a record brings is plain bytes, and no word of ours."""
+    """The reader's own word for why a batch cannot be read. What was sent is plain bytes, and no word of ours."""
 
 
 class UnknownEvent(Event):

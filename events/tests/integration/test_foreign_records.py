@@ -312,6 +312,43 @@ async def test_a_group_whose_dead_letters_could_have_no_topic_is_refused_before_
         lab.consumer(group=group)
 
 
+async def _nobody_waits_for_a_transaction(lab: Lab) -> None:
+    order, topic = uuid4(), lab.settings.kafka_topic
+    stranger = AIOKafkaProducer(
+        bootstrap_servers=lab.settings.kafka_bootstrap_servers,
+        transactional_id=f"stranger-{topic}",
+        transaction_timeout_ms=60_000,
+    )
+    await stranger.start()
+    try:
+        for ends in (stranger.commit_transaction, stranger.abort_transaction):
+            await stranger.begin_transaction()
+            await stranger.send_and_wait(topic, b"x", key=str(order).encode())
+            await ends()
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(topic, b"x", key=str(order).encode())
+        await lab.send(order, 1, 2)
+        async with running(lab.consumer(retries=QUICK)):
+            await applied(lab, order, [1, 2], seconds=20)
+            found = await letters(lab, 3)
+        assert [(letter.subject, letter.kind, letter.value) for letter in found] == [(None, "undecodable", b"x")] * 3
+        await stranger.abort_transaction()
+    finally:
+        await stranger.stop()
+    await lab.send(order, 3)
+    async with running(lab.consumer(retries=QUICK)):  # the marker of its end is no record
+        await applied(lab, order, [1, 2, 3])
+        assert len(await dead_letters(lab.pool.acquire, lab.settings.tracking_group)) == 3
+
+
+async def test_a_transaction_that_a_stranger_leaves_open_holds_nobody(lab: Lab) -> None:
+    await _nobody_waits_for_a_transaction(lab)
+
+
+async def test_on_apache_kafka_a_transaction_that_a_stranger_leaves_open_holds_nobody(apache_lab: Lab) -> None:
+    await _nobody_waits_for_a_transaction(apache_lab)
+
+
 async def test_on_apache_kafka_a_topic_that_compresses_and_foreign_records_stop_nobody(apache_lab: Lab) -> None:
     lab, order = apache_lab, uuid4()
     await lab.send(order, 1)
