@@ -88,7 +88,7 @@ def show(
             shown = "-" if value is None else str(value)[:LONGEST_VALUE]
             out.print(f"{name:<17} {shown}", soft_wrap=True)
     for name, value in document["headers"].items():
-        out.print(f"  {name}: {value[:LONGEST_VALUE]}", soft_wrap=True)
+        out.print(f"  {name}: {'-' if value is None else value[:LONGEST_VALUE]}", soft_wrap=True)
     value = document["value"]
     text = value[:LONGEST_VALUE] if isinstance(value, str) else json_text(value, indent=2)
     out.print(text)

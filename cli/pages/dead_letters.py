@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import RenderableType
@@ -11,6 +11,9 @@ from rich.text import Text
 
 from operations.words import short
 from orderflow_events.dead_letters import DeadLetter
+
+#: Levels of a value that is shown as JSON. An event's has 4.
+MOST_NESTED: Final = 100
 
 
 def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
@@ -30,19 +33,35 @@ def document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "offset": letter.offset,
     }
     if whole:
-        headers = {name: value.decode(errors="replace") for name, value in letter.headers}
-        key = None if letter.key is None else letter.key.decode(errors="replace")
-        said |= {"key": key, "headers": headers, "value": _value(letter)}
+        headers = {name: _text(value) for name, value in letter.headers}
+        said |= {"key": _text(letter.key), "headers": headers, "value": _value(letter)}
     return said
 
 
+def _text(raw: bytes | None) -> str | None:
+    """A key or a header's value; Kafka has a null for both."""
+    return None if raw is None else raw.decode(errors="replace")
+
+
 def _value(letter: DeadLetter) -> Any:
-    """The record's JSON, or its text where it is none."""
-    text = (letter.value or b"").decode(errors="replace")
+    """The record's JSON, or its text where it is none, or is nested deeper than can be written again."""
+    text = _text(letter.value) or ""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    return value if _is_flat(value) else text
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether ``value`` has at most ``MOST_NESTED`` levels. Looked at level by level, which no depth ends."""
+    level = [value]
+    for _ in range(MOST_NESTED + 1):
+        level = [one for one in level if isinstance(one, dict | list)]
+        if not level:
+            return True
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return False
 
 
 def table(letters: Sequence[DeadLetter]) -> RenderableType:

@@ -19,6 +19,8 @@ The contract:
   key it has, for anybody may have written it.
 - Events whose effect fails have a limit. At the limit the consumer stops at the failing event, says why, and goes on
   when the event succeeds, or when dead letters were redriven or discarded.
+- Transactions are a stranger's, as no event is sent in one: their records are read, and refused, like any others,
+  whether the transaction is open, committed or aborted.
 - Before its partitions go to another member, a batch under way is finished; if that member starts earlier all the
   same, the inbox makes one of the two wait and then skip.
 - Nothing that Kafka or Postgres do ends ``run``; only ``stopping`` does.
@@ -224,7 +226,8 @@ class IdempotentConsumer:
             group_id=self._group,
             enable_auto_commit=False,  # the offsets follow the database's commit
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
+            # No event is sent in a transaction. Whoever leaves one open must not hold up what stands behind it.
+            isolation_level="read_uncommitted",
             max_poll_records=self._max_records,
         )
 

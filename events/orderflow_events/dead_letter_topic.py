@@ -78,7 +78,7 @@ __all__ = ["DeadLetterTopic", "dead_letter_headers", "dead_letter_topic"]
 log = logging.getLogger(__name__)
 
 
-def dead_letter_headers(letter: DeadLetter, left_out: str = "") -> list[tuple[str, bytes]]:
+def dead_letter_headers(letter: DeadLetter, left_out: str = "") -> list[tuple[str, bytes | None]]:
     """The headers of a dead letter's record: the original's unless something is ``left_out``, and ours."""
     ours: dict[str, str] = {
         "dlq_kind": letter.kind,

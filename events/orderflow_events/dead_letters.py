@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 from aiokafka import ConsumerRecord
 from asyncpg import exceptions as postgres
 
-from orderflow_events.envelope import Envelope, EnvelopeError, decode
+from orderflow_events.envelope import UNREADABLE, Envelope, EnvelopeError, Unreadable, decode
 from orderflow_events.failures import Failure, sentence
 from orderflow_events.inbox import Connection
 from orderflow_events.printable import printable
@@ -123,11 +123,19 @@ class DeadLetter:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    #: A value is None where the record had a null there.
+    headers: tuple[tuple[str, bytes | None], ...]
 
     def decode(self) -> Envelope:
         """The event in it. Raises EnvelopeError."""
-        return decode(self.headers, self.key, self.value)
+        return decode([(name, self._as_read(name, value)) for name, value in self.headers], self.key, self.value)
+
+    def _as_read(self, name: str, value: bytes | None) -> bytes | None:
+        """The reader's word for a batch is its word again where the row's reason, which is ours, says the same."""
+        if name != UNREADABLE or self.kind != "undecodable" or value is None:
+            return value
+        said = Unreadable(value)
+        return said if self.reason == sentence(EnvelopeError(said.decode(errors="replace"))) else value
 
     def __str__(self) -> str:
         order = f"order {self.subject}" if self.subject else "no order"

@@ -23,8 +23,9 @@ value                         ``{"order_id", "version", "status", "recorded_at",
 needs without headers (a stream processor, a lake); ``data`` is nested so that its fields never clash with ours.
 
 ``decode`` takes a record only if its parts agree: key, headers and value name the same order, version and time, the
-source is the service that owns the type, and the status is one that the type leads to. That is no proof of who wrote
-it: who may write to the topic is the brokers' to say (docs/kafka.md).
+source is the service that owns the type, and the status is one that the type leads to. What an ``Envelope`` keeps of
+it has a greatest length (``LONGEST_HEADERS``), so that every row and index can hold it, and source and type are
+printable. That is no proof of who wrote it: who may write to the topic is the brokers' to say (docs/kafka.md).
 """
 
 import json
@@ -47,12 +48,31 @@ _MOST_FAULTS: Final = 5
 
 #: The version of every data schema so far.
 SCHEMA_VERSION = 1
-#: The only header of a record that stands for a batch that cannot be read (``kafka_reader``): why.
+#: The only header of a record that stands for a batch that cannot be read (``kafka_reader``): why, as ``Unreadable``.
 UNREADABLE = "orderflow_unreadable"
+
+#: How many characters each header may have, and the status in the value. An index of Postgres holds 2,704 bytes, and
+#: source, type and status stand in the keys of tables. Of ours none is longer than 100.
+LONGEST_HEADERS: Final[Mapping[str, int]] = {
+    "ce_source": 200,
+    "ce_type": 200,
+    "ce_authtype": 200,
+    "ce_authid": 1_000,
+    "ce_correlationid": 1_000,
+    "ce_traceparent": 1_000,
+    "traceparent": 1_000,
+}
+LONGEST_STATUS: Final = 200
+#: What names an event in logs, in reasons and on terminals.
+_PRINTABLE: Final = ("ce_source", "ce_type")
 
 
 class EnvelopeError(ValueError):
     """A record that is none of ours: a header is missing, or the value is not what its type says."""
+
+
+class Unreadable(bytes):
+    """The reader's own word for why a batch cannot be read. What was sent is plain bytes, and no word of ours."""
 
 
 class UnknownEvent(Event):
@@ -151,7 +171,7 @@ def encode(
         raise EnvelopeError(f"{attributes['ce_id']} cannot be encoded: {error}") from error
 
 
-def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes | None) -> Envelope:
+def decode(headers: Iterable[tuple[str, bytes | None]], key: bytes | None, value: bytes | None) -> Envelope:
     """Read a record of the topic. An unknown type, or a newer schema of a known one, becomes an ``UnknownEvent``.
 
     Raises EnvelopeError, and nothing else. It says which part is wrong, and quotes nothing of the record.
@@ -178,6 +198,7 @@ def decode(headers: Iterable[tuple[str, bytes]], key: bytes | None, value: bytes
         status = body["status"]
         if not isinstance(status, str):
             raise EnvelopeError("status is no text")
+        _refuse_longer("status", status, LONGEST_STATUS)
         known = model if model and attributes.get("ce_dataschema") == dataschema(event_type) else UnknownEvent
         event = known.model_validate(body["data"])
         if event.leads_to not in (None, status):
@@ -249,17 +270,29 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS])
 
 
-def _attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+def _attributes(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     attributes = {}
     for name, raw in headers:
         if not _is_text(name):
             raise EnvelopeError(f"the name of the header {printable(name)} is not UTF-8")
         if name == UNREADABLE:
-            raise EnvelopeError(raw.decode(errors="replace"))
+            raise EnvelopeError(
+                raw.decode(errors="replace") if isinstance(raw, Unreadable) else f"{name} is no header of an event"
+            )
+        if raw is None:
+            raise EnvelopeError("a header has no value")
         attributes[name] = raw.decode()
-    if "\x00" in attributes.get("ce_source", ""):
-        raise EnvelopeError("ce_source has a NUL in it")  # no inbox in Postgres can hold it
+    for name, longest in LONGEST_HEADERS.items():
+        _refuse_longer(name, attributes.get(name, ""), longest)
+    for name in _PRINTABLE:
+        if not attributes.get(name, "").isprintable():
+            raise EnvelopeError(f"{name} is not printable")
     return attributes
+
+
+def _refuse_longer(name: str, text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise EnvelopeError(f"{name} has more than {longest} characters")
 
 
 def _refuse_halves(value: str, body: Any) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from orderflow_events.database_errors import Verdict, fault_of
+from orderflow_events.printable import printable
 
 #: Does this error say nothing about the event? Then it is tried again without bound.
 Transient: TypeAlias = Callable[[BaseException], bool]
@@ -42,9 +43,9 @@ class Stopped(Exception):
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one text that Postgres and a header can hold."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text.encode(errors="replace").decode().replace("\x00", "\ufffd")[:_LONGEST_REASON]
+    """An error on one line of at most 1,000 characters that Postgres, a header, a log and a terminal can be given."""
+    said = " ".join(line.strip() for line in str(error).splitlines())
+    return printable(f"{type(error).__name__}: {said}" if said else type(error).__name__, _LONGEST_REASON)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Here every fetch has an answer:
 
 - A header name that is not UTF-8 comes with its wrong bytes as surrogates (``surrogateescape``, as file names do).
 - A batch that cannot be read, or that would be too large when it is decompressed (``decompression``), comes as one
-  record in its place: no key, the batch's bytes as the value, and one header, ``UNREADABLE``, that says why.
+  record in its place: no key, the batch's bytes as the value, and one header, ``UNREADABLE``, that says why. Its value
+  is ``Unreadable``, which nothing that was sent can be: what a foreign record says in such a header is not repeated.
   ``envelope.decode`` refuses both, so a consumer of the kit makes them dead letters.
 
 aiokafka offers no place for this. ``start`` replaces the one method of its own fetcher that reads answers by the same
@@ -28,7 +29,7 @@ from aiokafka.record.default_records import DefaultRecord, DefaultRecordBase
 from aiokafka.record.memory_records import MemoryRecords
 
 from orderflow_events.decompression import plain
-from orderflow_events.envelope import UNREADABLE
+from orderflow_events.envelope import UNREADABLE, Unreadable
 from orderflow_events.failures import sentence
 
 _HEADER: Final = DefaultRecordBase.HEADER_STRUCT
@@ -152,7 +153,9 @@ class _Batch:
         where = f"offset {first}" if first == last else f"offsets {first} to {last}"
         reason = f"the batch at {where} cannot be read: {sentence(error)}"
         timestamp = _HEADER.unpack_from(data)[8] if trusted and len(data) >= _HEADER.size else -1
-        self._records = iter([DefaultRecord(first, timestamp, 0, None, data, [(UNREADABLE, reason.encode())])])
+        self._records = iter(
+            [DefaultRecord(first, timestamp, 0, None, data, [(UNREADABLE, Unreadable(reason.encode()))])]
+        )
 
     def validate_crc(self) -> bool:
         """It was looked at already: what is damaged comes as the record that says so."""

@@ -17,6 +17,8 @@ from orderflow.stream.topic import partitions_of
 REQUEST_MILLISECONDS: Final = 10_000
 #: For a look at the records that a group reads next.
 LOOK_SECONDS: Final = 2.0
+#: 9999-12-31T23:59:59Z, the last second that a datetime has.
+_LAST_MILLISECONDS: Final = 253_402_300_799_000
 
 
 class NoTopic(Exception):
@@ -105,7 +107,7 @@ async def _group_lags(settings: Settings, groups: Sequence[str]) -> list[GroupLa
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """The record that a group reads next in a partition; ``since``: when Kafka got it."""
+    """The record that a group reads next in a partition; ``since``: when Kafka got it, or what its producer says."""
 
     partition: int
     offset: int
@@ -134,12 +136,18 @@ async def unread(settings: Settings, lag: GroupLag) -> list[Unread]:
                 for partition, records in (await reader.getmany(*missing, timeout_ms=200)).items():
                     missing.discard(partition)
                     first = records[0]
-                    # A batch that cannot be read may have no time; it has been there for as long as one likes.
-                    since = datetime.fromtimestamp(max(0, first.timestamp) / 1000, UTC)
-                    found.append(Unread(first.partition, first.offset, since))
+                    found.append(Unread(first.partition, first.offset, since(first.timestamp)))
         finally:
             await reader.stop()
     return sorted(found, key=lambda one: one.since)
+
+
+def since(milliseconds: int | None) -> datetime:
+    """A record's time, which its producer says and nobody checks: 1970 where there is none, or one from before.
+
+    After the year 9999 is its last second.
+    """
+    return datetime.fromtimestamp(min(max(0, milliseconds or 0), _LAST_MILLISECONDS) / 1000, UTC)
 
 
 async def _states(admin: AIOKafkaAdminClient, groups: Sequence[str]) -> dict[str, tuple[str, int]]:

@@ -32,8 +32,12 @@ from orderflow_events.inbox import Connection, Gap
 log = structlog.get_logger(__name__)
 
 
+#: Characters of a reason that are kept. Ours are a word or two (``KnownReason``).
+LONGEST_REASON: Final = 1_000
+
+
 def tracked(envelope: Envelope) -> tracking.Tracked:
-    """What the tracking keeps of an event."""
+    """What the tracking keeps of an event. A ``reason`` that is no text, as a foreign source may have, is none."""
     reason = getattr(envelope.event, "reason", None)
     return tracking.Tracked(
         order_id=envelope.order_id,
@@ -41,7 +45,7 @@ def tracked(envelope: Envelope) -> tracking.Tracked:
         version=envelope.version,
         type=_storable(envelope.type),
         status=_storable(envelope.status),
-        reason=None if reason is None else _storable(str(reason)),
+        reason=_storable(reason)[:LONGEST_REASON] if isinstance(reason, str) else None,
         recorded_at=envelope.recorded_at,
     )
 

@@ -381,7 +381,7 @@ async def test_a_redrive_of_what_fails_again_keeps_its_order_and_frees_the_other
     result = await billing.redrive()
     assert result.applied == 2
     [(failed, reason)] = result.failed
-    assert (failed.subject, reason) == (str(bad), "ValueError: another\ufffd bug")
+    assert (failed.subject, reason) == (str(bad), "ValueError: another\\x00 bug")
     assert await billing.effects(good) == [1, 2]
     assert await billing.effects(bad) == []
     assert [(letter.attempts, letter.kind) for letter in await billing.letters()] == [(4, "failed"), (0, "follows")]

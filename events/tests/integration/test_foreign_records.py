@@ -1,7 +1,9 @@
 """Records and batches that nobody can read, on a real broker: they become dead letters, and hold up nobody else."""
 
 import json
+import random
 import re
+import string
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +17,7 @@ from orderflow.stream.topic import check_topic, topic_config
 from orderflow_events._pauses import Backoff
 from orderflow_events.consumer import Passed, Retries, StateKind
 from orderflow_events.dead_letters import DeadLetter, forget_passed, passed_records
+from orderflow_events.envelope import UNREADABLE
 from orderflow_events.redrive import dead_letters, redrive
 from orderflow_events.states import ConsumerState
 from support.batches import CODECS, Foreign, batch, partition_of, produce, sealed
@@ -111,6 +114,20 @@ async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab
     assert (result.applied, [reason.startswith(said) for _, reason in result.failed]) == (0, [True])
 
 
+async def test_a_record_that_forges_the_reason_is_not_quoted(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    forged = b"\x1b]0;x\x07\nERROR forged CANARY"
+    await foreign(lab, uuid4(), batch((None, b"x", [(UNREADABLE.encode(), forged)])))
+    async with running(lab.consumer(retries=QUICK)):
+        [letter] = await letters(lab, 1)
+        [copy] = await in_the_topic(lab, 1)
+    result = await redrive(connect=lab.pool.acquire, group=lab.settings.tracking_group, effect=take_effects)
+    said = "EnvelopeError: orderflow_unreadable is no header of an event"
+    assert [letter.reason, dict(copy.headers)["dlq_reason"].decode()] == [said] * 2
+    assert [reason for _, reason in result.failed] == [said]
+    assert "CANARY" not in caplog.text
+    assert letter.headers == ((UNREADABLE, forged),), "the record itself is kept as it came"
+
+
 async def test_any_number_of_foreign_records_is_below_the_limit(lab: Lab) -> None:
     order, poisoned = uuid4(), uuid4()
     await lab.send(order, 1)
@@ -129,7 +146,8 @@ async def test_any_number_of_foreign_records_is_below_the_limit(lab: Lab) -> Non
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"ce_source": "a\x00b"}, "ce_source has a NUL in it"),
+        ({"ce_source": "a\x00b"}, "ce_source is not printable"),
+        ({"ce_type": "X" * 300}, "ce_type has more than 200 characters"),
         ({"ce_sequence": str(2**63)}, "is not a version"),
         ({"ce_time": "0001-01-01T00:00:00+10:00"}, "ce_time is no time between the years 1 and 9999"),
         ({"value": {"status": "\ud800", "data": {}}}, "half of a surrogate pair"),
@@ -150,6 +168,19 @@ async def test_what_no_database_can_hold_is_undecodable_and_no_failure_of_the_ef
         [letter] = await letters(lab, 1)
     assert (letter.subject, letter.kind, letter.attempts) == (None, "undecodable", 1)
     assert reason in letter.reason
+
+
+async def test_a_source_that_no_index_can_hold_holds_no_order(lab: Lab) -> None:
+    """It agrees with itself in every part, and names a real order: only its length is wrong."""
+    order = uuid4()
+    source = f"/x/{''.join(random.Random(7).choices(string.ascii_letters + string.digits, k=8_000))}"
+    await lab.send(order, 1, source=source)
+    await lab.send(order, 1)
+    async with running(lab.consumer(retries=Retries(attempts=1, limit=0))):
+        await applied(lab, order, [1])
+        [letter] = await letters(lab, 1)
+    assert (letter.subject, letter.kind) == (None, "undecodable")
+    assert letter.reason == "EnvelopeError: ce_source has more than 200 characters"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +310,43 @@ async def test_a_group_whose_dead_letters_could_have_no_topic_is_refused_before_
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
         lab.consumer(group=group)
+
+
+async def _nobody_waits_for_a_transaction(lab: Lab) -> None:
+    order, topic = uuid4(), lab.settings.kafka_topic
+    stranger = AIOKafkaProducer(
+        bootstrap_servers=lab.settings.kafka_bootstrap_servers,
+        transactional_id=f"stranger-{topic}",
+        transaction_timeout_ms=60_000,
+    )
+    await stranger.start()
+    try:
+        for ends in (stranger.commit_transaction, stranger.abort_transaction):
+            await stranger.begin_transaction()
+            await stranger.send_and_wait(topic, b"x", key=str(order).encode())
+            await ends()
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(topic, b"x", key=str(order).encode())
+        await lab.send(order, 1, 2)
+        async with running(lab.consumer(retries=QUICK)):
+            await applied(lab, order, [1, 2], seconds=20)
+            found = await letters(lab, 3)
+        assert [(letter.subject, letter.kind, letter.value) for letter in found] == [(None, "undecodable", b"x")] * 3
+        await stranger.abort_transaction()
+    finally:
+        await stranger.stop()
+    await lab.send(order, 3)
+    async with running(lab.consumer(retries=QUICK)):  # the marker of its end is no record
+        await applied(lab, order, [1, 2, 3])
+        assert len(await dead_letters(lab.pool.acquire, lab.settings.tracking_group)) == 3
+
+
+async def test_a_transaction_that_a_stranger_leaves_open_holds_nobody(lab: Lab) -> None:
+    await _nobody_waits_for_a_transaction(lab)
+
+
+async def test_on_apache_kafka_a_transaction_that_a_stranger_leaves_open_holds_nobody(apache_lab: Lab) -> None:
+    await _nobody_waits_for_a_transaction(apache_lab)
 
 
 async def test_on_apache_kafka_a_topic_that_compresses_and_foreign_records_stop_nobody(apache_lab: Lab) -> None:

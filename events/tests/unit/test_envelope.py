@@ -1,6 +1,7 @@
 """What is encoded is decoded, and what is not ours is one clear error."""
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow_events.envelope import EnvelopeError, Record, UnknownEvent, decode, encode
+from orderflow_events.envelope import LONGEST_HEADERS, Envelope, EnvelopeError, Record, UnknownEvent, decode, encode
 from orderflow_events.models import EVENTS, OrderStateChanged, PaymentFailed
 
 ORDER = UUID("6f2d1c3e-0000-4000-8000-000000000001")
@@ -162,6 +163,48 @@ def test_a_value_that_differs_from_the_headers_is_an_envelope_error(field: str, 
 def test_headers_that_contradict_the_record_are_an_envelope_error(headers: dict[str, str], said: str) -> None:
     with pytest.raises(EnvelopeError, match=said):
         read(record(), **headers)
+
+
+LONG = "\u20ac" * 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"source": f"/x/{LONG}", "type": "X"}, "ce_source has more than 200 characters"),
+        ({"type": LONG}, "ce_type has more than 200 characters"),
+        ({"type": "X", "status": LONG}, "status has more than 200 characters"),
+        ({"authtype": LONG}, "ce_authtype has more than 200 characters"),
+        ({"authid": LONG * 5}, "ce_authid has more than 1000 characters"),
+        ({"correlation_id": LONG * 5}, "ce_correlationid has more than 1000 characters"),
+        ({"traceparent": LONG * 5}, "ce_traceparent has more than 1000 characters"),
+        ({"headers": {"traceparent": LONG * 5}}, "traceparent has more than 1000 characters"),
+        ({"source": "/x/a\x00b", "type": "X"}, "ce_source is not printable"),
+        ({"source": "/x/a\x1b]0;x\x07", "type": "X"}, "ce_source is not printable"),
+        ({"type": "X\nERROR"}, "ce_type is not printable"),
+    ],
+)
+def test_what_no_row_index_or_terminal_should_be_given_is_no_event(changes: dict[str, Any], said: str) -> None:
+    others = changes.get("headers", {})
+    with pytest.raises(EnvelopeError, match=f"^{said}$"):
+        read(record(**{name: value for name, value in changes.items() if name != "headers"}), **others)
+
+
+def test_every_field_of_an_envelope_has_a_greatest_length() -> None:
+    """Whatever is added to it: a text of a megabyte is refused wherever it stands, or is no text that is kept."""
+    texts = {field.name for field in fields(Envelope) if field.type in (str, str | None)}
+    computed = {"id": "source, order_id and version"}
+    of = {"correlation_id": "ce_correlationid", "traceparent": "ce_traceparent", "sent_traceparent": "traceparent"}
+    bounded = {of.get(name, f"ce_{name}") for name in texts - {"status"} - set(computed)}
+    assert bounded == set(LONGEST_HEADERS)
+
+
+def test_the_longest_that_we_write_is_read() -> None:
+    """100 characters of a correlation id and of an actor, and a trace context: what the API lets in."""
+    traced = f"00-{'a' * 32}-{'b' * 16}-01"
+    ours = record(correlation_id="c" * 100, authtype="service_account", authid="p" * 100, traceparent=traced)
+    envelope = read(ours)
+    assert (envelope.correlation_id, envelope.authid, envelope.sent_traceparent) == ("c" * 100, "p" * 100, traced)
 
 
 def test_an_order_moves_to_where_its_status_says() -> None:

@@ -55,9 +55,17 @@ def test_what_an_effect_does_wrong_is_not(error: Exception) -> None:
 
 
 def test_a_reason_can_be_written_down_whatever_is_in_it() -> None:
-    assert sentence(ValueError("a\x00b\ud800")) == "ValueError: a\ufffdb?"
+    assert sentence(ValueError("a\x00b\ud800")) == "ValueError: a\\x00b\\ud800"
     assert sentence(TimeoutError()) == "TimeoutError"
     assert len(sentence(ValueError("x" * 5_000))) == 1_000
+    assert len(sentence(ValueError("\x9b" * 5_000))) == 1_000
+
+
+def test_a_reason_is_one_line_that_no_terminal_obeys() -> None:
+    assert sentence(ValueError("\x1b]0;x\x07\r\n ERROR forged\u2028\u202e")) == (
+        "ValueError: \\x1b]0;x\\x07 ERROR forged \\u202e"
+    )
+    assert sentence(ValueError("index row\nDETAIL:  which")) == "ValueError: index row DETAIL:  which"
 
 
 def test_a_failure_keeps_its_first_time_and_its_last_reason() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow_events import decompression
-from orderflow_events.envelope import UNREADABLE, EnvelopeError, decode
+from orderflow_events.envelope import UNREADABLE, EnvelopeError, Unreadable, decode
 from orderflow_events.kafka_reader import _Batches, _PartitionRecords, unreadable_codecs
 from support.batches import CODECS, Foreign, batch, damaged, sealed
 
@@ -32,7 +32,7 @@ def read(data: bytes, asked: int = 0) -> tuple[list[Any], int]:
 
 def why(record: Any) -> str:
     [(name, value)] = record.headers
-    assert name == UNREADABLE
+    assert (name, type(value)) == (UNREADABLE, Unreadable)
     return str(value.decode())
 
 
@@ -120,6 +120,15 @@ def test_a_compression_without_its_library_is_one_record_that_says_so(monkeypatc
     assert (last.offset, last.value, following) == (10, b"v", 11)
     assert unreadable_codecs() == ["snappy", "lz4", "zstd"]
     with pytest.raises(EnvelopeError, match="the batch at offsets 7 to 9 cannot be read"):
+        decode(record.headers, record.key, record.value)
+
+
+@pytest.mark.parametrize("name", [b"plain", b"stra\xdfe"])
+def test_a_record_that_says_itself_that_it_cannot_be_read_is_not_repeated(name: bytes) -> None:
+    """Whichever way its headers are read: aiokafka's, or ours for names that are no text."""
+    forged = b"\x1b]0;x\x07\nERROR forged CANARY"
+    [record], _ = read(batch((b"k", b"v", [(UNREADABLE.encode(), forged), (name, b"1")])))
+    with pytest.raises(EnvelopeError, match=r"^orderflow_unreadable is no header of an event$"):
         decode(record.headers, record.key, record.value)
 
 
