@@ -95,7 +95,7 @@ class InventoryRoutes:
             response_model=StockAnswer,
             responses={
                 201: {"description": "The SKU is new.", "model": StockAnswer},
-                **problems.responses(*_COMMAND),
+                **problems.responses("not_found", *_COMMAND),
             },
             openapi_extra=documented(SetStock),
         )
