@@ -26,8 +26,13 @@ def terminal(tmp_path: Path) -> Terminal:
 
 async def said_in_bytes(terminal: Terminal, *arguments: str | bytes) -> Said:
     """As ``Terminal.run``, for arguments and outputs that are no UTF-8."""
+    return await said_of(terminal, sys.executable, "-m", "cli.main", *arguments, encoding="latin-1")
+
+
+async def said_of(terminal: Terminal, *argv: str | bytes, encoding: str = "utf-8") -> Said:
+    """What a command of any kind says in the terminal's folder and environment."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli.main", *arguments),
+        *argv,
         cwd=terminal.home,
         env=terminal.env,
         stdin=asyncio.subprocess.DEVNULL,
@@ -35,7 +40,7 @@ async def said_in_bytes(terminal: Terminal, *arguments: str | bytes) -> Said:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await asyncio.wait_for(child.communicate(), 60)
-    said = Said(child.returncode or 0, out.decode("latin-1"), err.decode("latin-1"))
+    said = Said(child.returncode or 0, out.decode(encoding), err.decode(encoding))
     assert "Traceback" not in said.err, said.err
     return said
 
@@ -172,18 +177,7 @@ async def redirected(terminal: Terminal, where: str, *arguments: str) -> Said:
 
 
 async def said_by_shell(terminal: Terminal, script: str) -> Said:
-    child = await asyncio.create_subprocess_exec(
-        *("sh", "-c", script),
-        cwd=terminal.home,
-        env=terminal.env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(child.communicate(), 60)
-    said = Said(child.returncode or 0, out.decode(), err.decode())
-    assert "Traceback" not in said.err, said.err
-    return said
+    return await said_of(terminal, "sh", "-c", script)
 
 
 async def test_an_output_that_is_closed_takes_nothing_from_the_other(terminal: Terminal) -> None:
