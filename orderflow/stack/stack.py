@@ -2,7 +2,8 @@
 and the tests.
 
 It promises: one stack a data dir; the next start continues with the same data, on the same ports where they are
-free; whatever a killed supervisor left running is stopped first; ``stop`` leaves no process behind.
+free, and on others where somebody takes one meanwhile; whatever a killed supervisor left running is stopped first;
+``stop`` leaves no process behind.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from orderflow.stack.apache import ApacheBroker
 from orderflow.stack.environment import FILE, as_environment, urls_opened_by, write_environment
 from orderflow.stack.errors import StackError
 from orderflow.stack.kafka import NoidaBroker
-from orderflow.stack.ports import LOOPBACK, MovedPort, choose_ports
+from orderflow.stack.ports import LOOPBACK, MovedPort, choose_ports, is_free
 from orderflow.stack.postgres import Postgres
 from orderflow.stack.probes import child_environment, http_answers, parts_work
 from orderflow.stack.processes import Event, Process, Spec
@@ -41,6 +42,7 @@ RECORD = "stack.json"
 CREDENTIALS = "credentials.json"
 LEDGER = "gateway-ledger"
 SETUP_SECONDS = 120.0
+START_ATTEMPTS = 3
 
 
 class EmbeddedStack:
@@ -115,7 +117,8 @@ class EmbeddedStack:
         self._enter_data_dir()
         try:
             self._phase = "starting"
-            await self._start()
+            before = await self._make_way()
+            await self._start_on_free_ports(before)
             self._phase = "running"
             self._write_record()
         except BaseException:
@@ -157,17 +160,39 @@ class EmbeddedStack:
         except OSError as error:
             raise StackError(f"the data dir {home} cannot be used: {error.strerror}") from error
 
-    async def _start(self) -> None:
-        home = self.data_dir
-        before = Record.read(home / RECORD)
+    async def _make_way(self) -> Mapping[str, int]:
+        """Stop what a killed supervisor left, wipe what is to be fresh; the ports of the last run."""
+        before = Record.read(self.data_dir / RECORD)
         self._ports_before = before.ports
         for name in await stop_left(before.children):
             self._on_event(Event(name, "stopped", "it was left running by a supervisor that was killed"))
         if self._fresh:
-            wipe(home)
+            wipe(self.data_dir)
+        return before.ports
+
+    async def _start_on_free_ports(self, before: Mapping[str, int]) -> None:
+        """Start, and again on other ports when somebody took one between our look and our listening.
+
+        Two copies that start in the same second see the same ports free.
+        """
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            try:
+                return await self._start(before)
+            except StackError:
+                await self._supervisor.stop()
+                # With nothing of ours running, who still listens there is somebody else.
+                taken = [name for name, port in self.ports.items() if not is_free(port)]
+                if not taken or not attempts_left:
+                    raise
+            for name in taken:
+                detail = f"somebody else took port {self.ports[name]} while it started: again, on another"
+                self._on_event(Event(name, "stopped", detail))
+
+    async def _start(self, before: Mapping[str, int]) -> None:
+        home = self.data_dir
         explicit = {"api": self._given.api_port} if "api_port" in self._given.model_fields_set else {}
         self.ports, self.moved_ports = choose_ports(
-            self._needed_ports(), before=before.ports, explicit=explicit, usual=not self._free_ports
+            self._needed_ports(), before=before, explicit=explicit, usual=not self._free_ports
         )
         passwords = _passwords(home / CREDENTIALS)
         postgres = Postgres(home, self.ports["postgres"], passwords["admin"], durable=self._durable)

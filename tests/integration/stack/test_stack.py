@@ -21,6 +21,7 @@ from orderflow.settings import Settings
 from orderflow.stack import control, placement
 from orderflow.stack.errors import StackError
 from orderflow.stack.ports import choose_ports, free_port
+from orderflow.stack.processes import Event
 from orderflow.stack.records import Record
 from orderflow.stack.stack import EmbeddedStack
 from support.paths import ROOT
@@ -183,6 +184,27 @@ async def test_down_stops_what_a_killed_supervisor_left(home: Path, elsewhere: a
     assert sorted(await control.down(home)) == ["kafka", "postgres", "temporal"]
     assert not any(lives(pid) for pid in left)
     assert control.status(home).phase == "stopped"
+
+
+@pytest.mark.parametrize("name", ["kafka", "postgres", "temporal"])
+async def test_a_port_that_is_taken_while_it_starts_is_replaced_and_said(home: Path, name: str) -> None:
+    # As when two copies start in the same second: both see the port free, one listens first.
+    said: list[Event] = []
+    with contextlib.ExitStack() as strangers:
+
+        def take_the_port(event: Event) -> None:
+            said.append(event)
+            if (event.process, event.kind) == (name, "starting") and not taken:
+                taken.append(stack.ports[name])
+                strangers.enter_context(socket.create_server(("127.0.0.1", taken[0])))
+
+        taken: list[int] = []
+        stack = servers(home, on_event=take_the_port)
+        async with stack:
+            assert stack.ports[name] != taken[0]
+            assert await on_postgres(stack, "SELECT 1") == 1
+        (told,) = (event for event in said if "somebody else took port" in event.detail)
+        assert (told.process, str(taken[0]) in told.detail) == (name, True)
 
 
 def test_a_taken_port_is_replaced_and_said() -> None:
