@@ -177,16 +177,18 @@ class EmbeddedStack:
         """
         for attempts_left in reversed(range(START_ATTEMPTS)):
             try:
-                return await self._start(before)
+                await self._start(before)
             except StackError:
                 await self._supervisor.stop()
                 # With nothing of ours running, who still listens there is somebody else.
                 taken = [name for name, port in self.ports.items() if not is_free(port)]
                 if not taken or not attempts_left:
                     raise
-            for name in taken:
-                detail = f"somebody else took port {self.ports[name]} while it started: again, on another"
-                self._on_event(Event(name, "stopped", detail))
+                for name in taken:
+                    detail = f"somebody else took port {self.ports[name]} while it started: again, on another"
+                    self._on_event(Event(name, "stopped", detail))
+            else:
+                return
 
     async def _start(self, before: Mapping[str, int]) -> None:
         home = self.data_dir
