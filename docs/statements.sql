@@ -21,8 +21,8 @@ WHERE key_id = $key_id AND (last_used_at IS NULL OR last_used_at < clock_timesta
 
 -- access.make_principal --
 -- Makes a principal where none has its name.
-INSERT INTO principals (name, kind, customer_id, scopes)
-VALUES ($name, 'api_key', $customer_id, $scopes::text[])
+INSERT INTO principals (principal_id, name, kind, customer_id, scopes)
+VALUES (coalesce($principal_id::uuid, gen_random_uuid()), $name, 'api_key', $customer_id, $scopes::text[])
 ON CONFLICT (name) DO NOTHING;
 
 -- access.make_key --

@@ -1,11 +1,13 @@
 """A principal and an API key for each role, for the embedded stack: files ``ROLE.header`` that ``curl -H @FILE`` sends.
 
-A key that is good stays.
+A key that is good stays. The principals have the same ids in every stack: as an order's id follows from its principal
+and its Idempotency-Key, each demo has the same orders, and the gateway simulator declines the same ones.
 """
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from uuid import UUID, uuid5
 
 from orderflow.credentials import header_line, key_in
 from orderflow.domain.access import ROLES, SYSTEM
@@ -17,6 +19,13 @@ from orderflow.store.access import KEY_LASTS, Access
 
 #: Whose orders the key of the role customer reaches.
 CUSTOMER: Final = "household-1"
+#: With these ids no order of the demo is declined that is to show something else.
+_PRINCIPALS: Final = UUID("698259bf-a32b-5e00-9ec6-88b12278c4ad")
+
+
+def principal_of(role: str) -> UUID:
+    """The id of the principal that has this role in the embedded stack."""
+    return uuid5(_PRINCIPALS, role)
 
 
 async def ensure_development_keys(settings: Settings) -> Path | None:
@@ -29,7 +38,8 @@ async def ensure_development_keys(settings: Settings) -> Path | None:
             if await _is_good(access, path):
                 continue
             text, key = api_keys.make(settings.deployment)
-            await access.make_principal(name, scopes, CUSTOMER if role == "customer" else None)
+            customer = CUSTOMER if role == "customer" else None
+            await access.make_principal(name, scopes, customer, principal_id=principal_of(role))
             await access.revoke(name, SYSTEM)
             await access.make_key(name, key, SYSTEM, expires_at=datetime.now(UTC) + KEY_LASTS)
             write_secret(path, header_line(text), replace=True)

@@ -42,8 +42,8 @@ _MAKE_PRINCIPAL = Statement(
     "access.make_principal",
     "Makes a principal where none has its name.",
     """
-    INSERT INTO principals (name, kind, customer_id, scopes)
-    VALUES ($name, 'api_key', $customer_id, $scopes::text[])
+    INSERT INTO principals (principal_id, name, kind, customer_id, scopes)
+    VALUES (coalesce($principal_id::uuid, gen_random_uuid()), $name, 'api_key', $customer_id, $scopes::text[])
     ON CONFLICT (name) DO NOTHING""",
 )
 
@@ -179,10 +179,12 @@ class Access:
         """Note that the key is used."""
         await self._database.all(_USED, {"key_id": key_id})
 
-    async def make_principal(self, name: str, scopes: frozenset[Scope], customer_id: str | None) -> None:
-        """Make it, unless one has this name: that one keeps what it has."""
+    async def make_principal(
+        self, name: str, scopes: frozenset[Scope], customer_id: str | None, *, principal_id: UUID | None = None
+    ) -> None:
+        """Make it, with an id of its own unless one is given. One that has this name keeps what it has."""
         values = {"name": name, "customer_id": customer_id, "scopes": sorted(map(str, scopes))}
-        await self._database.all(_MAKE_PRINCIPAL, values)
+        await self._database.all(_MAKE_PRINCIPAL, {**values, "principal_id": principal_id})
 
     async def make_key(
         self, name: str, key: ApiKey, actor: Actor, *, expires_at: datetime, not_before: datetime | None = None

@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.demo import DECLINE_RATE
 from operations.bulk.csv_files import read_baskets
 from operations.demo.evidence import Evidence
 from operations.demo.follower import Follower
 from operations.demo.measure import measure, percentile
-from operations.demo.plan import Intent, make_plan
-from operations.demo.run import Story
+from operations.demo.plan import Intent, PlannedOrder, make_plan
+from operations.demo.run import PAYMENT_TOKEN, Story
+from operations.development_keys import principal_of
+from orderflow.domain.access import ROLES, Principal
+from orderflow.domain.commands import client_order_id
+from orderflow.gateways.simulator.decisions import Decisions, behaviour_of
 from support.evidence import COMPLETED, DECLINED, WAITING, sound_evidence
 from support.paths import ROOT
 
@@ -49,6 +54,27 @@ def test_a_plan_has_every_kind_of_order(orders: int) -> None:
 def test_the_usual_demo_runs_out_of_some_stock_and_lacks_two_skus() -> None:
     plan = make_plan(BASKETS, 240, "1")
     assert (len(plan.idle), len(plan.crowd), len(plan.scarce), len(plan.unstocked)) == (20, 220, 4, 2)
+
+
+@pytest.mark.parametrize("orders", [30, 240])
+def test_what_is_to_fail_or_to_be_cancelled_is_not_declined_instead(orders: int) -> None:
+    plan = make_plan(BASKETS, orders, "1")
+    merchant = Principal(str(principal_of("merchant")), "api_key", ROLES["merchant"])
+    decisions = Decisions(seed=1, decline_rate=DECLINE_RATE)
+
+    def declined(order: PlannedOrder) -> bool:
+        reference = str(client_order_id(merchant, order.key))
+        return decisions.decline_reason(behaviour_of(PAYMENT_TOKEN), reference) is not None
+
+    troubled = {*plan.scarce, *plan.unstocked}
+    telling = [
+        order
+        for order in plan.crowd
+        if order.intent is not Intent.COMPLETE or not troubled.isdisjoint(sku for sku, _, _ in order.basket.lines)
+    ]
+    assert len(telling) >= 6
+    assert not any(map(declined, telling))
+    assert any(map(declined, plan.crowd))
 
 
 async def test_the_watch_hears_of_an_order_once_it_is_decided() -> None:
