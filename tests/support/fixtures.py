@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import structlog
+from hypothesis import settings as generating
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
@@ -41,6 +42,10 @@ from support.world import World, a_world
 #: The files directly in this folder have one stack between them; those in folders below it make their own.
 ON_ONE_STACK = "tests/e2e"
 STACKS = pytest.StashKey[WholeStacks]()
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+generating.register_profile("orderflow", deadline=None)
+generating.load_profile("orderflow")
 
 
 class OneStackOneWorker(LoadFileScheduling):  # type: ignore[misc]  # it has no types

@@ -276,9 +276,7 @@ _ORDER = st.fixed_dictionaries(
     },
     optional={"reference": _ODD_TEXT | _ANYTHING},
 )
-_QUIETLY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+_QUIETLY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def is_answered(answer: httpx.Response) -> None:

@@ -77,7 +77,7 @@ def of(schema: dict[str, Any], name: str, place: str = "header") -> dict[str, An
     return next(p["schema"] for p in parameters(schema) if (p["name"], p["in"]) == (name, place))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["If-Match", "If-None-Match", "Idempotency-Key"]),
     value=st.text(st.sampled_from('"W/, *1a;\t\x80'), min_size=1, max_size=8).map(lambda text: text.strip(" \t")),

@@ -125,7 +125,7 @@ def deliveries(draw: st.DrawFn) -> tuple[str, list[list[int]], bool]:
 
 
 @given(delivery=deliveries())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_interleaving_of_the_same_events_gives_the_same_row(
     orders_database: Database, delivery: tuple[str, list[list[int]], bool]
 ) -> None:

@@ -387,7 +387,8 @@ async def test_what_an_issuer_may_answer_is_bounded(
     token, issuer.answers = issuer.token(), answers
     with pytest.raises(Unavailable, match=why):
         await tokens.principal(token)
-    assert issuer.asked == ["/jwks"]
+    # On a busy machine the time may be over before the question is out.
+    assert issuer.asked == ["/jwks"] or (answers is _is_slow and issuer.asked == [])
 
 
 async def test_a_secret_among_the_public_keys_is_dropped(issuer: AnIssuer, tokens: AccessTokens) -> None:
