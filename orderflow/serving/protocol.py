@@ -57,7 +57,7 @@ class _Heads(h11.Connection):
         #: Nothing comes after the answer that is under way, which says so (RFC 9112 9.6).
         self.is_last = False
 
-    def send(self, event: Any) -> bytes | None:
+    def send(self, event: Any) -> Any:
         """See h11."""
         if self.is_last and isinstance(event, h11.Response) and b"connection" not in dict(event.headers):
             event = h11.Response(
