@@ -20,6 +20,8 @@ from api.edge.install import put_edge_around
 from api.health import Dependencies, broker_answers, database_answers, health_router, private_port
 from api.http import problems
 from api.http.methods import Methods
+from api.http.requests import CORRELATION_ID
+from api.http.responses import documented_headers
 from api.identity.authentication import ApiKeys, Bearers, Identities, Nobody
 from api.identity.authorization import GATE, Gate, refuse_silent_routes
 from api.identity.oidc import AccessTokens
@@ -29,6 +31,7 @@ from api.limits.backlog import Backlog
 from api.limits.declines import Declines
 from api.limits.rates import limits_of
 from api.limits.shares import Shares
+from api.openapi import openapi_router
 from api.orders.commands import OrderCommands
 from api.orders.documents import OrderDocuments
 from api.orders.hashes import PlaceHashes
@@ -135,6 +138,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -152,6 +156,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         InventoryRoutes(StockKeeper(inventory_db)).router(),
         health_router(dependencies),
         problem_router(),
+        openapi_router(lambda: app.openapi()),
     )
     needs = refuse_silent_routes(routers)
     for router in routers:
@@ -179,6 +184,8 @@ def _add_security(schema: dict[str, Any], needs: Needs) -> None:
         }
     }
     for route, scope in needs:
+        if not route.include_in_schema:
+            continue
         for method in route.methods or ():
             operation = schema["paths"][route.path_format][method.lower()]
             operation["security"] = [{"bearer": [str(scope)]}] if scope else []
@@ -215,6 +222,8 @@ def _openapi(app: FastAPI, needs: Needs) -> dict[str, Any]:
             for operation in path.values():
                 for status in GOOD & operation["responses"].keys():
                     operation["responses"][status].update(links_of(operation["operationId"]))
+                for answer in operation["responses"].values():
+                    answer.setdefault("headers", {}).update(documented_headers(CORRELATION_ID))
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _sent(parameter["schema"])
         _add_security(schema, needs)

@@ -1,14 +1,14 @@
 """Whether this process lives, and whether it can serve: a word for everybody, and all of it on the private port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi import APIRouter, Response
 
-from api.edge.queries import StrictRoute
 from api.http import problems
 from api.identity.authorization import OPEN
 from api.schemas import Dependency, Readiness, Ready
@@ -21,9 +21,31 @@ from orderflow.telemetry.health import serve_privately
 from orderflow.telemetry.scrape import MetricsPage
 
 CHECK_SECONDS: Final = 2.0
+#: What anybody may ask is looked up once in so long, however many ask: a look takes connections that orders need.
+BELIEVED_SECONDS: Final = 0.5
 _PING: Final = Statement("health.ping", "Asks whether the database answers.", "SELECT 1")
 
 Check = Callable[[], Awaitable[None]]
+
+
+class _Look:
+    """One look at a time for all who ask; what it found is believed for a moment."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[bool] | None = None
+        self._believed_until = 0.0
+
+    async def shared(self, look: Callable[[], Coroutine[None, None, bool]]) -> bool:
+        """What ``look`` finds. Who goes away meanwhile ends it for nobody else."""
+        if self._task is None or (self._task.done() and time.monotonic() >= self._believed_until):
+            self._task = asyncio.create_task(self._once(look))
+        return await asyncio.shield(self._task)
+
+    async def _once(self, look: Callable[[], Coroutine[None, None, bool]]) -> bool:
+        try:
+            return await look()
+        finally:
+            self._believed_until = time.monotonic() + BELIEVED_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,7 @@ class Dependencies:
 
     needed: Mapping[str, Check]
     informational: Mapping[str, Check]
+    _look: _Look = field(default_factory=_Look)
 
     async def readiness(self) -> Readiness:
         """Each dependency and its state. Kafka away does not matter: events wait in the outbox."""
@@ -41,7 +64,10 @@ class Dependencies:
         return Readiness(ready=is_ready, dependencies=dict(zip(checks, states, strict=True)))
 
     async def is_ready(self) -> bool:
-        """Whether all that is needed answers."""
+        """Whether all that is needed answers, or did a moment ago."""
+        return await self._look.shared(self._needed_answers)
+
+    async def _needed_answers(self) -> bool:
         states = await asyncio.gather(*(_state(check, True) for check in self.needed.values()))
         return all(state.state == "ok" for state in states)
 
@@ -53,7 +79,7 @@ class Dependencies:
 
 def health_router(dependencies: Dependencies) -> APIRouter:
     """All routes below /health: for whoever asks, so they say whether, and not what is wrong."""
-    router = APIRouter(route_class=StrictRoute, prefix="/health", tags=["health"], dependencies=[OPEN])
+    router = APIRouter(prefix="/health", tags=["health"], dependencies=[OPEN])
 
     @router.get("/live", summary="The process runs", responses=problems.responses())
     async def live() -> dict[str, str]:

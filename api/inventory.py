@@ -7,11 +7,10 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api import cursors
-from api.edge.queries import StrictRoute
 from api.http import problems
 from api.http.bodies import Received, documented, received
 from api.http.headers import Demanded, DemandedOfRead, Key, Traced
-from api.http.responses import document_response
+from api.http.responses import document_response, documented_headers
 from api.identity.authorization import requires
 from api.schemas import AdjustStock, SetStock, StockAnswer, StockDocument, StockPage, StockQuery
 from orderflow.domain.access import Principal, Scope
@@ -31,6 +30,7 @@ _COMMAND = (
     *("malformed", "invalid_header", "stock_reserved", "version_conflict", "too_large", "unsupported_media_type"),
     *("invalid", "idempotency_conflict", "unavailable"),
 )
+_CHANGED = documented_headers("ETag", "Idempotent-Replayed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class InventoryRoutes:
 
     def router(self) -> APIRouter:
         """All routes below /inventory."""
-        router = APIRouter(route_class=StrictRoute, prefix="/inventory", tags=["inventory"])
+        router = APIRouter(prefix="/inventory", tags=["inventory"])
         self._add_reads(router)
         self._add_changes(router)
         return router
@@ -71,7 +71,11 @@ class InventoryRoutes:
             summary="One SKU's stock",
             response_model=StockDocument,
             responses={
-                304: {"description": "It still has a version of `If-None-Match`."},
+                200: {"description": "The stock.", "headers": documented_headers("ETag")},
+                304: {
+                    "description": "It still has a version of `If-None-Match`.",
+                    "headers": documented_headers("ETag"),
+                },
                 **problems.responses(
                     *(*_KNOWN, "invalid_header", "sku_not_found", "version_conflict", "invalid", "unavailable")
                 ),
@@ -94,7 +98,8 @@ class InventoryRoutes:
             summary="State how many there are",
             response_model=StockAnswer,
             responses={
-                201: {"description": "The SKU is new.", "model": StockAnswer},
+                200: {"description": "It was counted.", "headers": _CHANGED},
+                201: {"description": "The SKU is new.", "model": StockAnswer, "headers": _CHANGED},
                 **problems.responses("not_found", *_COMMAND),
             },
             openapi_extra=documented(SetStock),
@@ -118,7 +123,10 @@ class InventoryRoutes:
             "/{sku}/adjustments",
             summary="More or fewer",
             response_model=StockAnswer,
-            responses=problems.responses("sku_not_found", "stock_limit", *_COMMAND),
+            responses={
+                200: {"description": "It was counted.", "headers": _CHANGED},
+                **problems.responses("sku_not_found", "stock_limit", *_COMMAND),
+            },
             openapi_extra=documented(AdjustStock),
         )
         async def adjust_stock(

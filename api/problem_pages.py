@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from api.edge.queries import StrictRoute
 from api.http import problems
 from api.identity.authorization import OPEN
 from orderflow.domain.errors import Problem, Rejection
@@ -28,13 +27,13 @@ class ProblemPages(Model):
 
 def problem_router() -> APIRouter:
     """All routes below /problems."""
-    router = APIRouter(route_class=StrictRoute, prefix="/problems", tags=["problems"], dependencies=[OPEN])
+    router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[OPEN])
     pages = {
         slug: ProblemPage(type=problems.type_uri(slug), status=kind.status, title=kind.title, meaning=kind.meaning)
         for slug, kind in problems.TYPES.items()
     }
 
-    @router.get("", summary="All problem types", response_model=ProblemPages)
+    @router.get("", summary="All problem types", response_model=ProblemPages, responses=problems.responses())
     async def list_problems() -> Response:
         """By status."""
         document = ProblemPages(problems=tuple(pages.values()))

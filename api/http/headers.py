@@ -27,7 +27,15 @@ _TAGS: Final = rf"(?:[ \t]*,)*[ \t]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*"
 _EACH_TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 #: What this API gives: the version.
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
-_WAIT: Final = re.compile(r"wait=([0-9]{1,9})")
+#: RFC 9110 5.6: a token, and a quoted string.
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - of HTTP
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
+_PAIR: Final = rf"({_TOKEN})(?:[ \t]*=[ \t]*({_TOKEN}|{_QUOTED}))?"
+#: RFC 7240 2: what is preferred, and its parameters, none of which means anything here.
+_PREFERENCE: Final = re.compile(rf"{_PAIR}(?:[ \t]*;(?:[ \t]*{_PAIR})?)*")
+#: Of a list: a comma in quotes separates nothing, also where the quotes are not closed.
+_EACH_PREFERENCE: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|[^,"])+')
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +195,24 @@ async def wait(
     ] = None,
 ) -> Wait:
     """What ``Prefer`` says about waiting. ``respond-async`` with ``wait``: the wait counts, as RFC 7240 4.3 says."""
-    preferences = [part.strip().lower() for line in request.headers.getlist("prefer") for part in line.split(",")]
-    for preference in preferences:
-        if match := _WAIT.fullmatch(preference.replace(" ", "")):
-            seconds = min(int(match[1]), MOST_WAIT_SECONDS)
-            return Wait(seconds, f"wait={seconds}")
-    if "respond-async" in preferences:
+    preferences = _preferences(request.headers.getlist("prefer"))
+    if _SECONDS.fullmatch(preferences.get("wait", "")):
+        seconds = min(int(preferences["wait"]), MOST_WAIT_SECONDS)
+        return Wait(seconds, f"wait={seconds}")
+    if preferences.get("respond-async") == "":
         return Wait(0, "respond-async")
     return Wait(None, None)
+
+
+def _preferences(lines: list[str]) -> dict[str, str]:
+    """Each with its value, mostly none. The first of a name counts; what breaks the grammar is left out."""
+    found: dict[str, str] = {}
+    for part in (part for line in lines for part in _EACH_PREFERENCE.findall(line)):
+        if match := _PREFERENCE.fullmatch(part.strip(" \t")):
+            value = match[2] or ""
+            value = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+            found.setdefault(match[1].lower(), value)
+    return found
 
 
 async def trace(

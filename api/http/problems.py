@@ -21,6 +21,7 @@ from starlette.responses import Response
 from api.http.methods import allowed
 from orderflow.domain.errors import FieldProblem, Problem, Rejection, Unavailable
 from orderflow.domain.model import Model
+from orderflow.serving.protocol import reference
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
@@ -114,7 +115,9 @@ class ProblemDocument(Model):
     title: str = Field(examples=["Illegal transition"])
     status: int = Field(examples=[409])
     detail: str = Field(examples=["Cannot ship: the order is DRAFT."])
-    instance: str = Field(examples=["/orders/0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11/ship"])
+    instance: str = Field(
+        examples=["/orders/0b0b7d4e-6a41-5b0c-9a53-4f8f7bd32d11/ship"], json_schema_extra={"format": "uri-reference"}
+    )
     correlation_id: str
     errors: tuple[FieldProblem, ...] | None = None
     allowed_actions: tuple[str, ...] | None = None
@@ -176,7 +179,7 @@ def document(scope: Mapping[str, Any], problem: Problem, /, **members: str) -> d
         "title": known.title if known else slug.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
-        "instance": scope["path"],
+        "instance": reference(scope["path"]),
         "correlation_id": scope.get("state", {}).get("correlation_id", ""),
         **rest,
         **members,
@@ -262,8 +265,11 @@ def _message(error: Mapping[str, Any]) -> str:
     return f"{error['msg']}."
 
 
-def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
-    """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has."""
+def responses(*slugs: str, of_commands: Mapping[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """For a route's OpenAPI: the problems it may answer with, by status, and those that every route has.
+
+    ``of_commands``: the headers of what refuses a command for good.
+    """
     documented: dict[int | str, dict[str, Any]] = {}
     for slug in dict.fromkeys((*slugs, *_EVERYWHERE)):
         kind = TYPES[slug]
@@ -274,6 +280,8 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
         entry["content"][MEDIA_TYPE]["examples"][slug] = {"summary": kind.title, "value": _example(slug, kind)}
         if kind.status in (401, 403):
             entry["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": {"type": "string"}}}
+        if of_commands and kind.status in (402, 404, 409, 412):
+            entry["headers"] = dict(of_commands)
         if kind.status in (429, 503):
             entry["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
         if kind.status == 429:

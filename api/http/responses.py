@@ -8,14 +8,15 @@ from orderflow.domain.model import Model
 
 _HEADERS: Final = {
     "Location": "Where it is.",
-    "ETag": "The order's version, for `If-Match`.",
+    "ETag": "The version, for `If-Match`.",
     "Idempotent-Replayed": "`true`: the same request came before, and this is its outcome.",
+    "X-Correlation-ID": "What ties together what came of this request: the client's, or one that was made.",
     "Preference-Applied": "What of `Prefer` was followed.",
 }
 
 
 def documented_headers(*names: str) -> dict[str, Any]:
-    """Of an answer about an order, by name, as OpenAPI has them."""
+    """Of an answer, by name, as OpenAPI has them."""
     return {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}
 
 

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from api.http.prefix import path_below
 from api.http.problems import TYPES, ProblemAnswer
+from api.http.queries import judge_query
 from api.identity.authentication import Identities, authenticate
 from api.limits.admission import ALWAYS, ENDS
 from api.limits.rates import Limits, peer, route_class
@@ -33,7 +34,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Requires:
-    """A dependency: the caller, who is known and has ``scope``. Raises ProblemAnswer (401, 403)."""
+    """A dependency: the caller, who is known and has ``scope``. Raises ProblemAnswer (401, 403, 429).
+
+    Who is let in is told what is wrong with the query, and nobody else: Rejection (422).
+    """
 
     scope: Scope
 
@@ -48,6 +52,7 @@ class Requires:
             raise forbidden(f"It needs the scope {self.scope}.", self.scope)
         if self.scope.startswith("orders:") and not caller.reaches_orders:
             raise forbidden(f"It needs a customer, or the scope {Scope.ORDERS_EVERYONE}.", Scope.ORDERS_EVERYONE)
+        judge_query(request)
         turn = await gate.shares.enter(caller.id)
         getattr(request.state, ENDS).append(turn.end)
         return caller
@@ -60,10 +65,11 @@ def requires(scope: Scope) -> Requires:
 
 
 async def anybody(request: Request) -> None:
-    """A dependency that says: this route is open. Raises ProblemAnswer (429)."""
+    """A dependency that says: this route is open. Raises ProblemAnswer (429), and Rejection for its query (422)."""
     if not path_below(request.scope).startswith(ALWAYS):
         gate: Gate = getattr(request.app.state, GATE)
         await gate.limits.take("anonymous", peer(request.scope))
+    judge_query(request)
 
 
 #: For a route that needs no principal.

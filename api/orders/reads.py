@@ -89,7 +89,7 @@ class OrderReads:
                 200: {"description": "The order.", "headers": documented_headers("ETag", "Preference-Applied")},
                 304: {
                     "description": "It still has a version of `If-None-Match`.",
-                    "headers": documented_headers("ETag"),
+                    "headers": documented_headers("ETag", "Preference-Applied"),
                 },
                 **problems.responses("invalid_header", "version_conflict", *_READ),
             },

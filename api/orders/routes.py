@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.edge.queries import StrictRoute
 from api.http import problems
 from api.http.bodies import Body, Received, documented, received
 from api.http.headers import Demanded, Key, Traced, Wait, Waits, no_precondition
@@ -69,7 +68,7 @@ class OrderRoutes:
 
     def router(self) -> APIRouter:
         """All routes below /orders."""
-        router = APIRouter(route_class=StrictRoute, prefix="/orders")
+        router = APIRouter(prefix="/orders")
         self._add_place(router)
         self.reads.add_to(router)
         self._add_command(router, "approve", Approve, "Approve a DRAFT: payment and stock are secured in parallel.")
@@ -97,10 +96,10 @@ class OrderRoutes:
                 ),
             },
             openapi_extra=documented(PlaceOrder),
-            dependencies=[Depends(no_precondition)],
         )
         async def place_order(
             caller: Placer,
+            _: Annotated[None, Depends(no_precondition)],
             key: Key,
             traced: Traced,
             asked: Request,
@@ -136,6 +135,7 @@ class OrderRoutes:
     def _add_command(self, router: APIRouter, name: str, body: type[Body], summary: str) -> None:
         waits_too = name == "ship"
         slugs = (*_COMMAND, "capture_refused") if waits_too else _COMMAND
+        told = ("Idempotent-Replayed", *(("Preference-Applied",) if waits_too else ()))
 
         @router.post(
             f"/{{order_id}}/{name}",
@@ -144,9 +144,9 @@ class OrderRoutes:
             operation_id=f"{name}_order",
             response_model=OrderAnswer,
             responses={
-                200: {"description": "It is done.", "headers": documented_headers("ETag", "Idempotent-Replayed")},
+                200: {"description": "It is done.", "headers": documented_headers("ETag", *told)},
                 **({202: _ACCEPTED} if waits_too else {}),
-                **problems.responses(*slugs),
+                **problems.responses(*slugs, of_commands=documented_headers(*told)),
             },
             openapi_extra=documented(body, optional=True),
         )

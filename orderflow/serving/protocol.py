@@ -10,9 +10,11 @@ import asyncio
 import functools
 import json
 import re
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -52,6 +54,19 @@ class _Heads(h11.Connection):
         super().__init__(h11.SERVER, MOST_HEAD_BYTES)
         self._protocol = protocol
         self.too_large = False
+        #: Nothing comes after the answer that is under way, which says so (RFC 9112 9.6).
+        self.is_last = False
+
+    def send(self, event: Any) -> Any:
+        """See h11."""
+        if self.is_last and isinstance(event, h11.Response) and b"connection" not in dict(event.headers):
+            event = h11.Response(
+                status_code=event.status_code,
+                headers=[*event.headers.raw_items(), (b"Connection", b"close")],
+                http_version=event.http_version,
+                reason=event.reason,
+            )
+        return super().send(event)
 
     def next_event(self) -> Any:
         """See h11. Raises RemoteProtocolError."""
@@ -131,6 +146,11 @@ class BoundedProtocol(H11Protocol):
         self._stop_timers()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """See uvicorn: the server stops, and closes this connection after the answer that is under way."""
+        self.conn.is_last = True
+        super().shutdown()
+
     def handle_events(self) -> None:
         """Read what has come. What begins a request and does not end its head has only so long."""
         if self.transport.is_closing():
@@ -178,17 +198,34 @@ class BoundedProtocol(H11Protocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Answer, unless another answer has begun, and close."""
         self._stop_timers()
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_answer(status, detail))
+        is_served = self.cycle is not None and not self.cycle.response_complete
+        if not is_served or not self.cycle.response_started:
+            self.transport.write(_answer(status, detail, self.scope if is_served else None))
         self.transport.close()
 
 
-def _answer(status: int, detail: str) -> bytes:
+def reference(path: str) -> str:
+    """A decoded path as a URI reference (RFC 3986) that names no other host."""
+    return "/" + quote(path.lstrip("/"), safe="/!$&'()*+,;=:@~", errors="replace")
+
+
+def _answer(status: int, detail: str, scope: Any) -> bytes:
+    """``scope``: of the request that is answered; None: none has come so far."""
     slug, title = _PROBLEMS[status]
-    problem = {"type": f"urn:orderflow:problems/{slug}", "title": title, "status": status, "detail": detail}
+    known = scope or {"path": "/"}
+    correlation_id = known.get("state", {}).get("correlation_id") or uuid.uuid4().hex
+    problem = {
+        "type": f"urn:orderflow:problems/{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": reference(known["path"]),
+        "correlation_id": correlation_id,
+    }
     body = json.dumps(problem).encode()
     fields = [
         (b"content-type", b"application/problem+json"),
+        (b"x-correlation-id", correlation_id.encode()),
         (b"connection", b"close"),
         (b"content-length", b"%d" % len(body)),
         *SAFE_HEADERS,

@@ -178,6 +178,21 @@ async def test_who_lacks_the_scope_is_told_which(door: Door, route: tuple[str, s
             assert f'scope="{needed}"' in answer.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize("route", [route for route, scope in NEEDS.items() if scope], ids=" ".join)
+async def test_who_is_not_let_in_is_not_told_what_else_is_wrong(door: Door, route: tuple[str, str]) -> None:
+    """Of the query, of headers, of the body."""
+    method, path = route
+    path = path.format(order_id=door.mine, command_id="w:place", sku="bread")
+    wrong = {"If-Match": "no tag", "Idempotency-Key": "a b", "If-Modified-Since": "now", "Content-Type": "text/plain"}
+    lacks = next(name for name, scopes in ROLES.items() if NEEDS[route] not in scopes)
+    for query in ("x=1", "limit=1&limit=2", "cursor=%FF", "limit=x"):
+        for key, status in (({}, 401), (bearer("no"), 401), (bearer(door.keys[lacks]), 403)):
+            answer = await door.client.request(method, f"{path}?{query}", content="{", headers=wrong | key)
+            assert answer.status_code == status, (query, answer.text)
+        answer = await door.client.request(method, f"{path}?{query}", headers=bearer(door.keys[f"only {NEEDS[route]}"]))
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:orderflow:problems/invalid")
+
+
 @pytest.mark.parametrize("route", OF_ONE_ORDER, ids=" ".join)
 async def test_what_is_anothers_is_not_there(door: Door, route: tuple[str, str]) -> None:
     """Byte for byte the answer to an order that nobody has, but for the id that the caller sent."""

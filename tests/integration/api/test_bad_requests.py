@@ -229,6 +229,14 @@ async def test_a_bad_correlation_id_is_replaced(quiet_api: httpx.AsyncClient, se
     assert len(answer.headers["x-correlation-id"]) == 32
 
 
+async def test_where_it_was_is_a_reference_that_names_no_other_host(quiet_api: httpx.AsyncClient) -> None:
+    for path, instance in (
+        ("http://api//evil.example/a%20b%22%3C", "/evil.example/a%20b%22%3C"),
+        ("/orders/%C3%A4%3F", "/orders/%C3%A4%3F"),
+    ):
+        assert (await quiet_api.get(path)).json()["instance"] == instance
+
+
 async def test_unknown_paths_and_methods_are_problems_too(quiet_api: httpx.AsyncClient) -> None:
     await problem_of(await quiet_api.get("/nothing"), 404, "not_found")
     await problem_of(await quiet_api.get("/orders/"), 404, "not_found")

@@ -52,3 +52,4 @@ async def test_beyond_loopback_there_is_none_unless_it_is_asked_for(
     async with an_api(settings.model_copy(update=given)) as api:
         for path in ("/docs", "/docs/init.js"):
             assert (await api.get(path)).status_code == (200 if shown else 404)
+        assert (await api.get("/openapi.json")).status_code == 200

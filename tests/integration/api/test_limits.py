@@ -127,9 +127,9 @@ async def test_refusals_are_held_back_and_never_too_many(limited: Any, monkeypat
 async def test_whoever_is_nobody_is_counted_by_address(limited: Any) -> None:
     async with limited(api_limit_anonymous="3/hour") as client:
         del client.headers["Authorization"]
-        for path in ("/problems", "/orders", "/problems/invalid"):
-            assert (await client.get(path)).status_code in (200, 401)
-        for path in ("/problems", "/orders"):
+        for path in ("/openapi.json", "/orders?limit=1&limit=2", "/problems?x=1"):
+            assert (await client.get(path)).status_code in (200, 401, 422)
+        for path in ("/problems", "/orders", "/openapi.json", "/orders?x=1"):
             assert (await client.get(path)).status_code == 429
         for path in ("/health/live", "/health/ready"):
             assert (await client.get(path)).status_code == 200
@@ -151,8 +151,9 @@ async def test_guesses_end_and_shut_out_nobody_who_is_known(
         rate: dict[str, Any] = {"api_limit_failed_authentications": "5/hour"}
         async with limited(**rate, oidc_issuers=[issuer.trusted()]) as client:
             assert (await client.get("/orders")).status_code == 200
+            odd = ("/orders", "/orders?x=1", "/inventory?limit=1&limit=2")
             guesses = [bearer(api_keys.make("test")[0]) for _ in range(8)]
-            statuses = [(await client.get("/orders", headers=guess)).status_code for guess in guesses]
+            statuses = [(await client.get(odd[n % 3], headers=guess)).status_code for n, guess in enumerate(guesses)]
             assert statuses == [401] * 5 + [429] * 3
             assert len(looked_up) == 6  # not those that came too late
             for wrong in (bearer("nonsense"), {"Authorization": "Basic x"}, bearer(issuer.token(aud="another"))):

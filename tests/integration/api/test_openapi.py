@@ -1,6 +1,7 @@
 """What the API says of itself."""
 
 import json
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,8 @@ from api.http.problems import TYPES
 from orderflow.domain.inventory import ReservationStatus
 from orderflow.domain.orders import Reason
 from orderflow.domain.payments import PaymentStatus
-from support.api import order_body
+from support.api import order_body, reaches
+from support.world import World
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -76,6 +78,76 @@ async def test_answers_are_as_documented(schema: dict[str, Any], quiet_api: http
         (ready, "Ready"),
     ):
         Draft202012Validator({**schema, "$ref": f"#/components/schemas/{name}"}).validate(answer.json())
+
+
+#: Of every answer, whatever it is about.
+GENERAL = {
+    *("content-type", "content-length", "cache-control", "x-content-type-options", "content-security-policy"),
+    *("referrer-policy", "vary"),
+}
+
+
+async def test_each_header_of_an_answer_is_documented(world: World, api: httpx.AsyncClient) -> None:
+    schema = (await api.get("/openapi.json")).json()
+    operations = {
+        (method.upper(), re.compile(re.sub(r"\{[a-z_]+\}", "[^/]+", path))): operation["responses"]
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    }
+    seen: set[str] = set()
+
+    async def ask(method: str, path: str, status: int, body: Any = None, **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await api.request(method, path, json=body, headers=sent)
+        assert answer.status_code == status, answer.text
+        [said] = [said for (of, named), said in operations.items() if of == method and named.fullmatch(path)]
+        documented = {name.lower() for name in said[str(status)].get("headers", ())}
+        assert answer.headers.keys() - GENERAL - documented == set(), (method, path, status)
+        seen.update(answer.headers.keys() - GENERAL)
+        return answer
+
+    for _ in range(2):  # the second time it is replayed
+        placed = await ask("POST", "/orders", 201, order_body(), Idempotency_Key="place")
+    here = placed.headers["location"]
+    await ask("POST", "/orders", 422, order_body(reference="x"), Idempotency_Key="place")
+    for _ in range(2):
+        await ask("POST", f"{here}/ship", 409, Idempotency_Key="early", Prefer="wait=1")
+        await ask("POST", f"{here}/complete", 412, Idempotency_Key="other", If_Match='"7"', Prefer="wait=1")
+        await ask("POST", f"{here}/approve", 200, Idempotency_Key="approve", Prefer="wait=1")
+    await reaches(api, placed.json()["id"], "FULFILLING")
+    gate = world.gateway.hold("capture")
+    for _ in range(2):
+        shipping = await ask("POST", f"{here}/ship", 202, Idempotency_Key="ship", Prefer="respond-async")
+    gate.set()
+    await ask("POST", f"{here}/ship", 200, Idempotency_Key="ship", Prefer="wait=60")
+    await ask("GET", shipping.headers["location"], 200)
+    order = await ask("GET", here, 200, If_None_Match='"1"', Prefer="wait=0")
+    await ask("GET", here, 304, If_None_Match=order.headers["etag"], Prefer="wait=0")
+    await ask("GET", "/orders", 200)
+    for status in (201, 201, 200):
+        key = {} if status == 200 else {"Idempotency_Key": "put"}
+        counted = await ask("PUT", "/inventory/counted", status, {"on_hand": 5}, **key)
+    for _ in range(2):
+        adjusted = {"delta": 1, "reason": "found"}
+        counted = await ask("POST", "/inventory/counted/adjustments", 200, adjusted, Idempotency_Key="adjust")
+    await ask("GET", "/inventory/counted", 200)
+    await ask("GET", "/inventory/counted", 304, If_None_Match=counted.headers["etag"])
+    await ask("PUT", "/inventory/counted", 412, {"on_hand": 5}, If_Match='"99"')
+    await ask("GET", "/inventory", 401, Authorization="Bearer no")
+    await ask("GET", "/problems", 200)
+    await ask("GET", "/problems", 403, Origin="https://evil.example")
+    await ask("GET", "/health/ready", 200)
+    assert seen == {
+        *("x-correlation-id", "location", "etag", "idempotent-replayed", "preference-applied", "www-authenticate")
+    }
+
+
+async def test_any_operation_may_be_answered_by_what_stands_before_it(schema: dict[str, Any]) -> None:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert {"400", "403", "408", "421", "422", "429", "431", "500", "503"} <= operation["responses"].keys(), (
+                path
+            )
 
 
 async def test_only_a_ship_is_documented_as_accepted_for_later(schema: dict[str, Any]) -> None:

@@ -76,6 +76,7 @@ async def test_a_ship_that_waits_is_202_when_the_process_is_told_to_stop(
         await stops(process)
         shipped = await shipping
     assert shipped.status_code == 202, shipped.text
+    assert shipped.headers["connection"] == "close"
     assert shipped.json()["command"]["state"] == "pending"
     assert shipped.headers["location"] == f"/orders/{order_id}/commands/{command_id('ship-1')}"
     gate.set()
@@ -96,6 +97,8 @@ async def test_a_read_that_waits_is_answered_and_what_is_told_is_told_to_the_end
         answers = await asyncio.gather(*polling, return_exceptions=True)
     # A connection on which nothing has arrived yet when the process stops is closed: the client asks elsewhere.
     assert {getattr(answer, "status_code", 304) for answer in answers} == {304}
+    answered = [answer for answer in answers if isinstance(answer, httpx.Response)]
+    assert {answer.headers.get("connection") for answer in answered} <= {"close"}
     assert (await world.handovers.depth()).pending == 0
 
 
@@ -112,7 +115,9 @@ async def test_what_has_no_answer_when_the_time_to_stop_is_over_is_503(settings:
     for answer, (_, path) in zip(answers, asked, strict=True):
         head, _, content = answer.decode().partition("\r\n\r\n")
         assert head.startswith("HTTP/1.1 503 "), answer
-        assert {"content-type: application/problem+json", "retry-after: 1"} <= set(head.lower().split("\r\n"))
+        assert {"content-type: application/problem+json", "retry-after: 1", "connection: close"} <= set(
+            head.lower().split("\r\n")
+        )
         problem = json.loads(content)
         assert (problem["instance"], problem["dependency"]) == (path, "api")
         assert "Idempotency-Key" in problem["detail"]

@@ -14,8 +14,9 @@ import httpx
 import pytest
 import uvicorn
 
+from api.http.problems import ProblemDocument
 from orderflow.serving.peers import networks
-from orderflow.serving.protocol import MOST_FIELDS, MOST_HEAD_BYTES, within
+from orderflow.serving.protocol import MOST_FIELDS, MOST_HEAD_BYTES, reference, within
 from orderflow.stack.ports import free_port
 from support.paths import ROOT
 from support.waiting import until
@@ -302,6 +303,64 @@ async def test_a_body_that_does_not_come_is_answered_408() -> None:
         head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
         assert json.loads(body)["type"] == "urn:orderflow:problems/too_slow"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "instance"),
+    [
+        (request("/first", "Connection: keep-alive") + many_headers(), 431, "/"),
+        (request("/first") + b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "/"),
+        (
+            request("/first") + b"POST //evil/a%20b%22 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab",
+            408,
+            "/evil/a%20b%22",
+        ),
+        (request("/first") + POST + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n", 400, "/posted"),
+    ],
+    ids=["headers", "hosts", "slow", "chunks"],
+)
+async def test_what_the_server_says_itself_is_a_whole_problem(said: bytes, status: int, instance: str) -> None:
+    async with a_server(body_seconds=0.3) as served:
+        reader, _ = await served.open(said)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 10)
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % status)
+        problem = json.loads(body)
+        assert ProblemDocument.model_validate(problem).instance == instance
+        assert f"x-correlation-id: {problem['correlation_id']}".encode() in head.split(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/orders/a", "/orders/a"),
+        ('//evil.example/a b"<', "/evil.example/a%20b%22%3C"),
+        ("///", "/"),
+        ("*", "/*"),
+        ("/a:b@c;d=e,f?g#h%", "/a:b@c;d=e,f%3Fg%23h%25"),
+        ("/ä\\", "/%C3%A4%5C"),
+        ("/\ud800", "/%3F"),
+    ],
+)
+def test_a_path_is_a_reference_that_names_no_other_host(path: str, said: str) -> None:
+    assert reference(path) == said
+
+
+async def test_at_a_stop_answers_say_that_the_connection_ends() -> None:
+    async with a_server() as served:
+        busy = [await served.open(request("/slow")), await served.open(request("/slow", "Connection: close"))]
+        await until(served.has_two_requests, seconds=5)
+        served.server.should_exit = True
+
+        async def stops() -> bool:
+            return not any(server.is_serving() for server in served.server.servers)
+
+        await until(stops, seconds=5)
+        served.go_on.set()
+        for reader, _ in busy:
+            head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+            assert body == b"ok"
+            assert b"connection: close" in head.lower().split(b"\r\n")
 
 
 async def test_a_whole_body_may_be_worked_on_for_longer() -> None:
