@@ -97,6 +97,21 @@ async def test_a_compressed_batch_of_events_is_applied(lab: Lab, codec: str) -> 
     assert await dead_letters(lab.pool.acquire, lab.settings.tracking_group) == []
 
 
+async def test_small_batches_that_become_large_are_set_aside_whole_and_nothing_is_skipped(lab: Lab) -> None:
+    order = uuid4()
+    size = 3 * MEBIBYTE
+    await lab.send(order, 1)
+    offsets = [(await foreign(lab, order, batch((b"k", bytes(size), []), codec="zstd")))[1] for _ in range(9)]
+    await lab.send(order, 2)
+    at_once: list[int] = []
+    consumer = lab.consumer(retries=QUICK, on_batch=lambda records, _: at_once.append(records))
+    async with running(consumer):
+        await applied(lab, order, [1, 2])
+        found = await letters(lab, 9)
+    assert [(letter.offset, len(letter.value or b"")) for letter in found] == [(offset, size) for offset in offsets]
+    assert max(at_once) <= 4, "8 MiB are three of them, and the event before them"
+
+
 async def test_a_batch_that_cannot_be_read_is_one_dead_letter_with_its_bytes(lab: Lab) -> None:
     order = uuid4()
     await lab.send(order, 1)
