@@ -22,8 +22,8 @@ LARGEST: Final = 16 * 1024 * 1024
 #: Records and headers that a batch may have together: as Python objects the smallest weigh thirty times what they weigh
 #: here, and they are made while nothing else goes on. A full batch of our events has less than 10,000.
 MOST_PARTS: Final = 100_000
-#: So many bytes are too few for more: a header has at least two.
-_FEW: Final = 128 * 1024
+#: In so many bytes there are hardly more, as a header has at least two: they are not counted. Our batches have no more.
+_FEW: Final = 256 * 1024
 
 _HEADER: Final = DefaultRecordBase.HEADER_STRUCT
 _LENGTH: Final = struct.Struct(">i")
