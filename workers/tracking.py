@@ -63,7 +63,7 @@ async def serve(settings: Settings, stopping: asyncio.Event, health: Health, _: 
 
 
 class Sharing:
-    """Sees now and again whether another stack is in the group; while it is, the tracking is not ready, and goes on."""
+    """Sees now and again whether somebody else is in the group; meanwhile the tracking is not ready, and goes on."""
 
     def __init__(self, settings: Settings, deployment: str, report: Callable[[PartState], None]) -> None:
         self._settings = settings

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
@@ -24,6 +24,7 @@ from orderflow_events.dead_letters import (
     Passed,
     causes_since,
     held,
+    moment_ago,
     set_aside,
     set_aside_unreadable,
 )
@@ -199,7 +200,7 @@ class Applier:
         failure = Failure()
         retries = self._retries
         pauses = Backoff(retries.first_pause_seconds, retries.longest_pause_seconds)
-        since = None
+        since: datetime | None = None
         while True:
             try:
                 return await self._together(arrivals)
@@ -210,18 +211,23 @@ class Applier:
                 self._say(error)
                 if failure.attempts >= retries.attempts and not arrivals[0].error:
                     # The window's beginning stays: a stopped consumer does not go on because time has passed.
-                    since = since or datetime.now(UTC) - retries.window
-                    letters = await self._give_up(arrivals[0], failure, since)
+                    letters, since = await self._give_up(arrivals[0], failure, since)
                     if letters is not None:
                         return letters
             if await pause(pauses.next(), stopping):
                 return None
 
-    async def _give_up(self, arrival: Arrival, failure: Failure, since: datetime) -> list[DeadLetter] | None:
-        """Set an event aside whose effect fails, unless the limit forbids it or the database is away (None)."""
+    async def _give_up(
+        self, arrival: Arrival, failure: Failure, since: datetime | None
+    ) -> tuple[list[DeadLetter] | None, datetime | None]:
+        """Set an event aside whose effect fails, unless the limit forbids it or the database is away (None).
+
+        ``since``: when the window of the limit began, by the database's clock; it comes back. None: not known yet.
+        """
         try:
             async with transaction(self._connect, self._transient) as connection:
                 letter = await set_aside(connection, self._group, arrival, "failed", failure)
+                since = since or await moment_ago(connection, self._retries.window)
                 if await causes_since(connection, self._group, since) > self._retries.limit:
                     name = arrival.envelope.id if arrival.envelope else f"offset {arrival.record.offset}"
                     raise Stopped(  # and what was set aside here is rolled back
@@ -230,12 +236,12 @@ class Applier:
                     )
         except Exception as error:  # nothing is lost: the event is tried again
             self._say(error)
-            return None
+            return None, since
         if isinstance(letter, Passed):
-            return self._without_passed([letter])
+            return self._without_passed([letter]), since
         log.error("set aside after %d attempts: %s: %s", letter.attempts, letter, letter.reason)
         self._on_dead_letter(letter)
-        return [letter]
+        return [letter], since
 
     def _say(self, error: Exception) -> None:
         if isinstance(error, Stopped):

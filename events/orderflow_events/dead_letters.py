@@ -10,9 +10,9 @@ the last of them.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
 from aiokafka import ConsumerRecord
@@ -34,6 +34,10 @@ _HELD = """
 SELECT subject FROM dead_letters WHERE consumer_group = $1 AND subject = ANY ($2::text[]) FOR KEY SHARE
 """
 
+_AGO = """
+SELECT clock_timestamp() - $1::interval
+"""
+
 _CAUSES = """
 SELECT count(*) FROM dead_letters WHERE consumer_group = $1 AND kind = 'failed' AND dead_lettered_at > $2
 """
@@ -49,6 +53,13 @@ _REFUSALS: Final = (
 
 #: How a record is written, the next where one is refused: whole, without its headers, without its key and value too.
 _FORMS: Final = ((True, True, ""), (True, False, "its headers"), (False, False, "its key, value and headers"))
+
+#: So many headers of a record are kept. An event has no more.
+MOST_HEADERS: Final = 1_000
+#: What is entered at once, in bytes: a connection may have a time-out of a few seconds for each command.
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
+#: How a command ends that took too long.
+_TOO_SLOW: Final = (TimeoutError, postgres.QueryCanceledError)
 
 # A record that comes again (the consumer died before its offset commit) finds its row as it is.
 _SET_ASIDE = """
@@ -94,6 +105,8 @@ class Arrival:
     def of(cls, record: ConsumerRecord, accept: Accept) -> "Arrival":
         """Read ``record``. What cannot be read belongs to no order, whatever it says: anybody can write a key."""
         try:
+            if (count := len(record.headers)) > MOST_HEADERS:
+                raise EnvelopeError(f"it has {count} headers, more than {MOST_HEADERS}")
             envelope = decode(record.headers, record.key, record.value)
             accept(envelope)
         except EnvelopeError as error:
@@ -183,6 +196,12 @@ async def held(connection: Connection, group: str, subjects: Iterable[str]) -> s
     return {row["subject"] for row in rows}
 
 
+async def moment_ago(connection: Connection, window: timedelta) -> datetime:
+    """When ``window`` began by the database's clock, which dead letters have their time from."""
+    moment: datetime = await connection.fetchval(_AGO, window)
+    return moment
+
+
 async def causes_since(connection: Connection, group: str, since: datetime) -> int:
     """How many events were set aside after ``since`` because their effect failed, and stand there still."""
     return int(await connection.fetchval(_CAUSES, group, since))
@@ -193,18 +212,19 @@ async def set_aside(
 ) -> DeadLetter | Passed:
     """Enter a record; the row that is there already, if it is.
 
-    Where its content is refused it is entered without its headers, then with its coordinates alone, and the reason says
-    so. ``Passed``: even that is refused.
+    Where its content is refused, or is large and takes too long twice, it is entered without its headers, then with its
+    coordinates alone, and the reason says so. ``Passed``: even that is refused.
     """
     refusals: list[Exception] = []
+    large = _size(arrival.record) > _CHUNK_BYTES
     for content, headers, left_out in _FORMS:
+        shorter_is_quicker = large and content
         try:
-            async with connection.transaction():  # a savepoint: the next form can still be tried behind a refusal
-                row = await connection.fetchrow(
-                    _SET_ASIDE, *_row(group, arrival, kind, failure, content, headers, left_out)
-                )
-            return letter_of(row)
-        except _REFUSALS as error:
+            row = _row(group, arrival, kind, failure, content, headers, left_out)
+            return await _enter(connection, row, tries=2 if shorter_is_quicker else 1)
+        except (*_REFUSALS, *_TOO_SLOW) as error:
+            if isinstance(error, _TOO_SLOW) and not shorter_is_quicker:
+                raise
             refusals.append(error)
             log.warning("dead letter %s is refused, it is shortened", _where(arrival.record), exc_info=error)
     record = arrival.record
@@ -216,22 +236,62 @@ async def set_aside(
 async def set_aside_unreadable(
     connection: Connection, group: str, arrivals: Sequence[Arrival]
 ) -> list[DeadLetter | Passed]:
-    """Enter records that are no events, in one go; one by one where the content of one is refused."""
+    """Enter records that are no events, many in one go; one by one where the content of one is refused."""
+    entered: list[DeadLetter | Passed] = []
+    for chunk in _chunks(arrivals):
+        entered += await _set_aside_together(connection, group, chunk)
+    return entered
+
+
+async def _set_aside_together(
+    connection: Connection, group: str, arrivals: Sequence[Arrival]
+) -> list[DeadLetter | Passed]:
     failures = []
     for arrival in arrivals:
         failure = Failure()
         failure.add(arrival.error or EnvelopeError("it is no event"))
         failures.append((arrival, failure))
-    try:
-        async with connection.transaction():
-            rows = await connection.fetchmany(
-                _SET_ASIDE,
-                [_row(group, arrival, "undecodable", failure, True, True, "") for arrival, failure in failures],
-            )
-        return [letter_of(row) for row in rows]
-    except _REFUSALS as error:
-        log.warning("one of %d dead letters is refused: one by one", len(arrivals), exc_info=error)
+    if len(failures) > 1:
+        try:
+            async with connection.transaction():
+                rows = await connection.fetchmany(
+                    _SET_ASIDE,
+                    [_row(group, arrival, "undecodable", failure, True, True, "") for arrival, failure in failures],
+                )
+            return [letter_of(row) for row in rows]
+        except _REFUSALS as error:
+            log.warning("one of %d dead letters is refused: one by one", len(arrivals), exc_info=error)
     return [await set_aside(connection, group, arrival, "undecodable", failure) for arrival, failure in failures]
+
+
+def _chunks(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """``arrivals`` in their order, each chunk of at most ``_CHUNK_BYTES``, or of one that is larger."""
+    chunk: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        if chunk and size + _size(arrival.record) > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(arrival)
+        size += _size(arrival.record)
+    if chunk:
+        yield chunk
+
+
+def _size(record: ConsumerRecord) -> int:
+    """How many bytes, about, a row keeps of it."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers[:MOST_HEADERS])
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+async def _enter(connection: Connection, row: Sequence[Any], tries: int) -> DeadLetter:
+    try:
+        async with connection.transaction():  # a savepoint: another form can still be tried behind a refusal
+            return letter_of(await connection.fetchrow(_SET_ASIDE, *row))
+    except _TOO_SLOW:
+        if tries == 1:
+            raise
+    return await _enter(connection, row, tries - 1)
 
 
 async def _remember(connection: Connection, group: str, record: ConsumerRecord, reason: str) -> None:
@@ -266,7 +326,9 @@ def _row(
     reason = failure.reason
     if left_out:  # ASCII: not every database has all characters
         reason = f"{reason.encode('ascii', 'backslashreplace').decode()} ({left_out} could not be kept)"
-    kept = [(printable(name), value) for name, value in record.headers] if headers else []
+    kept = [(printable(name), value) for name, value in record.headers[:MOST_HEADERS]] if headers else []
+    if headers and (count := len(record.headers)) > MOST_HEADERS:
+        reason = f"{reason} (the first {MOST_HEADERS} of its {count} headers are kept)"
     return (
         *(group, arrival.subject, kind, reason, failure.attempts, failure.first_at, failure.last_at),
         *_place(record),

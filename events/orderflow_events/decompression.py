@@ -1,7 +1,8 @@
 """Decompressing batches of records, never to more than a limit: a megabyte of a foreign batch may hold a gigabyte.
 
-Kafka limits what a batch weighs as it is sent, not what it becomes. Here it may become ``LARGEST`` bytes and
-``MOST_RECORDS`` records; what would be more is treated like a batch that is damaged.
+Kafka limits what a batch weighs as it is sent, not what it becomes. Here it may become ``LARGEST`` bytes, and
+``MOST_PARTS`` records and headers; what would be more is treated like a batch that is damaged. What the batches of one
+fetch become together is limited by who reads them (``kafka_reader``).
 """
 
 import gzip
@@ -14,13 +15,20 @@ from aiokafka import codec
 from aiokafka.errors import UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBase
 
-#: Bytes that a batch may have when it is decompressed: 64 times what a broker lets through by default.
-LARGEST: Final = 64 * 1024 * 1024
-#: Records that a batch may have: as Python objects the smallest weigh thirty times what they weigh here.
-MOST_RECORDS: Final = 250_000
+from orderflow_events.varints import Varints
+
+#: Bytes that a batch may have when it is decompressed: 16 times what a broker lets through by default.
+LARGEST: Final = 16 * 1024 * 1024
+#: Records and headers that a batch may have together: as Python objects the smallest weigh thirty times what they weigh
+#: here, and they are made while nothing else goes on. A full batch of our events has less than 10,000.
+MOST_PARTS: Final = 100_000
+#: In so many bytes there are hardly more, as a header has at least two: they are not counted. Our batches have no more.
+_FEW: Final = 256 * 1024
 
 _HEADER: Final = DefaultRecordBase.HEADER_STRUCT
 _LENGTH: Final = struct.Struct(">i")
+#: Of each message of format 0 or 1: its offset, and how many bytes follow.
+_MESSAGE_START: Final = struct.Struct(">qi")
 _LENGTH_AT, _MAGIC_AT, _ATTRIBUTES_AT = 8, 16, 21
 _CODEC_BITS: Final = 0x07
 #: What a decompressor says when the room is too small.
@@ -33,18 +41,42 @@ class TooLarge(Exception):
     """A batch would be larger than the limit."""
 
 
-def plain(data: bytes) -> bytes:
-    """A batch of any format as it would be without compression; the same where it has none. Its CRC is not corrected.
+def plain(data: bytes) -> tuple[bytes, int]:
+    """A batch as it would be without compression, and how many bytes that are. Its CRC is not corrected.
 
-    Raises TooLarge, and whatever a decompressor raises at damaged bytes.
+    It is the same where it has no compression, or is of format 0 or 1. Raises TooLarge, CorruptRecordException, and
+    whatever a decompressor raises at damaged bytes.
     """
     if data[_MAGIC_AT] != 2:
-        _look_at_older(data)
-        return data
-    fields = _HEADER.unpack_from(data)
-    if (count := fields[12]) > MOST_RECORDS:
-        raise TooLarge(f"it has {count} records, more than {MOST_RECORDS}")
-    attributes: int = fields[5]
+        return data, _look_at_older(data)
+    if (count := _HEADER.unpack_from(data)[12]) > MOST_PARTS:
+        raise TooLarge(f"it has {count} records, more than {MOST_PARTS}")
+    readable = _without_compression(data)
+    if len(readable) > _FEW:
+        _count(readable, count)
+    return readable, len(readable)
+
+
+def _count(readable: bytes, records: int) -> None:
+    """Raises TooLarge where a batch of format 2 has more than ``MOST_PARTS`` records and headers."""
+    parts = records
+    inside = Varints(readable, _HEADER.size)
+    for _ in range(records):
+        for _ in ("length", "attributes", "time", "offset"):
+            inside.number()
+        inside.skip()
+        inside.skip()
+        headers = inside.number()
+        parts += headers
+        if parts > MOST_PARTS:
+            raise TooLarge(f"it has more than {MOST_PARTS} records and headers")
+        for _ in range(headers):
+            inside.skip()
+            inside.skip()
+
+
+def _without_compression(data: bytes) -> bytes:
+    attributes: int = _HEADER.unpack_from(data)[5]
     if not attributes & _CODEC_BITS:
         return data
     records = inflate(attributes & _CODEC_BITS, data[_HEADER.size :])
@@ -118,17 +150,23 @@ def _grown(decompress_into: Callable[[bytes, bytearray], int], data: bytes) -> b
             return bytes(memoryview(buffer)[:length])
 
 
-def _look_at_older(data: bytes) -> None:
+def _look_at_older(data: bytes) -> int:
     """Of a batch of format 0 or 1, which is one message with the others compressed in its value: how large is that?
 
-    It is read by aiokafka, which has no limit of its own.
+    It is read by aiokafka, which has no limit of its own. Raises TooLarge.
     """
     magic, attributes = data[_MAGIC_AT], data[_MAGIC_AT + 1]
     if not attributes & _CODEC_BITS:
-        return
+        return len(data)
     at = _MAGIC_AT + 2 + (8 if magic == 1 else 0)
     (key,) = _LENGTH.unpack_from(data, at)
     at += _LENGTH.size + max(key, 0)
     (length,) = _LENGTH.unpack_from(data, at)
     at += _LENGTH.size
-    inflate(attributes & _CODEC_BITS, data[at : at + max(length, 0)])
+    messages = inflate(attributes & _CODEC_BITS, data[at : at + max(length, 0)])
+    count = place = 0
+    while place + _MESSAGE_START.size <= len(messages):
+        place += _MESSAGE_START.size + max(_MESSAGE_START.unpack_from(messages, place)[1], 0)
+        if (count := count + 1) > MOST_PARTS:
+            raise TooLarge(f"it has more than {MOST_PARTS} records")
+    return len(messages)

@@ -9,6 +9,8 @@ Here every fetch has an answer:
   record in its place: no key, the batch's bytes as the value, and one header, ``UNREADABLE``, that says why. Its value
   is ``Unreadable``, which nothing that was sent can be: what a foreign record says in such a header is not repeated.
   ``envelope.decode`` refuses both, so a consumer of the kit makes them dead letters.
+- A fetch whose batches become more than ``ROOM`` together is given up to there; the rest is fetched again. So what a
+  partition holds in memory at once is ``ROOM`` and one batch, however small they were when they came.
 
 aiokafka offers no place for this. ``start`` replaces the one method of its own fetcher that reads answers by the same
 method with two other classes in it; no other consumer of the process changes. That is private to aiokafka, so its next
@@ -31,6 +33,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from orderflow_events.decompression import plain
 from orderflow_events.envelope import UNREADABLE, Unreadable
 from orderflow_events.failures import sentence
+from orderflow_events.varints import Varints
 
 _HEADER: Final = DefaultRecordBase.HEADER_STRUCT
 #: Of each batch, whatever its format: its first offset, and how many bytes follow.
@@ -39,6 +42,13 @@ _START: Final = struct.Struct(">qi")
 _LEAST_LENGTH: Final = 5
 _MAGIC_AT: Final = 16
 _LOG_APPEND_TIME: Final = 0x08
+
+#: Bytes that the batches of a fetch may become before no further one of it is read.
+ROOM: Final = 8 * 1024 * 1024
+#: What a record or a header takes there beside its bytes.
+_PART_BYTES: Final = 64
+#: What a batch takes there that is refused: no room, but the time that it took to find out.
+_REFUSED_BYTES: Final = ROOM // 8
 
 
 def unreadable_codecs() -> list[str]:
@@ -66,6 +76,7 @@ class _Batches:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self._room = ROOM
         #: The offset that was asked for. The first batch may begin before it.
         self.asked = 0
 
@@ -73,7 +84,8 @@ class _Batches:
         return len(self._data)
 
     def has_next(self) -> bool:
-        return self._end() is not None
+        """Whether there is one, and room for it. aiokafka fetches on behind the last that it was given."""
+        return self._room > 0 and self._end() is not None
 
     def next_batch(self) -> "_Batch | None":
         end = self._end()
@@ -81,6 +93,7 @@ class _Batches:
             return None
         batch = _Batch(self._data[self._at : end], self.asked)
         self._at = end
+        self._room -= batch.weight
         return batch
 
     def _end(self) -> int | None:
@@ -101,6 +114,8 @@ class _Batch:
     def __init__(self, data: bytes, asked: int) -> None:
         self._batch: Any = None
         self._records: Iterator[Any]
+        #: What it takes of a fetch's room, in bytes.
+        self.weight = len(data)
         self.base_offset: int = _START.unpack_from(data)[0]
         try:
             self._batch = MemoryRecords(data).next_batch()
@@ -121,24 +136,27 @@ class _Batch:
         self.is_control_batch: bool = batch.is_control_batch
         self.is_transactional: bool = batch.is_transactional
         try:
-            readable = plain(data)
+            readable, size = plain(data)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of a decompressor is no Exception
+            self.weight += _REFUSED_BYTES
             self._stand_in(data, asked, error, trusted=True)
             return
         try:
             records = list(batch if readable is data else MemoryRecords(readable).next_batch())
             if self.is_control_batch:  # read by aiokafka, which raises where it is none
                 ControlRecord.parse(records[0].key)
-            self._records = iter(records)
         except Exception as error:
             try:
                 if self.is_control_batch:
                     raise
-                self._records = iter(list(_with_any_names(readable)))
+                records = list(_with_any_names(readable))
             except Exception:
                 self._stand_in(data, asked, error, trusted=True)
+                return
+        self._records = iter(records)
+        self.weight = size + _PART_BYTES * sum(1 + len(record.headers) for record in records)
 
     def _stand_in(self, data: bytes, asked: int, error: BaseException, *, trusted: bool) -> None:
         """One record for the whole batch. ``trusted``: its own header is as its producer wrote it."""
@@ -183,49 +201,24 @@ def _with_any_names(data: bytes) -> Iterator[Any]:
         raise CorruptRecordException("older formats have no headers")
     base, _, _, _, _, attributes, _, first_time, last_time, _, _, _, count = _HEADER.unpack_from(data)
     time_type = 1 if attributes & _LOG_APPEND_TIME else 0
-    position = _HEADER.size
-
-    def number() -> int:
-        # Ours: aiokafka's, in C, reads wherever it is told to, and a length in a foreign record may say anything.
-        nonlocal position
-        value: int = 0
-        for shift in range(0, 70, 7):
-            if not 0 <= position < len(data):
-                raise CorruptRecordException("a length leads out of the batch")
-            byte: int = data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            if not byte & 0x80:
-                return (value >> 1) ^ -(value & 1)
-        raise CorruptRecordException("a number has too many bytes")
-
-    def nullable() -> bytes | None:
-        nonlocal position
-        length = number()
-        if length < 0:
-            return None
-        start, position = position, position + length
-        if position > len(data):
-            raise CorruptRecordException("a length leads out of the batch")
-        return data[start:position]
-
+    inside = Varints(data, _HEADER.size)
     for _ in range(count):
-        length = number()
-        end = position + length
-        number()  # attributes
-        timestamp = first_time + number()
-        offset = base + number()
-        key, value = nullable(), nullable()
+        length = inside.number()
+        end = inside.position + length
+        inside.number()  # attributes
+        timestamp = first_time + inside.number()
+        offset = base + inside.number()
+        key, value = inside.nullable(), inside.nullable()
         headers = []
-        for _ in range(number()):
-            name = nullable()
+        for _ in range(inside.number()):
+            name = inside.nullable()
             if name is None:
                 raise CorruptRecordException("a header has no name")
-            headers.append((name.decode(errors="surrogateescape"), nullable()))
-        if position != end:
+            headers.append((name.decode(errors="surrogateescape"), inside.nullable()))
+        if inside.position != end:
             raise CorruptRecordException("a record's size is wrong")
         yield DefaultRecord(offset, last_time if time_type else timestamp, time_type, key, value, headers)
-    if position != len(data):
+    if inside.position != len(data):
         raise CorruptRecordException("there is more behind its records")
 
 

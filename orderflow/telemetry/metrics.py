@@ -215,7 +215,7 @@ DEAD_LETTERS_WAITING: Final = Gauge(
 )
 GROUP_OTHERS: Final = Gauge(
     "consumer_group_other_stacks",
-    "Other stacks whose trackings are in the tracking's consumer group: each tracks part of its orders only.",
+    "Other stacks, and other clients, in the tracking's consumer group: orders in their partitions are not tracked.",
     ("group",),
     item="Consumer group that is shared",
     query="max by (group) (orderflow_consumer_group_other_stacks)",

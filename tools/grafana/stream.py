@@ -159,8 +159,8 @@ _CONSUMER = Row(
             unit="s",
         ),
         Panel(
-            "Other stacks in the group",
-            "Does somebody else's tracking take part of the records?",
+            "Others in the group",
+            "Does somebody else take part of the records?",
             [Query("max by (group) (orderflow_consumer_group_other_stacks)", "{{group}}")],
             runbook="Group shared",
             bad=1,

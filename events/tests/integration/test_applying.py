@@ -5,7 +5,8 @@ Without Kafka: what a member reads is made by hand, and the database is the real
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from orderflow_events import applying, failures
 from orderflow_events.applying import each
-from orderflow_events.dead_letters import DeadLetter
+from orderflow_events.dead_letters import MOST_HEADERS, DeadLetter
 from orderflow_events.envelope import Envelope, EnvelopeError
 from orderflow_events.failures import Interruption, Retries
 from orderflow_events.inbox import Connection, claim, prune
@@ -263,6 +265,32 @@ async def test_a_stopped_consumer_does_not_go_on_because_time_passes(billing: Bi
     assert await applying is None
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_the_limit_counts_by_the_databases_clock_alone(
+    billing: Billing, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    class OtherClock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + ahead
+
+    for module in (applying, failures):
+        monkeypatch.setattr(module, "datetime", OtherClock)
+    orders = [uuid4() for _ in range(5)]
+    billing.poison = {(order, 1) for order in orders}
+    old = billing.event(orders[0], 1)
+    await billing.apply(old, retries=BROKEN)
+    await billing.pool.execute(
+        "UPDATE dead_letters SET dead_lettered_at = clock_timestamp() - $2::interval WHERE consumer_group = $1",
+        *(billing.group, BROKEN.window + timedelta(minutes=1)),
+    )
+    going = asyncio.create_task(billing.apply(*(billing.event(order, 1) for order in orders[1:]), retries=BROKEN))
+    await stopped(billing)
+    assert len(await billing.letters()) == 4, "the one from before the window does not count, three in it do"
+    billing.stopping.set()
+    assert await going is None
+
+
 async def test_the_limit_is_the_groups_and_outlives_a_restart(billing: Billing) -> None:
     orders = [uuid4() for _ in range(4)]
     billing.poison = {(order, 1) for order in orders}
@@ -508,3 +536,71 @@ async def test_a_read_only_connection_is_waited_for_and_never_used_twice(postgre
         assert await applying == []
         assert await billing.effects(order) == [1, 2]
     await postgres.drop(databases)
+
+
+async def test_large_records_that_are_no_events_are_set_aside_in_parts(billing: Billing) -> None:
+    value = bytes(1_500_000)
+    inserts: list[int] = []
+
+    class Counting:
+        """A connection that notes how many rows are entered at once."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        async def fetchmany(self, query: str, rows: Sequence[Any]) -> Any:
+            inserts.append(len(rows))
+            return await self._connection.fetchmany(query, rows)
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        async with billing.pool.acquire() as connection:
+            yield Counting(connection)
+
+    letters = await billing.apply(*(billing.record(b"k", value) for _ in range(6)), connect=connect)
+    assert letters is not None
+    assert [(letter.offset, len(letter.value or b"")) for letter in letters] == [(n, 1_500_000) for n in range(6)]
+    assert inserts == [2, 2, 2], "more than 4 MiB may take longer than a command may"
+
+
+async def test_a_large_record_that_takes_too_long_is_shortened_and_holds_up_nobody(
+    billing: Billing, postgres: PostgresServer
+) -> None:
+    order = uuid4()
+    databases = await postgres.fresh_databases()
+    async with asyncpg.create_pool(databases.as_admin("orders"), min_size=1, command_timeout=0.5) as pool:
+        await pool.execute("CREATE TABLE effects (n bigserial, order_id uuid, version int)")
+        await pool.execute("""
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep(CASE WHEN octet_length(NEW.record_value) > 5000000 THEN 60 ELSE 0 END); RETURN NEW;
+            END $$
+        """)
+        await pool.execute("CREATE TRIGGER slow BEFORE INSERT ON dead_letters FOR EACH ROW EXECUTE FUNCTION slow()")
+        slow = Billing(pool)
+        letters = await slow.apply(
+            slow.record(b"k", b"hello"), slow.record(b"k", bytes(6_000_000)), slow.event(order, 1)
+        )
+        assert letters is not None
+        assert [(letter.value, "could not be kept" in letter.reason) for letter in letters] == [
+            (b"hello", False),
+            (None, True),
+        ]
+        assert await slow.effects(order) == [1]
+        assert slow.states == [OK], "nothing was tried again"
+    await postgres.drop(databases)
+
+
+async def test_of_a_record_of_many_headers_the_first_are_kept_and_it_is_no_event(billing: Billing) -> None:
+    event = billing.event(uuid4(), 1)
+    many = [*event.headers, *(("x", b"") for _ in range(MOST_HEADERS))]
+    letters = await billing.apply(billing.record(event.key, event.value, many))
+    assert letters is not None
+    [letter] = letters
+    assert (letter.kind, letter.subject, len(letter.headers)) == ("undecodable", None, MOST_HEADERS)
+    assert letter.reason == (
+        f"EnvelopeError: it has {len(many)} headers, more than {MOST_HEADERS} "
+        f"(the first {MOST_HEADERS} of its {len(many)} headers are kept)"
+    )

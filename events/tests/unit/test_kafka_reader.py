@@ -81,11 +81,65 @@ def test_a_batch_that_would_become_too_large_is_not_decompressed_and_passed(
 
 
 def test_a_batch_of_too_many_records_is_not_made_into_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decompression, "MOST_RECORDS", 2)
+    monkeypatch.setattr(decompression, "MOST_PARTS", 2)
     records, following = read(batch(PLAIN, PLAIN) + at(2, batch(PLAIN, PLAIN, PLAIN)))
     assert [record.value for record in records[:2]] == [b"v", b"v"]
     assert why(records[2]).endswith("TooLarge: it has 3 records, more than 2")
     assert (len(records), following) == (3, 5)
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_a_record_of_too_many_headers_is_not_made_into_objects(codec: str | None) -> None:
+    data = batch((b"k", b"v", [(b"", None)] * 150_000), codec=codec)
+    [stand_in, behind], following = read(data + at(1, batch(PLAIN)))
+    assert why(stand_in).endswith("TooLarge: it has more than 100000 records and headers")
+    assert (stand_in.value, behind.value, following) == (data, b"v", 2)
+
+
+def test_a_large_batch_of_events_is_read() -> None:
+    one: Foreign = (b"k", bytes(1_000), [(b"name", b"value")] * 12)
+    records, following = read(batch(*[one] * 2_000, codec="gzip"))
+    assert (len(records), following, len(records[-1].headers)) == (2_000, 2_000, 12)
+
+
+def fetches(data: list[bytes]) -> list[list[int]]:
+    """The offsets that each fetch gives of a log of batches of one record, and asks again behind the last of them."""
+    given, asked = [], 0
+    while asked < len(data):
+        records, asked = read(b"".join(data[asked:]), asked)
+        given.append([record.offset for record in records])
+    return given
+
+
+def test_a_fetch_of_small_batches_that_become_large_is_read_in_parts_and_nothing_is_skipped() -> None:
+    large: Foreign = (b"k", bytes(3 * 1024 * 1024), [])
+    log = [at(offset, batch(large, codec="zstd")) for offset in range(7)] + [at(7, batch(PLAIN))]
+    assert sum(map(len, log)) < 5_000
+    assert fetches(log) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+def test_what_the_parts_of_records_weigh_counts_as_well() -> None:
+    many: Foreign = (b"k", b"v", [(b"", None)] * 50_000)
+    log = [at(offset, batch(many, codec="gzip")) for offset in range(7)]
+    assert fetches(log) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_batches_that_are_refused_take_little_time_of_one_fetch() -> None:
+    log = [at(offset, bomb("zstd", decompression.LARGEST + 1)) for offset in range(18)]
+    given = fetches(log)
+    assert [offset for one in given for offset in one] == list(range(18))
+    assert max(map(len, given)) == 8
+
+
+def test_an_older_batch_of_too_many_records_is_not_made_into_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = LegacyRecordBatchBuilder(1, 1, 10_000_000)
+    for offset in range(3):
+        builder.append(offset, 1, b"k", b"v")
+    data = bytes(builder.build())
+    assert len(read(data)[0]) == 3
+    monkeypatch.setattr(decompression, "MOST_PARTS", 2)
+    [stand_in], _ = read(data)
+    assert why(stand_in).endswith("TooLarge: it has more than 2 records")
 
 
 def test_an_older_batch_that_would_become_too_large_is_passed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ async def _look(settings: Settings) -> Sequence[Checked]:
 
 
 async def _sharing(settings: Settings) -> list[Checked]:
-    """Whether another stack is in the group; nothing where the orders database does not say which this one is."""
+    """Whether somebody else is in the group; nothing where the orders database does not say which this one is."""
     try:
         async with open_database(
             settings, "orders", "reader", name="doctor", pool_size=1, command_timeout=2.0
@@ -88,7 +88,7 @@ async def _sharing(settings: Settings) -> list[Checked]:
     except Unavailable:
         return []
     about = f"members of {settings.tracking_group}"
-    fix = "see which stack it is by the `deployment` table of its orders database"
+    fix = "see which stack it is by the `deployment` table of its orders database, or whose client by its name in Kafka"
     return [Checked(about, False, sharing_in_words(settings.tracking_group, others), fix)] if others else []
 
 

@@ -1,4 +1,4 @@
-"""Two stacks in one consumer group: each would track half of its orders in silence, so both say so."""
+"""Somebody else in the consumer group: orders would not be tracked in silence, so it is said."""
 
 import asyncio
 from uuid import uuid4
@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from operations.doctor.checks import stream
-from orderflow.stream.sharing import of_others
+from orderflow.stream.sharing import in_words, of_others
 from orderflow.stream.topic import ensure_topic
 from orderflow.telemetry import meters
 from orderflow.telemetry.health import Health
@@ -20,12 +20,25 @@ from workers.shared import Shared
 
 
 def test_other_stacks_are_told_by_what_they_call_themselves() -> None:
-    clients = ["orderflow-0a0a0a0a", "orderflow-0b0b0b0b", "orderflow", "billing-1"]
-    assert of_others(clients, "0a0a0a0a") == ["orderflow-0b0b0b0b"]
+    clients = ["orderflow-0a0a0a0a", "orderflow-0b0b0b0b", "orderflow-0b0b0b0b", "rdkafka"]
+    assert of_others(clients, "0a0a0a0a") == ["orderflow-0b0b0b0b", "rdkafka"]
+    said = in_words("order-tracking", of_others(clients, "0a0a0a0a"))
+    assert "another stack is in the consumer group order-tracking (orderflow-0b0b0b0b): " in said
+    assert "somebody else (client rdkafka) is in the consumer group order-tracking: " in said
+    assert of_others(clients[:1], "0a0a0a0a") == []
 
 
+def test_what_others_call_themselves_is_obeyed_by_no_terminal_and_bounded() -> None:
+    others = of_others([f"\x1b]0;x\x07{n}" + "x" * 10_000 for n in range(1_000)], "0a0a0a0a")
+    said = in_words("order-tracking", others)
+    assert said.isprintable()
+    assert " and 995 more) is in" in said
+    assert len(said) < 1_000
+
+
+@pytest.mark.parametrize("client", ["orderflow-feedbeef", "rdkafka"])
 async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_doctor_while_it_is_there(
-    databases: Databases, broker: str, monkeypatch: pytest.MonkeyPatch
+    databases: Databases, broker: str, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
     meters.switch_on()
     monkeypatch.setattr(tracking, "SHARING_SECONDS", 0.2)
@@ -42,7 +55,7 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
 
     async def says_so() -> bool:
         state = states["tracking"]
-        return state.kind is PartKind.WAITING and "orderflow-feedbeef" in state.detail
+        return state.kind is PartKind.WAITING and client in state.detail
 
     async def counted(others: float | None) -> bool:
         """What the metric says; None: nothing."""
@@ -58,7 +71,7 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
         settings.kafka_topic,
         bootstrap_servers=broker,
         group_id=settings.tracking_group,
-        client_id="orderflow-feedbeef",
+        client_id=client,
         enable_auto_commit=False,
     )
     await other.start()
@@ -66,7 +79,7 @@ async def test_another_stack_in_the_group_is_named_in_readiness_and_by_the_docto
         await until(says_so, seconds=40)
         await until(lambda: counted(1))
         [line] = await stream._sharing(settings)
-        assert (line.ok, "orderflow-feedbeef" in line.detail) == (False, True)
+        assert (line.ok, client in line.detail) == (False, True)
     finally:
         await other.stop()
     await until(ready, seconds=40)
