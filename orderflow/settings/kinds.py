@@ -19,6 +19,23 @@ def http_url(url: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
+#: Where Temporal is.
+Address = Annotated[str, AfterValidator(urls.check_address)]
+
+
 def parts(text: str) -> tuple[str, ...]:
     """The parts of a comma-separated text."""
     return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _brokers(text: str) -> str:
+    try:
+        for broker in text.split(","):
+            urls.check_address(broker.strip(), default_port=True)
+    except ValueError as error:
+        raise ValueError(f"of the comma-separated parts, one is wrong: {error}") from None
+    return text
+
+
+#: Where Kafka's brokers are.
+Brokers = Annotated[str, AfterValidator(_brokers)]

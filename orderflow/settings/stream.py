@@ -6,7 +6,7 @@ from pydantic import Field, FilePath, PositiveFloat, PositiveInt, model_validato
 
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Secret
+from orderflow.settings.kinds import Brokers, Secret
 from orderflow_events.names import dead_letter_topic
 
 
@@ -14,7 +14,9 @@ class StreamSettings(CommonSettings):
     """Kafka, relay and tracking."""
 
     # --- Kafka ---
-    kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
+    kafka_bootstrap_servers: Brokers = Field(
+        "localhost:9092", description="Comma-separated brokers, each `host:port` (without a port: 9092)."
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
