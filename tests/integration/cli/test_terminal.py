@@ -125,6 +125,27 @@ async def test_an_argument_that_is_no_text_is_refused_by_its_number(terminal: Te
     assert not any(raw in said.err for raw in ("\x1b", "\xc2\x9b"))
 
 
+@pytest.mark.parametrize("ending", [b"\xfc", b"\x07"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (b"--database", b"postgresql://u:S3cr"),
+        (b"--database=postgresql://u:S3cr",),
+        (b"--api", b"u:S3cr"),
+        (b"--token", b"S3cr"),
+        (b"--token=S3cr",),
+        (b"postgresql://u:S3cr",),
+    ],
+)
+async def test_a_secret_in_an_argument_that_is_no_text_is_not_shown(
+    terminal: Terminal, arguments: tuple[bytes, ...], ending: bytes
+) -> None:
+    *before, last = arguments
+    said = await said_in_bytes(terminal, "dlq", "list", *before, last + ending)
+    assert (said.code, f"argument {2 + len(arguments)} (***): it " in said.err) == (2, True)
+    assert "S3cr" not in said.err
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
