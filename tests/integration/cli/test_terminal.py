@@ -255,3 +255,18 @@ async def test_settings_that_cannot_be_looked_at_are_named(terminal: Terminal) -
     assert (usual.code, usual.err) == (2, "error: the settings: .env cannot be read: File name too long\n")
     assert near.code == 2
     assert "cannot be read: File name too long" in near.err
+
+
+async def test_an_input_that_is_closed_is_nobody_to_ask(terminal: Terminal) -> None:
+    discard = await redirected(terminal, "<&-", "dlq", "discard", "1")
+    assert (discard.code, discard.err) == (2, "error: a discarded event is never applied: say --yes\n")
+    login = await redirected(terminal, "<&-", "login", "prod", "--api", "http://127.0.0.1:9")
+    assert login.code == 2
+    assert login.err == "error: standard input is closed: give the key there, or --key-file FILE\n"
+
+
+async def test_an_input_that_is_no_text_is_no_key(terminal: Terminal) -> None:
+    command = shlex.join([sys.executable, "-m", "cli.main", "login", "prod", "--api", "http://127.0.0.1:9"])
+    terminal.env |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    said = await said_by_shell(terminal, f"printf 'ofk_\\377\\n' | {command}")
+    assert (said.code, "standard input line 1: it is not UTF-8 text" in said.err) == (2, True), said.err
