@@ -1,11 +1,21 @@
 """Kinds of values that settings of several modules have. A kind of one module stands there."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from orderflow import setting_sources, urls
 
+#: Of every duration: 31 years. What is later or earlier than that by now has no date.
+MOST_SECONDS: Final = 1_000_000_000
+_MOST_HOURS: Final = MOST_SECONDS // 3600
+
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)]
+PositiveHours = Annotated[float, Field(gt=0, le=_MOST_HOURS, allow_inf_nan=False)]
+WholeSeconds = Annotated[int, Field(ge=0, le=MOST_SECONDS)]
+PositiveWholeSeconds = Annotated[int, Field(gt=0, le=MOST_SECONDS)]
+PositiveWholeHours = Annotated[int, Field(gt=0, le=_MOST_HOURS)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 #: In the environment, or in a file that ``…_FILE`` names.
 Secret = Annotated[SecretStr, BeforeValidator(setting_sources.from_file)]

@@ -53,6 +53,18 @@ def test_addresses_are_names_or_numbers_and_kafka_has_several(monkeypatch: pytes
         Settings(_env_file=None, kafka_bootstrap_servers="a:1,")
 
 
+DURATIONS = sorted(name for name in Settings.model_fields if name.endswith(("_seconds", "_hours")))
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "1000000001", "-1"])
+@pytest.mark.parametrize("name", DURATIONS)
+def test_every_duration_is_bounded(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Python's clock ends with the year 9999, and neither Postgres nor Temporal knows an endless wait."""
+    monkeypatch.setenv(f"ORDERFLOW_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings(_env_file=None)
+
+
 def test_the_longest_group_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERFLOW_TRACKING_GROUP", "g" * 232)
     assert len(Settings(_env_file=None).tracking_group) == 232

@@ -270,3 +270,26 @@ async def test_an_input_that_is_no_text_is_no_key(terminal: Terminal) -> None:
     terminal.env |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
     said = await said_by_shell(terminal, f"printf 'ofk_\\377\\n' | {command}")
     assert (said.code, "standard input line 1: it is not UTF-8 text" in said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("outbox", "republish", "--since", "9999999d"), "'9999999d' is too long ago"),
+        (("outbox", "republish", "--since", "99999999999999d"), "'99999999999999d' is too long ago"),
+        (("outbox", "republish", "--since", "9" * 5000 + "d"), "is neither a time"),
+        (("outbox", "republish", "--since", "0001-01-01T00:00+14:00"), "is too long ago"),
+        (("replay", "--since", "900000d"), "'900000d' is too long"),
+        (("replay", "--since", "11000d11000d"), "'11000d11000d' is too long"),
+        (("replay", "--since", "9" * 5000 + "d"), "is no span of time"),
+        (("stuck", "--older-than", "inf"), "'inf' is no number of seconds from 0 to 1000000000"),
+        (("stuck", "--older-than", "-1"), "'-1' is no number of seconds from 0 to 1000000000"),
+        (("reconcile", "--older-than", "nan"), "'nan' is no number of seconds from 0 to 1000000000"),
+        (("reconcile", "--older-than", "1e10"), "'1e10' is no number of seconds from 0 to 1000000000"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+async def test_a_time_out_of_range_is_refused(terminal: Terminal, arguments: tuple[str, ...], why: str) -> None:
+    said = await terminal.run(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert why in " ".join(said.err.replace("│", "").split())
