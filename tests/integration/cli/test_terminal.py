@@ -168,6 +168,13 @@ async def test_a_file_of_settings_that_is_no_text_is_named(terminal: Terminal, c
     assert why in near.err
 
 
+async def test_settings_in_a_pipe_are_refused_and_not_waited_for(terminal: Terminal) -> None:
+    os.mkfifo(terminal.home / ".env")
+    for arguments in (("status",), ("order", "list"), ("profile", "show")):
+        said = await terminal.run(*arguments)
+        assert (said.code, said.err) == (2, "error: the settings: .env is a named pipe, and must be a file\n")
+
+
 async def test_a_byte_order_mark_is_no_part_of_the_first_setting(terminal: Terminal) -> None:
     (terminal.home / ".env").write_text("ORDERFLOW_KAFKA_TOPIC=first\n", encoding="utf-8-sig")
     (terminal.home / ".env.near").write_text("ORDERFLOW_KAFKA_TOPIC=near\n", encoding="utf-8-sig")
