@@ -26,6 +26,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The principal: a pers
 Lasts = Annotated[int, typer.Option("--days", min=1, max=3650, help="How long the key is good.")]
 #: Of what is read from standard input; a key is a tenth of it.
 _MOST_BYTES = 1024
+#: What a profile says of where the API is, and of its key. Names of variables count in any case.
+_OF_THE_API = re.compile(r"\s*(?:export\s+)?ORDERFLOW_API_(?:URL|KEY|KEY_FILE)\s*=", re.IGNORECASE)
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -175,7 +177,7 @@ def login(
             lines = read_secret(path).splitlines()
         except SecretFileError as error:
             fail(f"profile {profile}: {error}", USAGE)
-        kept = [line for line in lines if not line.startswith(("ORDERFLOW_API_URL=", "ORDERFLOW_API_KEY="))]
+        kept = [line for line in lines if not _OF_THE_API.match(line)]
     written = "\n".join([*kept, f"ORDERFLOW_API_URL={api}", f"ORDERFLOW_API_KEY={text}", ""])
     try:
         write_secret(path, written, replace=True)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from orderflow.settings import Settings
+from support.keys import KEY_TEXT
 from support.terminal import Said, Terminal
 
 #: Passwords that somebody forgot to percent-encode, in the URL of a server that does not exist.
@@ -300,3 +301,43 @@ async def test_a_time_out_of_range_is_refused(terminal: Terminal, arguments: tup
     said = await terminal.run(*arguments)
     assert (said.code, said.out) == (2, "")
     assert why in " ".join(said.err.replace("│", "").split())
+
+
+PROFILE = Path("orderflow", "prod.env")
+LOGIN = shlex.join([sys.executable, "-m", "cli.main", "login", "prod", "--api", "http://127.0.0.1:9"])
+
+
+@pytest.fixture
+def profile(terminal: Terminal) -> None:
+    """The profile `prod`, which has more than login writes."""
+    terminal.env["XDG_CONFIG_HOME"] = str(terminal.home)
+    file = terminal.home / PROFILE
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    file.write_text(
+        "# Müller €\nORDERFLOW_API_KEY_FILE=/else\n export  orderflow_api_url = http://old\nORDERFLOW_API_KEY=old\n"
+        "ORDERFLOW_API_PORT=1\n",
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+@pytest.mark.usefixtures("profile")
+async def test_login_changes_in_a_profile_what_is_the_apis_and_nothing_else(terminal: Terminal, locale: str) -> None:
+    terminal.env |= {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    said = await said_by_shell(terminal, f"echo {KEY_TEXT} | {LOGIN}")
+    assert said.code == 0, said.err
+    assert (terminal.home / PROFILE).read_text(encoding="utf-8") == (
+        f"# Müller €\nORDERFLOW_API_PORT=1\nORDERFLOW_API_URL=http://127.0.0.1:9\nORDERFLOW_API_KEY={KEY_TEXT}\n"
+    )
+    assert (terminal.home / PROFILE).stat().st_mode & 0o777 == 0o600
+    assert (await terminal.run("--profile", "prod", "profile", "show")).code == 0
+
+
+@pytest.mark.usefixtures("profile")
+async def test_login_that_cannot_write_leaves_the_profile_as_it_is(terminal: Terminal) -> None:
+    file = terminal.home / PROFILE
+    before = file.read_bytes()
+    said = await said_by_shell(terminal, f"ulimit -f 0; echo {KEY_TEXT} | {LOGIN}")
+    assert (said.code, f"{file} cannot be made: File too large" in said.err) == (1, True), said.err
+    assert [(one, one.read_bytes()) for one in file.parent.iterdir()] == [(file, before)]

@@ -1,5 +1,6 @@
 """Secrets in files: who may read them, what is refused, and that a new one is seen."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def test_a_secret_is_written_for_its_owner_and_not_over_another(tmp_path: Path) 
         write_secret(path, "other")
     write_secret(path, "other\n", replace=True)
     assert read_secret(path) == "other"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_secret_that_cannot_be_written_whole_leaves_what_there_was(
+    tmp_path: Path, replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret"
+    if replace:
+        write_secret(path, "one")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SecretFileError, match=r"secret cannot be made: No space left"):
+        write_secret(path, "other", replace=replace)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_secret_is_not_written_through_a_link(tmp_path: Path) -> None:
