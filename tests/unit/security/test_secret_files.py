@@ -11,7 +11,8 @@ from orderflow import setting_sources
 from orderflow.security import secret_files
 from orderflow.security.secret_files import FiledSecret, SecretFileError, read_secret, write_secret
 from orderflow.settings import Settings, unread
-from orderflow.stack.environment import as_environment
+from orderflow.stack.environment import ADMIN_FIELDS, as_environment
+from support.paths import ROOT
 
 URL = "postgresql://orders_api:first@localhost:5432/orders"
 
@@ -171,3 +172,11 @@ def test_a_stack_hands_the_file_on_and_not_the_secret(tmp_path: Path, monkeypatc
     assert "hush" not in given.values()
     given = as_environment(Settings(_env_file=None, temporal_api_key=SecretStr("x")))
     assert given["ORDERFLOW_TEMPORAL_API_KEY"] == "x"
+
+
+def test_the_page_of_the_settings_names_every_secret_that_may_be_in_a_file() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    section = page.partition("## Secrets in files")[2].partition("\n## ")[0]
+    of_databases = {name for name in setting_sources.secrets(Settings) if name.endswith(("database_url", "direct_url"))}
+    others = setting_sources.secrets(Settings) - of_databases - ADMIN_FIELDS
+    assert {name for name in others if f"`ORDERFLOW_{name.upper()}`" not in section} == set()
