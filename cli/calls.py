@@ -89,17 +89,24 @@ def show_problem(status: int, problem: Mapping[str, Any], about: str = "") -> No
         (f"{about}: " if about else "error: ", "bold red"), f"{title} ({status}): {problem.get('detail', '')}"
     )
     err.print(line, soft_wrap=True)
-    for broken in problem.get("errors") or ():
-        err.print(f"  {broken['field']}: {broken['message']} ({broken['rule']})", soft_wrap=True)
-    allowed = problem.get("allowed_actions")
-    if allowed is not None:
-        err.print(f"  allowed now: {', '.join(allowed) or 'nothing'}")
+    for broken in _listed(problem, "errors"):
+        said = broken if isinstance(broken, Mapping) else {}
+        field, message, rule = (said.get(name, "?") for name in ("field", "message", "rule"))
+        err.print(f"  {field}: {message} ({rule})", soft_wrap=True)
+    if "allowed_actions" in problem:
+        err.print(f"  allowed now: {', '.join(map(str, _listed(problem, 'allowed_actions'))) or 'nothing'}")
     if problem.get("current_version") is not None:
         err.print(f"  present version: {problem['current_version']}")
     if status == HTTPStatus.UNAUTHORIZED:
         err.print("  set ORDERFLOW_API_KEY_FILE, or `orderflow login PROFILE --api URL`", soft_wrap=True)
     if status >= 500 and problem.get("correlation_id"):
         err.print(f"  correlation id: {problem['correlation_id']}")
+
+
+def _listed(problem: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of the problem's; empty where a gateway between wrote another thing there."""
+    value = problem.get(name)
+    return value if isinstance(value, list) else []
 
 
 def print_json(data: object) -> None:

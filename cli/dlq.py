@@ -4,7 +4,6 @@ The table ``dead_letters`` in the group's database is the truth (the kit's, ``ev
 tracking. Another group's is reached with ``--group`` and ``--database``, and its redrive needs its ``--effect``.
 """
 
-import sys
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -13,7 +12,7 @@ import typer
 from cli.calls import NOT_FOUND, REFUSED, USAGE, AsJson, print_json
 from cli.screen import json_text
 from cli.stores import run
-from cli.terminal import err, fail, out, running_settings
+from cli.terminal import asks, err, fail, out, running_settings
 
 app = typer.Typer(help="Dead letters: events that a consumer could not apply.", no_args_is_help=True)
 
@@ -143,7 +142,7 @@ def discard(
     from operations import dead_letters
 
     if not yes:
-        if as_json or not sys.stdin.isatty():
+        if as_json or not asks():
             fail("a discarded event is never applied: say --yes", USAGE)
         if not typer.confirm(f"Dead letter {letter} will never be applied. Discard it?", err=True):
             raise typer.Exit(USAGE)

@@ -14,7 +14,7 @@ import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json, print_json_line
 from cli.interrupts import until_interrupted
-from cli.stores import silence
+from cli.stores import as_seconds, silence
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def stuck(
         float | None,
         typer.Option(
             "--older-than",
-            min=0,
+            parser=as_seconds,
             metavar="SECONDS",
             help="Only what has waited longer. Default: ORDERFLOW_RECONCILE_OLDER_THAN_SECONDS (60).",
         ),

@@ -5,7 +5,6 @@ it cannot be done to this order, 2 wrong usage, 3 Temporal or the orders databas
 """
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -15,7 +14,7 @@ import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.reasons import Why, checked, tell
-from cli.terminal import err, fail, out, running_settings
+from cli.terminal import asks, err, fail, out, running_settings
 
 if TYPE_CHECKING:
     from operations.interventions import Point
@@ -66,10 +65,10 @@ def reset(
     """
     from operations import interventions
 
-    asks = not yes and not as_json and sys.stdin.isatty()
+    may_ask = not yes and not as_json and asks()
 
     def confirm(run: "RunFact", point: "ResetPoint") -> None:
-        _confirm(order_id, run, point, asks=asks)
+        _confirm(order_id, run, point, may_ask=may_ask)
 
     work = interventions.reset(
         running_settings(), order_id, checked(reason), _point(to), confirm=None if yes else confirm, tell=tell
@@ -97,8 +96,8 @@ def _point(to: str) -> "Point":
     return int(to)
 
 
-def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, asks: bool) -> None:
-    if not asks:
+def _confirm(order_id: UUID, run: "RunFact", point: "ResetPoint", *, may_ask: bool) -> None:
+    if not may_ask:
         fail("its workflow runs, and a reset ends that run and begins a new one: say --yes", USAGE)
     signals = ", ".join(point.signals_since) or "none"
     err.print(

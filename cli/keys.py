@@ -5,6 +5,7 @@ database does not answer.
 """
 
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -23,6 +24,10 @@ app = typer.Typer(help="API keys: who may call the API, and what for.", no_args_
 T = TypeVar("T")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The principal: a person, or a service.")]
 Lasts = Annotated[int, typer.Option("--days", min=1, max=3650, help="How long the key is good.")]
+#: Of what is read from standard input; a key is a tenth of it.
+_MOST_BYTES = 1024
+#: What a profile says of where the API is, and of its key. Names of variables count in any case.
+_OF_THE_API = re.compile(r"\s*(?:export\s+)?ORDERFLOW_API_(?:URL|KEY|KEY_FILE)\s*=", re.IGNORECASE)
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -143,11 +148,11 @@ def login(
     ] = "-",
 ) -> None:
     """Keep an API key in a profile (mode 0600): `orderflow --profile NAME order list` sends it, to that API alone."""
-    import sys
     from pathlib import Path
 
     from orderflow import urls
     from orderflow.credentials import key_in
+    from orderflow.files import UnreadableFile
     from orderflow.profiles import home
     from orderflow.security import api_keys
     from orderflow.security.secret_files import SecretFileError, read_secret, write_secret
@@ -159,8 +164,8 @@ def login(
     except ValueError as error:
         fail(f"--api: {error}", USAGE)
     try:
-        text = sys.stdin.read(1024).strip() if key_file == "-" else read_secret(Path(key_file))
-    except SecretFileError as error:
+        text = _from_standard_input() if key_file == "-" else read_secret(Path(key_file))
+    except (SecretFileError, UnreadableFile) as error:
         fail(f"--key-file: {error}", USAGE)
     text = key_in(text)
     if api_keys.parse(text) is None:
@@ -172,13 +177,24 @@ def login(
             lines = read_secret(path).splitlines()
         except SecretFileError as error:
             fail(f"profile {profile}: {error}", USAGE)
-        kept = [line for line in lines if not line.startswith(("ORDERFLOW_API_URL=", "ORDERFLOW_API_KEY="))]
+        kept = [line for line in lines if not _OF_THE_API.match(line)]
     written = "\n".join([*kept, f"ORDERFLOW_API_URL={api}", f"ORDERFLOW_API_KEY={text}", ""])
     try:
         write_secret(path, written, replace=True)
     except SecretFileError as error:
         fail(str(error), REFUSED)
     out.print(f"kept in {path}: `orderflow --profile {profile} order list`", soft_wrap=True)
+
+
+def _from_standard_input() -> str:
+    """The text there. Raises UnreadableFile."""
+    from pathlib import Path
+
+    from orderflow.files import text_of
+
+    if sys.stdin is None:
+        fail("standard input is closed: give the key there, or --key-file FILE", USAGE)
+    return text_of(Path("standard input"), sys.stdin.buffer.read(_MOST_BYTES))
 
 
 def _with_access(work: "Callable[[Access], Awaitable[T]]") -> T:

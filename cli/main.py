@@ -34,6 +34,10 @@ from cli import (
 from cli.calls import USAGE
 from cli.screen import never_fail_to_write
 from cli.terminal import say_error
+from orderflow.urls import HIDDEN
+
+#: Options whose value is a secret, or may hold one.
+_TAKE_SECRETS = frozenset({"--api", "--database", "--token"})
 
 app = typer.Typer(
     name="orderflow",
@@ -122,8 +126,14 @@ def refuse_unreadable(arguments: Sequence[str]) -> None:
             why = "it has a control character"
         else:
             continue
-        _try_to_say(f"argument {number} ({argument}): {why}")
+        before = arguments[number - 2] if number > 1 else ""
+        shown = HIDDEN if _may_be_secret(argument, before) else argument
+        _try_to_say(f"argument {number} ({shown}): {why}")
         leave(USAGE)
+
+
+def _may_be_secret(argument: str, before: str) -> bool:
+    return "://" in argument or before in _TAKE_SECRETS or argument.partition("=")[0] in _TAKE_SECRETS
 
 
 def leave(code: int) -> NoReturn:

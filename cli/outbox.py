@@ -12,7 +12,7 @@ import typer
 
 from cli.calls import REFUSED, UNREACHABLE, USAGE, AsJson, print_json
 from cli.stores import COMMAND_SECONDS, moment, run
-from cli.terminal import err, fail, out, running_settings
+from cli.terminal import asks, err, fail, out, running_settings
 from operations.words import counted, duration, one_or_many, waiting
 
 if TYPE_CHECKING:
@@ -211,11 +211,9 @@ def _print_republished(done: "Sequence[Republished]") -> None:
 
 
 def _confirm(count: int, *, yes: bool, ask: bool) -> None:
-    import sys
-
     if yes or count <= MANY:
         return
-    if not ask or not sys.stdin.isatty():
+    if not ask or not asks():
         fail(f"this would send {counted(count, 'event')} again: say --yes", USAGE)
     if not typer.confirm(f"Send {counted(count, 'event')} again?"):
         raise typer.Exit(USAGE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.calls import REFUSED, UNREACHABLE, print_json_line
-from cli.stores import silence
+from cli.stores import as_seconds, silence
 from cli.terminal import err, fail, out, running_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def reconcile(
     ] = False,
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", min=0, metavar="SECONDS", help="Only what has been so for longer (60)."),
+        typer.Option(
+            "--older-than", parser=as_seconds, metavar="SECONDS", help="Only what has been so for longer (60)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")] = False,
 ) -> None:

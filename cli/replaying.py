@@ -15,7 +15,7 @@ from uuid import UUID
 import typer
 
 from cli.calls import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, AsJson, print_json
-from cli.stores import SPAN
+from cli.stores import SPAN, bounded
 from cli.stores import span as part
 from cli.terminal import err, fail, out, running_settings
 from operations.words import counted
@@ -142,7 +142,7 @@ def _span(text: str) -> timedelta:
     if not parts or SPAN.sub("", text).strip():
         fail(f"{text!r} is no span of time, such as 90s, 15m, 1h or 2d", USAGE)
     try:
-        return sum((part(number, unit) for number, unit in parts), timedelta())
+        return bounded(sum((part(number, unit) for number, unit in parts), timedelta()))
     except OverflowError:
         fail(f"{text!r} is too long", USAGE)
 

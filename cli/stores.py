@@ -21,7 +21,7 @@ T = TypeVar("T")
 COMMAND_SECONDS: Final = 60.0
 
 #: A span of time: ``90s``, ``30m``, ``2h``, ``1d``.
-SPAN: Final = re.compile(r"(\d+)\s*([smhd])")
+SPAN: Final = re.compile(r"(\d{1,15})\s*([smhd])")
 #: Of what gives no answer and is no database, its name for people.
 _NAMES: Final = {"kafka": "Kafka", "temporal": "Temporal"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -56,16 +56,39 @@ def silence() -> None:
 
 
 def span(number: str, unit: str) -> timedelta:
-    """What the two groups of ``SPAN`` say. Raises OverflowError."""
-    return timedelta(**{_UNITS[unit]: int(number)})
+    """What the two groups of ``SPAN`` say. Raises OverflowError beyond what a setting may be."""
+    return bounded(timedelta(**{_UNITS[unit]: int(number)}))
+
+
+def bounded(length: timedelta) -> timedelta:
+    """``length``. Raises OverflowError beyond what a setting may be."""
+    from orderflow.settings.kinds import MOST_SECONDS
+
+    if length > timedelta(seconds=MOST_SECONDS):
+        raise OverflowError
+    return length
+
+
+def as_seconds(text: str) -> float:
+    """How long, within the bounds of the settings."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from orderflow.settings.kinds import MOST_SECONDS, Seconds
+
+    try:
+        return TypeAdapter(Seconds).validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter(f"{text!r} is no number of seconds from 0 to {MOST_SECONDS}") from None
 
 
 def moment(text: str) -> datetime:
     """A time in the past: ISO 8601 (UTC where it does not say), or ``90s``, ``30m``, ``2h``, ``1d`` ago."""
-    if ago := SPAN.fullmatch(text.strip()):
-        return datetime.now(UTC) - span(ago[1], ago[2])
     try:
+        if ago := SPAN.fullmatch(text.strip()):
+            return datetime.now(UTC) - span(ago[1], ago[2])
         at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is too long ago") from None
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a time (2026-11-23T22:00) nor a while ago (30m, 2h)") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +50,11 @@ def say_error(message: str) -> None:
 def warn(message: str) -> None:
     """What may be wrong, on stderr; it goes on."""
     err.print(Text.assemble(("warning:", "yellow"), f" {message}"), soft_wrap=True)
+
+
+def asks() -> bool:
+    """Whether somebody is there to answer a question. Python has no standard input where it is closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def short_path(path: Path) -> str:

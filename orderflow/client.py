@@ -25,6 +25,8 @@ from orderflow.pauses import Backoff
 ANSWER_SECONDS: Final = 15.0
 #: Of one answer; a page of 200 orders with 200 lines each is less than half of it.
 MOST_BYTES: Final = 16 * 1024 * 1024
+#: Every answer of the API has it; what has not comes from something else, whatever it says.
+CORRELATION_ID: Final = "X-Correlation-ID"
 CONNECT_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -217,14 +219,15 @@ class ApiClient:
         return bytes(body)
 
     def _read(self, response: httpx.Response, body: bytes) -> Reply:
-        if response.status_code == HTTPStatus.NOT_MODIFIED:
+        ours = CORRELATION_ID in response.headers
+        if ours and response.status_code == HTTPStatus.NOT_MODIFIED:
             return Reply(response.status_code, {})
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         try:
             data = json.loads(body) if kind in ("application/json", "application/problem+json") else None
         except (ValueError, RecursionError):
             data = None
-        if not isinstance(data, dict):
+        if not ours or not isinstance(data, dict):
             raise Unreachable(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")
         if not response.is_success:
             raise Refused(response.status_code, data)

@@ -79,6 +79,8 @@ def variables_in(path: Path, named: str) -> dict[str, str | None]:
     try:
         if not path.exists():
             return {}
+        if path.is_fifo():  # which would be waited for
+            raise ProfileError(f"{named}: {path} is a named pipe, and must be a file")
         return dotenv_values(stream=io.StringIO(read_text(path)))
     except UnreadableFile as error:
         raise ProfileError(f"{named}: {error}") from None

@@ -24,6 +24,7 @@ _BEHIND: Final = rf"(?P<path>(?:/(?:{_UNIT}|:)*)*)(?:\?(?P<query>(?:{_UNIT}|[/:]
 _URL: Final = re.compile(rf"[a-z]+://(?:{_UNIT}+(?::(?:{_UNIT}|:)*)?@)?{_HOSTS}{_BEHIND}")
 # To show one: also a password with what is not allowed in it, as long as it ends nothing.
 _READABLE: Final = re.compile(rf"(?P<scheme>[a-z]+)://(?:(?P<user>{_UNIT}+)(?P<password>:[^/?#]*)?@)?{_HOSTS}{_BEHIND}")
+_ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 #: What a Postgres URL's query says that is no secret. Other values are hidden.
 _OPEN: Final = frozenset(
     [
@@ -76,6 +77,18 @@ def check(url: str, schemes: tuple[str, ...]) -> str:
     if not all(0 < int(port) < 65536 for port in ports):
         raise ValueError("its port is not one of 1 to 65535")
     return url
+
+
+def check_address(address: str, *, default_port: bool = False) -> str:
+    """``address`` if it is ``host:port``. Raises ValueError, which says the rule and never the value.
+
+    ``default_port``: the port may be left out.
+    """
+    found = _ADDRESS.fullmatch(address)
+    port = found and (found["port"] or ("1" if default_port else ""))
+    if not port or not 0 < int(port) < 65536:
+        raise ValueError("it is not host:port, such as localhost:7233 or [::1]:7233, with a port of 1 to 65535")
+    return address
 
 
 def as_user_of(url: str, other: str) -> str:

@@ -15,7 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: ``${NAME:?...}``: what the Compose file cannot do without.
 _ASKED = re.compile(r"\$\{([A-Z_]+):\?[^}]*\}")
-_SET = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(\S)?", re.MULTILINE)
+_SET = re.compile(r"^[^\S\n]*(?:export[^\S\n]+)?([A-Za-z_][A-Za-z0-9_]*)[^\S\n]*=(.*)$", re.MULTILINE)
+#: Of a variable: nothing, as it is or in quotes, and perhaps a comment.
+_EMPTY = re.compile(r"""\s*(?:""|'')?(?:\s+#.*)?\s*""")
 _HEADER = (
     "# Passwords for docker-compose.yml, made by `make secrets`. They are what the volumes were made with: keep them.\n"
 )
@@ -26,8 +28,8 @@ def main(compose: Path, target: Path) -> int:
     wanted = sorted(set(_ASKED.findall(compose.read_text(encoding="utf-8"))))
     try:
         before = _read(target)
-        there = {name for name, value in _SET.findall(before) if value}
-        missing = [name for name in wanted if name not in there]
+        there = {name: _EMPTY.fullmatch(value) is None for name, value in _SET.findall(before)}  # the last one counts
+        missing = [name for name in wanted if not there.get(name)]
         if missing:
             _write(target, before, missing)
         elif stat.S_IMODE(target.stat().st_mode) & 0o077:
@@ -44,7 +46,11 @@ def _read(target: Path) -> str:
     """What stands in it; nothing where it is not there. Raises ValueError for a link: its target is somebody else's."""
     if target.is_symlink():
         raise ValueError("it is a link")
-    return target.read_text(encoding="utf-8") if target.exists() else ""
+    if not target.exists():
+        return ""
+    if not target.is_file():
+        raise ValueError("it is no regular file")
+    return target.read_text(encoding="utf-8")
 
 
 def _write(target: Path, before: str, missing: list[str]) -> None:

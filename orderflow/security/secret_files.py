@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import structlog
@@ -65,16 +66,27 @@ def read_secret(path: Path) -> str:
 
 
 def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
-    """A new file, mode 0600 from its first byte. Raises SecretFileError where it is there, unless ``replace``."""
+    """A new file, mode 0600 from its first byte: whole, or not there.
+
+    Raises SecretFileError where there is one already, unless ``replace``: that stays until the new one is whole.
+    """
+    content = text.encode()
+    written = path.with_name(f".{path.name}.{token_hex(8)}") if replace else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if replace:
-            path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                written.replace(path)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise SecretFileError(f"{path} cannot be made: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 class FiledSecret(SecretStr):

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr
 
 from orderflow import urls
 from orderflow.security.secret_files import FiledSecret
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Secret
+from orderflow.settings.kinds import PositiveSeconds, Secret
 
 #: The three services, each with a database of its own.
 Service = Literal["orders", "payments", "inventory"]
@@ -105,7 +105,7 @@ class DatabaseSettings(CommonSettings):
         "alone, and no role may connect to `postgres` and `template1` unless it is granted.",
     )
     database_pool_size: PositiveInt = Field(8, description="Connections of one process to one database, at most.")
-    database_command_timeout_seconds: PositiveFloat = Field(
+    database_command_timeout_seconds: PositiveSeconds = Field(
         4.0, description="A statement that takes longer is given up (and repeated). Below the activities' 5 s."
     )
     migrations_dir: Path = Field(Path("migrations"), description="Where the SQL migrations are.")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, FilePath, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import AfterValidator, Field, FilePath, PositiveInt, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from orderflow import urls
@@ -16,7 +16,7 @@ from orderflow.serving import peers
 from orderflow.serving.connections import MOST_OF_A_PEER
 from orderflow.settings.certificates import check_pair
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Port, Secret, http_url, parts
+from orderflow.settings.kinds import Port, PositiveSeconds, Seconds, Secret, http_url, parts
 
 #: RFC 6454 6.2, as browsers write it.
 _ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::[0-9]{1,5})?")
@@ -133,10 +133,10 @@ class HttpApiSettings(CommonSettings):
     api_docs: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether there is `/docs`. `auto`: where the API listens on loopback alone."
     )
-    api_wait_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+    api_wait_seconds: Annotated[Seconds, Field(le=60)] = Field(
         2.0, description="How long a ship waits for its capture before it is answered 202, unless `Prefer` says."
     )
-    api_temporal_timeout_seconds: PositiveFloat = Field(
+    api_temporal_timeout_seconds: PositiveSeconds = Field(
         1.5, description="How long the API tries to tell Temporal of a command; then a dispatcher does."
     )
 

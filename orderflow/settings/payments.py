@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import HttpUrl
+from orderflow.settings.kinds import HttpUrl, PositiveSeconds
 
 
 class PaymentSettings(CommonSettings):
@@ -13,7 +13,7 @@ class PaymentSettings(CommonSettings):
 
     # --- Payment gateway and payment tokens ---
     gateway_url: HttpUrl = Field("http://localhost:8090", description="The payment gateway (here: the simulator).")
-    gateway_timeout_seconds: PositiveFloat = Field(5.0, description="For one gateway call, connecting included.")
+    gateway_timeout_seconds: PositiveSeconds = Field(5.0, description="For one gateway call, connecting included.")
     token_private_key_file: Path | None = Field(
         None,
         description="The payments role's private keys for payment tokens (PEM, X25519, PKCS 8; several one behind the "

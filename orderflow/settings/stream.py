@@ -2,11 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, FilePath, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FilePath, PositiveInt, model_validator
 
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Secret
+from orderflow.settings.kinds import Brokers, PositiveSeconds, PositiveWholeHours, Seconds, Secret
 from orderflow_events.names import dead_letter_topic
 
 
@@ -14,7 +14,9 @@ class StreamSettings(CommonSettings):
     """Kafka, relay and tracking."""
 
     # --- Kafka ---
-    kafka_bootstrap_servers: str = Field("localhost:9092", description="Comma-separated brokers.")
+    kafka_bootstrap_servers: Brokers = Field(
+        "localhost:9092", description="Comma-separated brokers, each `host:port` (without a port: 9092)."
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
@@ -37,13 +39,13 @@ class StreamSettings(CommonSettings):
     )
     kafka_replication_factor: PositiveInt = Field(1, description="3 in production.")
     kafka_min_insync_replicas: PositiveInt = Field(1, description="2 in production.")
-    kafka_retention_hours: PositiveInt = Field(168, description="How long the topic keeps a record.")
+    kafka_retention_hours: PositiveWholeHours = Field(168, description="How long the topic keeps a record.")
 
     # --- Relay and tracking ---
-    relay_pacing_seconds: float = Field(
-        0.05, ge=0, description="Least time between two rounds of the relay: batches under load."
+    relay_pacing_seconds: Seconds = Field(
+        0.05, description="Least time between two rounds of the relay: batches under load."
     )
-    relay_lease_seconds: PositiveFloat = Field(5.0, description="A relay that is silent this long loses the lead.")
+    relay_lease_seconds: PositiveSeconds = Field(5.0, description="A relay that is silent this long loses the lead.")
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
         "order-tracking",
@@ -55,10 +57,9 @@ class StreamSettings(CommonSettings):
         description="A name for this member of the group, unlike any other's: a restart, also after kill -9, gets its "
         "partitions back at once. Needed with the small embedded broker, which waits for a killed member for ever.",
     )
-    tracking_pacing_seconds: float = Field(0.05, ge=0, description="The same for the tracking consumer.")
-    tracking_idle_seconds: float = Field(
+    tracking_pacing_seconds: Seconds = Field(0.05, description="The same for the tracking consumer.")
+    tracking_idle_seconds: Seconds = Field(
         0.0,
-        ge=0,
         description="First pause between two looks at an idle topic (it grows to 0.25 s), for a broker that answers an "
         "empty fetch at once "
         "(noida-db). 0: the broker holds the fetch, as Kafka does.",

@@ -6,11 +6,11 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, FilePath, model_validator
 
-from orderflow import temporal_config
+from orderflow import temporal_config, urls
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import HttpUrl, Secret
-from orderflow.temporal_config import TemporalConfig
+from orderflow.settings.kinds import Address, HttpUrl, Secret
+from orderflow.temporal_config import TemporalConfig, TemporalConfigError
 
 TEMPORAL_ADDRESS: Final = "localhost:7233"
 
@@ -23,6 +23,15 @@ def _temporal(given: Mapping[str, Any]) -> TemporalConfig:
     return said.of_server(given["temporal_address"]) if "temporal_address" in given else said
 
 
+def _address(given: Mapping[str, Any]) -> str:
+    """The default of where Temporal is. Raises TemporalConfigError where it was said, and is no address."""
+    said = _temporal(given)
+    try:
+        return TEMPORAL_ADDRESS if said.address is None else urls.check_address(said.address)
+    except ValueError as error:
+        raise TemporalConfigError(f"{said.where('address')}: the address: {error}") from None
+
+
 class TemporalSettings(CommonSettings):
     """Temporal, and the keyring of its payloads."""
 
@@ -32,8 +41,8 @@ class TemporalSettings(CommonSettings):
         description="Whether Temporal's own configuration is asked where a setting of this section is not given: the "
         "variables `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS…`, and `temporal.toml`.",
     )
-    temporal_address: str = Field(
-        default_factory=lambda given: _temporal(given).address or TEMPORAL_ADDRESS,
+    temporal_address: Address = Field(
+        default_factory=_address,
         description="Temporal's gRPC front end. Default: Temporal's own configuration, else `localhost:7233`.",
     )
     temporal_namespace: str = Field(

@@ -11,9 +11,11 @@ from typing import Final
 #: In the place of a character for which Unicode has no picture.
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 #: C0 but for tab and line feed, DEL, C1; marks and overrides of direction; line and paragraph separators; surrogates,
-#: which no encoding can write; the byte order mark; tags, which nobody sees.
+#: which no encoding can write; what nobody sees: the soft hyphen, blanks of no width, the byte order mark, annotations,
+#: marks of music, tags. The joiners (200C, 200D) stay: words and emoji have them.
 _RAW: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
 
 

@@ -48,7 +48,7 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
             interceptors=_interceptors(),
             grpc_compression=GrpcCompression.GZIP if settings.temporal_compression else GrpcCompression.NONE,
         )
-    except RuntimeError as error:  # the SDK has no type of its own for it
+    except (RuntimeError, ValueError) as error:  # the SDK has no type of its own for it
         refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
         raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
     if isinstance(settings.temporal_api_key, FiledSecret):
@@ -77,7 +77,7 @@ def converter_of(settings: Settings) -> DataConverter:
         raise Unavailable("temporal", f"the payload keyring cannot be used: {error}") from error
 
 
-def _plain(error: RuntimeError) -> str:
+def _plain(error: Exception) -> str:
     """What the SDK says when it finds no server, without the layers it came through."""
     said = str(error).partition("\n")[0]
     plain = re.search(r'message: "([^"]+)"', said)

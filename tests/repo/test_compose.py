@@ -1,6 +1,7 @@
 """docker-compose.yml, checked against the Compose schema and against our own code: no container is needed for that."""
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -127,7 +128,7 @@ def test_no_password_has_a_default() -> None:
 
 def secrets(target: Path) -> subprocess.CompletedProcess[str]:
     script = str(ROOT / "tools" / "compose_secrets.py")
-    return subprocess.run([sys.executable, "-I", script, str(target)], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-I", script, str(target)], capture_output=True, text=True, timeout=60)
 
 
 def test_the_secrets_are_random_and_for_their_owner_and_stay(tmp_path: Path) -> None:
@@ -153,6 +154,25 @@ def test_what_stands_in_the_file_of_secrets_stays(tmp_path: Path) -> None:
     assert target.read_text().startswith("ORDERFLOW_LOG_LEVEL=debug\nPOSTGRES_PASSWORD=mine\n#")
     assert dotenv_values(target)["POSTGRES_PASSWORD"] == "mine"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("empty", ["", " ", '""', "''", "  # later", '"" # later'])
+def test_what_is_empty_is_made_and_what_stands_behind_it_stays(tmp_path: Path, empty: str) -> None:
+    target = tmp_path / ".env"
+    target.write_text(f"GRAFANA_PASSWORD={empty}\nPOSTGRES_PASSWORD=mine\n")
+    assert secrets(target).returncode == 0
+    assert target.read_text().count("POSTGRES_PASSWORD=mine\n") == 1
+    assert re.findall(r"^POSTGRES_PASSWORD=", target.read_text(), re.MULTILINE) == ["POSTGRES_PASSWORD="]
+    made = dotenv_values(target)
+    assert made["POSTGRES_PASSWORD"] == "mine"
+    assert re.fullmatch(r"[A-Za-z0-9_-]{32}", made["GRAFANA_PASSWORD"] or "")
+    assert "all passwords are there" in secrets(target).stdout
+
+
+def test_a_pipe_is_no_file_of_secrets(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".env")
+    said = secrets(tmp_path / ".env")
+    assert (said.returncode, said.stderr) == (1, f"{tmp_path / '.env'}: it is no regular file\n")
 
 
 def test_secrets_are_not_written_through_a_link(tmp_path: Path) -> None:

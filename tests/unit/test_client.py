@@ -13,7 +13,9 @@ from orderflow import client as module
 from orderflow.client import ApiClient, How, Unreachable
 
 KEY = "ofk_dev_S3CRET"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Correlation-ID: 1\r\nConnection: close\r\n"
+#: What every answer of the API has.
+OURS = {"X-Correlation-ID": "c-1"}
 #: Writes an answer, or what is none.
 Answers = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -54,7 +56,7 @@ async def test_a_header_that_is_not_ascii_is_the_apis_to_judge() -> None:
 
     def api(request: httpx.Request) -> httpx.Response:
         seen.extend(value for name, value in request.headers.raw if name.lower() == b"idempotency-key")
-        return httpx.Response(200, json={})
+        return httpx.Response(200, json={}, headers=OURS)
 
     async with ApiClient("http://api", transport=httpx.MockTransport(api)) as client:
         await client.post("/orders", {}, How(key="clé"))
@@ -131,7 +133,17 @@ async def test_an_answer_below_its_bound_is_read_whole() -> None:
 
 async def test_nothing_compressed_is_asked_for() -> None:
     def api(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"asked": request.headers["accept-encoding"]})
+        return httpx.Response(200, json={"asked": request.headers["accept-encoding"]}, headers=OURS)
 
     async with ApiClient("http://api", transport=httpx.MockTransport(api)) as client:
         assert (await client.get("/orders")).data == {"asked": "identity"}
+
+
+@pytest.mark.parametrize("status", [200, 201, 304, 400, 409, 503])
+@pytest.mark.parametrize("document", [{"status": "ok"}, {"errors": "x"}])
+async def test_json_of_something_else_is_no_answer(status: int, document: dict[str, str]) -> None:
+    """Nor a refusal, which would be believed."""
+    answer = httpx.Response(status, json=document)
+    async with ApiClient("http://api", transport=httpx.MockTransport(lambda _: answer)) as client:
+        with pytest.raises(Unreachable, match=rf"what answers at http://api is not OrderFlow's API \(HTTP {status}\)"):
+            await client.get("/orders")

@@ -63,6 +63,15 @@ def test_the_file_stands_in_and_variables_come_before_it(home: Path, monkeypatch
     assert settings().temporal_address == "other:7233"
 
 
+@pytest.mark.parametrize("address", ["u:S3cr3t@cloud:7233", "cloud", "cloud:99999", "cloud:1,cloud:2"])
+def test_what_is_no_address_is_refused_without_its_value(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(TemporalConfigError, match=r"^TEMPORAL_ADDRESS: the address: it is not host:port") as refused:
+        settings()
+    assert "cloud" not in str(refused.value)
+    assert settings(temporal_address="ours:7233").temporal_address == "ours:7233"
+
+
 def test_our_settings_come_first_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "cloud:7233")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "theirs")

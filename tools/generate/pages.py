@@ -149,9 +149,9 @@ _SECRETS: Final = """## Secrets in files
 
 Each secret may stand in a file instead, so that it is in no environment: the setting's name with `_FILE` behind it
 names the file, as in `ORDERFLOW_ORDERS_API_DATABASE_URL_FILE`. That holds for every database URL (the whole URL, with
-its password), `ORDERFLOW_API_KEY`, `ORDERFLOW_TEMPORAL_API_KEY`, `ORDERFLOW_KAFKA_SASL_PASSWORD` and
-`ORDERFLOW_KAFKA_SSL_KEY_PASSWORD`, in the environment, in `.env` and in profiles. Both of one secret, in the same
-place, stop the process with both names.
+its password), `ORDERFLOW_API_KEY`, `ORDERFLOW_API_LIMITS_URL`, `ORDERFLOW_TEMPORAL_API_KEY`,
+`ORDERFLOW_KAFKA_SASL_PASSWORD` and `ORDERFLOW_KAFKA_SSL_KEY_PASSWORD`, in the environment, in `.env` and in profiles.
+Both of one secret, in the same place, stop the process with both names.
 
 The file is for its owner, and at most for its group to read: 0600, 0640 or less (Kubernetes: `defaultMode: 0440` with
 `fsGroup`), or it is refused. Blanks around the secret do not count. A new file is used without a restart where that can

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from support.api import CLOSED
+from support.paths import ROOT
 from support.terminal import Said, Terminal
 
 NO_ORDER = "00000000-0000-4000-8000-000000000000"
@@ -81,6 +83,8 @@ def options(name: str) -> list[TyperOption]:
 def test_every_command_that_prints_a_result_has_json() -> None:
     without = {name for name in commands() if not any("--json" in option.opts for option in options(name))}
     assert without == WITHOUT_JSON
+    [said] = re.findall(r"Only (.*) have none", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"))
+    assert set(re.findall(r"`(\w+)`", said)) == WITHOUT_JSON
 
 
 def test_every_command_is_known_here() -> None:

@@ -315,7 +315,8 @@ async def test_a_cancel_without_an_answer_is_recorded_as_that(shop: Shop) -> Non
         request = await reader.readuntil(b"\r\n\r\n")
         if request.startswith(b"GET"):
             body = shown.out.encode()
-            head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+            head += f"x-correlation-id: c-1\r\ncontent-length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
             await writer.drain()
             await reader.readuntil(b"\r\n\r\n")

@@ -239,13 +239,14 @@ async def test_a_file_goes_on_where_the_api_went_away(tmp_path: Path) -> None:
     def api(request: httpx.Request) -> httpx.Response:
         nonlocal answers
         answers += 1
+        ours = {"X-Correlation-ID": "c-1"}
         if 4 < answers <= 6:
             problem = {"title": "Dependency unavailable", "detail": "orders does not answer."}
-            return httpx.Response(503, json=problem, headers={"content-type": "application/problem+json"})
+            return httpx.Response(503, json=problem, headers={**ours, "content-type": "application/problem+json"})
         key = request.headers["idempotency-key"]
         replayed = {"idempotent-replayed": "true"} if key in accepted else {}
         order_id = accepted.setdefault(key, str(uuid4()))
-        return httpx.Response(201, json={"id": order_id, "status": "DRAFT"}, headers=replayed)
+        return httpx.Response(201, json={"id": order_id, "status": "DRAFT"}, headers=ours | replayed)
 
     async def place(patience_seconds: float) -> dict[str, Any]:
         transport = httpx.MockTransport(api)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from orderflow.settings import Settings
+from support.keys import KEY_TEXT
 from support.terminal import Said, Terminal
 
 #: Passwords that somebody forgot to percent-encode, in the URL of a server that does not exist.
@@ -125,6 +126,27 @@ async def test_an_argument_that_is_no_text_is_refused_by_its_number(terminal: Te
     assert not any(raw in said.err for raw in ("\x1b", "\xc2\x9b"))
 
 
+@pytest.mark.parametrize("ending", [b"\xfc", b"\x07"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (b"--database", b"postgresql://u:S3cr"),
+        (b"--database=postgresql://u:S3cr",),
+        (b"--api", b"u:S3cr"),
+        (b"--token", b"S3cr"),
+        (b"--token=S3cr",),
+        (b"postgresql://u:S3cr",),
+    ],
+)
+async def test_a_secret_in_an_argument_that_is_no_text_is_not_shown(
+    terminal: Terminal, arguments: tuple[bytes, ...], ending: bytes
+) -> None:
+    *before, last = arguments
+    said = await said_in_bytes(terminal, "dlq", "list", *before, last + ending)
+    assert (said.code, f"argument {2 + len(arguments)} (***): it " in said.err) == (2, True)
+    assert "S3cr" not in said.err
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -145,6 +167,13 @@ async def test_a_file_of_settings_that_is_no_text_is_named(terminal: Terminal, c
     assert why in usual.err
     assert "profile near: " in near.err
     assert why in near.err
+
+
+async def test_settings_in_a_pipe_are_refused_and_not_waited_for(terminal: Terminal) -> None:
+    os.mkfifo(terminal.home / ".env")
+    for arguments in (("status",), ("order", "list"), ("profile", "show")):
+        said = await terminal.run(*arguments)
+        assert (said.code, said.err) == (2, "error: the settings: .env is a named pipe, and must be a file\n")
 
 
 async def test_a_byte_order_mark_is_no_part_of_the_first_setting(terminal: Terminal) -> None:
@@ -234,3 +263,81 @@ async def test_settings_that_cannot_be_looked_at_are_named(terminal: Terminal) -
     assert (usual.code, usual.err) == (2, "error: the settings: .env cannot be read: File name too long\n")
     assert near.code == 2
     assert "cannot be read: File name too long" in near.err
+
+
+async def test_an_input_that_is_closed_is_nobody_to_ask(terminal: Terminal) -> None:
+    discard = await redirected(terminal, "<&-", "dlq", "discard", "1")
+    assert (discard.code, discard.err) == (2, "error: a discarded event is never applied: say --yes\n")
+    login = await redirected(terminal, "<&-", "login", "prod", "--api", "http://127.0.0.1:9")
+    assert login.code == 2
+    assert login.err == "error: standard input is closed: give the key there, or --key-file FILE\n"
+
+
+async def test_an_input_that_is_no_text_is_no_key(terminal: Terminal) -> None:
+    command = shlex.join([sys.executable, "-m", "cli.main", "login", "prod", "--api", "http://127.0.0.1:9"])
+    terminal.env |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    said = await said_by_shell(terminal, f"printf 'ofk_\\377\\n' | {command}")
+    assert (said.code, "standard input line 1: it is not UTF-8 text" in said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("outbox", "republish", "--since", "9999999d"), "'9999999d' is too long ago"),
+        (("outbox", "republish", "--since", "99999999999999d"), "'99999999999999d' is too long ago"),
+        (("outbox", "republish", "--since", "9" * 5000 + "d"), "is neither a time"),
+        (("outbox", "republish", "--since", "0001-01-01T00:00+14:00"), "is too long ago"),
+        (("replay", "--since", "900000d"), "'900000d' is too long"),
+        (("replay", "--since", "11000d11000d"), "'11000d11000d' is too long"),
+        (("replay", "--since", "9" * 5000 + "d"), "is no span of time"),
+        (("stuck", "--older-than", "inf"), "'inf' is no number of seconds from 0 to 1000000000"),
+        (("stuck", "--older-than", "-1"), "'-1' is no number of seconds from 0 to 1000000000"),
+        (("reconcile", "--older-than", "nan"), "'nan' is no number of seconds from 0 to 1000000000"),
+        (("reconcile", "--older-than", "1e10"), "'1e10' is no number of seconds from 0 to 1000000000"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+async def test_a_time_out_of_range_is_refused(terminal: Terminal, arguments: tuple[str, ...], why: str) -> None:
+    said = await terminal.run(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert why in " ".join(said.err.replace("│", "").split())
+
+
+PROFILE = Path("orderflow", "prod.env")
+LOGIN = shlex.join([sys.executable, "-m", "cli.main", "login", "prod", "--api", "http://127.0.0.1:9"])
+
+
+@pytest.fixture
+def profile(terminal: Terminal) -> None:
+    """The profile `prod`, which has more than login writes."""
+    terminal.env["XDG_CONFIG_HOME"] = str(terminal.home)
+    file = terminal.home / PROFILE
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    file.write_text(
+        "# Müller €\nORDERFLOW_API_KEY_FILE=/else\n export  orderflow_api_url = http://old\nORDERFLOW_API_KEY=old\n"
+        "ORDERFLOW_API_PORT=1\n",
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+@pytest.mark.usefixtures("profile")
+async def test_login_changes_in_a_profile_what_is_the_apis_and_nothing_else(terminal: Terminal, locale: str) -> None:
+    terminal.env |= {"LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    said = await said_by_shell(terminal, f"echo {KEY_TEXT} | {LOGIN}")
+    assert said.code == 0, said.err
+    assert (terminal.home / PROFILE).read_text(encoding="utf-8") == (
+        f"# Müller €\nORDERFLOW_API_PORT=1\nORDERFLOW_API_URL=http://127.0.0.1:9\nORDERFLOW_API_KEY={KEY_TEXT}\n"
+    )
+    assert (terminal.home / PROFILE).stat().st_mode & 0o777 == 0o600
+    assert (await terminal.run("--profile", "prod", "profile", "show")).code == 0
+
+
+@pytest.mark.usefixtures("profile")
+async def test_login_that_cannot_write_leaves_the_profile_as_it_is(terminal: Terminal) -> None:
+    file = terminal.home / PROFILE
+    before = file.read_bytes()
+    said = await said_by_shell(terminal, f"ulimit -f 0; echo {KEY_TEXT} | {LOGIN}")
+    assert (said.code, f"{file} cannot be made: File too large" in said.err) == (1, True), said.err
+    assert [(one, one.read_bytes()) for one in file.parent.iterdir()] == [(file, before)]

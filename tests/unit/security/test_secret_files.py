@@ -1,5 +1,6 @@
 """Secrets in files: who may read them, what is refused, and that a new one is seen."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from orderflow import setting_sources
 from orderflow.security import secret_files
 from orderflow.security.secret_files import FiledSecret, SecretFileError, read_secret, write_secret
 from orderflow.settings import Settings, unread
-from orderflow.stack.environment import as_environment
+from orderflow.stack.environment import ADMIN_FIELDS, as_environment
+from support.paths import ROOT
 
 URL = "postgresql://orders_api:first@localhost:5432/orders"
 
@@ -29,6 +31,24 @@ def test_a_secret_is_written_for_its_owner_and_not_over_another(tmp_path: Path) 
         write_secret(path, "other")
     write_secret(path, "other\n", replace=True)
     assert read_secret(path) == "other"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_secret_that_cannot_be_written_whole_leaves_what_there_was(
+    tmp_path: Path, replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret"
+    if replace:
+        write_secret(path, "one")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SecretFileError, match=r"secret cannot be made: No space left"):
+        write_secret(path, "other", replace=replace)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_secret_is_not_written_through_a_link(tmp_path: Path) -> None:
@@ -152,3 +172,11 @@ def test_a_stack_hands_the_file_on_and_not_the_secret(tmp_path: Path, monkeypatc
     assert "hush" not in given.values()
     given = as_environment(Settings(_env_file=None, temporal_api_key=SecretStr("x")))
     assert given["ORDERFLOW_TEMPORAL_API_KEY"] == "x"
+
+
+def test_the_page_of_the_settings_names_every_secret_that_may_be_in_a_file() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    section = page.partition("## Secrets in files")[2].partition("\n## ")[0]
+    of_databases = {name for name in setting_sources.secrets(Settings) if name.endswith(("database_url", "direct_url"))}
+    others = setting_sources.secrets(Settings) - of_databases - ADMIN_FIELDS
+    assert {name for name in others if f"`ORDERFLOW_{name.upper()}`" not in section} == set()

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from orderflow.telemetry.logs import configure_logging
 from orderflow.telemetry.printable import escaped_json, is_printable, printable
 
+INVISIBLE = "\xad\u180e\u200b\u2060\u2064\u206f\ufff9\ufffb\U0001d173\U0001d17a"
 #: ESC, BEL, CR, DEL, CSI and OSC as one character, overrides and isolates of direction, a tag, a lone surrogate.
 OBEYED = "\x1b\x07\r\x7f\x9b\x9d\u202e\u2066\u200f\U000e0041\udc9b"
 
 
-@pytest.mark.parametrize("obeyed", OBEYED)
+@pytest.mark.parametrize("obeyed", OBEYED + INVISIBLE)
 def test_what_a_terminal_obeys_is_replaced_by_one_character(obeyed: str) -> None:
     seen = printable(f"a{obeyed}[31mb")
     assert (obeyed in seen, len(seen), is_printable(seen)) == (False, 7, True)
@@ -34,7 +35,7 @@ def test_nothing_but_what_can_be_seen_comes_through(text: str) -> None:
 
 
 def test_what_people_write_stays() -> None:
-    text = "Grüße, 東京 → שלום, ﷼ 😀\tand\nso on\u00a0…"
+    text = "Grüße, 東京 → שלום, ﷼ 😀 👩\u200d💻 می\u200cشود\tand\nso on\u00a0…"
     assert printable(text) == text
 
 
