@@ -5,6 +5,7 @@ Without Kafka: what a member reads is made by hand, and the database is the real
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -508,3 +509,19 @@ async def test_a_read_only_connection_is_waited_for_and_never_used_twice(postgre
         assert await applying == []
         assert await billing.effects(order) == [1, 2]
     await postgres.drop(databases)
+
+
+async def test_an_effect_that_goes_on_after_an_error_of_its_own_is_at_fault_and_not_a_pooler(billing: Billing) -> None:
+    order, other = uuid4(), uuid4()
+
+    async def swallows(connection: Connection, envelope: Envelope) -> None:
+        if envelope.order_id == order:
+            with suppress(asyncpg.DivisionByZeroError):
+                await connection.execute("SELECT 1 / 0")
+        await billing.bill(connection, envelope)
+
+    letters = await billing.apply(billing.event(order, 1), billing.event(other, 1), effect=each(swallows))
+    assert letters is not None
+    [letter] = letters
+    assert (letter.subject, letter.kind, letter.attempts) == (str(order), "failed", 3)
+    assert await billing.effects(other) == [1]
