@@ -267,10 +267,10 @@ async def test_a_200_that_contradicts_what_it_answers_is_no_authorization(
 
 
 async def test_a_200_that_contradicts_what_it_answers_is_no_capture(reference: UUID) -> None:
-    async with canned(http("200 OK", b'{"capture_id": "cap_1", "status": "failed"}')) as url:
-        async with GatewayClient(url, 2) as ours:
-            with pytest.raises(Unavailable, match="the answer to capture makes no sense: status is not captured"):
-                await HttpPaymentGateway(ours).capture(reference, "c")
+    answer = http("200 OK", b'{"capture_id": "cap_1", "status": "failed"}')
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to capture makes no sense: status is not captured"):
+            await HttpPaymentGateway(ours).capture(reference, "c")
 
 
 async def test_a_200_that_contradicts_what_it_answers_is_no_refund(reference: UUID) -> None:
