@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, FilePath, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FilePath, PositiveInt, model_validator
 
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
@@ -43,7 +43,9 @@ class StreamSettings(CommonSettings):
     relay_pacing_seconds: float = Field(
         0.05, ge=0, description="Least time between two rounds of the relay: batches under load."
     )
-    relay_lease_seconds: PositiveFloat = Field(5.0, description="A relay that is silent this long loses the lead.")
+    relay_lease_seconds: float = Field(
+        5.0, gt=0, le=3600, description="A relay that is silent this long loses the lead."
+    )
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
         "order-tracking",
