@@ -26,8 +26,7 @@ from orderflow.domain.access import ANYBODY, Actor, Principal, Scope
 from orderflow.domain.errors import Unavailable
 from orderflow.proxies import is_loopback
 from orderflow.temporal.answers import OPENED_WITH
-from orderflow.temporal.codec import ENCODING, SEALED_FOR, SealingCodec, why_not_opened
-from orderflow_events.printable import printable
+from orderflow.temporal.codec import ENCODING, SEALED_FOR, SealingCodec, short, why_not_opened
 
 #: One page of the Web UI's history; Temporal itself takes 2 MB a payload.
 MOST_BYTES: Final = 8 * 1024 * 1024
@@ -168,7 +167,7 @@ class CodecServer:
 def _place(payload: Payload) -> str:
     """What a payload says it was sealed for, as a database and a log take it. A stranger may have written it."""
     said = payload.metadata.get(SEALED_FOR, b"")[:MOST_OF_A_PLACE]
-    return printable(said.decode("utf-8", "backslashreplace"), MOST_OF_A_PLACE)
+    return short(said.decode("utf-8", "backslashreplace"), MOST_OF_A_PLACE)
 
 
 async def _payloads(request: Request) -> list[Payload]:
