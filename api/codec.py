@@ -151,7 +151,8 @@ class CodecServer:
 
     async def _told(self, who: Actor, payloads: list[Payload], opened: list[Payload]) -> None:
         """Every place of what a key of ours opened, as that is bound to it; a few of those that anybody can write."""
-        ours, others = set(), set()
+        ours: set[str] = set()
+        others: set[str] = set()
         for payload, found in zip(payloads, opened, strict=True):
             is_ours = payload.metadata.get("encoding") == ENCODING and why_not_opened(found) is None
             (ours if is_ours else others).add(_place(payload))
