@@ -26,11 +26,15 @@ from orderflow.domain.access import ANYBODY, Actor, Principal, Scope
 from orderflow.domain.errors import Unavailable
 from orderflow.proxies import is_loopback
 from orderflow.temporal.answers import OPENED_WITH
-from orderflow.temporal.codec import SEALED_FOR, SealingCodec, why_not_opened
+from orderflow.temporal.codec import ENCODING, SEALED_FOR, SealingCodec, short, why_not_opened
 
 #: One page of the Web UI's history; Temporal itself takes 2 MB a payload.
 MOST_BYTES: Final = 8 * 1024 * 1024
 MOST_PAYLOADS: Final = 2_000
+#: Of what a stranger wrote, in the audit; and of all places in a line of the log.
+MOST_PLACES: Final = 20
+#: Bytes: a workflow's id and a step.
+MOST_OF_A_PLACE: Final = 300
 _MANNERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Vary": "Origin, Authorization"}
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "POST",
@@ -101,11 +105,11 @@ class CodecServer:
             allowed = self._allowed(request)
             who = await self._who(request)
             payloads = await _payloads(request)
-            await self._told(who, payloads)
+            opened = [self._codec.open(payload) for payload in payloads]
+            await self._told(who, payloads, opened)
         except _Refused as refused:
             return _answer(refused, allowed)
-        found = [_shown(self._codec.open(payload)) for payload in payloads]
-        return JSONResponse({"payloads": found}, headers=_MANNERS | allowed)
+        return JSONResponse({"payloads": [_shown(one) for one in opened]}, headers=_MANNERS | allowed)
 
     async def _encode(self, request: Request) -> Response:
         allowed: dict[str, str] = {}
@@ -145,14 +149,26 @@ class CodecServer:
             raise _Refused(403, "who is bound to one customer reads nobody's payloads")
         return reader.actor
 
-    async def _told(self, who: Actor, payloads: list[Payload]) -> None:
-        places = sorted({payload.metadata.get(SEALED_FOR, b"").decode("utf-8", "replace") for payload in payloads})
+    async def _told(self, who: Actor, payloads: list[Payload], opened: list[Payload]) -> None:
+        """Every place of what a key of ours opened, as that is bound to it; a few of those that anybody can write."""
+        ours: set[str] = set()
+        others: set[str] = set()
+        for payload, found in zip(payloads, opened, strict=True):
+            is_ours = payload.metadata.get("encoding") == ENCODING and why_not_opened(found) is None
+            (ours if is_ours else others).add(_place(payload))
+        places = sorted(ours.union(sorted(others - ours)[:MOST_PLACES]))
         try:
             await self._audit(who, places)
         except Exception as error:
             log.exception("decode_not_audited")
             raise _Refused(503, "it cannot be recorded who reads this, so nobody does") from error
-        log.info("payloads_decoded", principal=who.id, places=places[:20], payloads=len(payloads))
+        log.info("payloads_decoded", principal=who.id, places=places[:MOST_PLACES], payloads=len(payloads))
+
+
+def _place(payload: Payload) -> str:
+    """What a payload says it was sealed for, as a database and a log take it. A stranger may have written it."""
+    said = payload.metadata.get(SEALED_FOR, b"")[:MOST_OF_A_PLACE]
+    return short(said.decode("utf-8", "backslashreplace"), MOST_OF_A_PLACE)
 
 
 async def _payloads(request: Request) -> list[Payload]:

@@ -70,9 +70,8 @@ def create(
     text, key = api_keys.make(running_settings().deployment)
 
     async def make(access: "Access") -> None:
-        if any(found.name == name for found in await access.keys()):
+        if not await access.make_principal(name, scopes, customer):
             fail(f"there is a principal {name!r} already: `orderflow keys rotate {name}` gives it a new key", REFUSED)
-        await access.make_principal(name, scopes, customer)
         await access.make_key(name, key, _whoever(), expires_at=expires, not_before=begins)
 
     _with_access(make)

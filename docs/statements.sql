@@ -23,7 +23,7 @@ WHERE key_id = $key_id AND (last_used_at IS NULL OR last_used_at < clock_timesta
 -- Makes a principal where none has its name.
 INSERT INTO principals (principal_id, name, kind, customer_id, scopes)
 VALUES (coalesce($principal_id::uuid, gen_random_uuid()), $name, 'api_key', $customer_id, $scopes::text[])
-ON CONFLICT (name) DO NOTHING;
+ON CONFLICT (name) DO NOTHING RETURNING principal_id;
 
 -- access.make_key --
 -- Makes an API key for a principal that has fewer than two, and writes that down.
@@ -96,7 +96,8 @@ WHERE order_id = $order_id AND command_id = $command_id AND version IS NULL AND 
 
 -- coverage.until --
 -- Reads how far every event is known to be published, not further back than a window, and the database's clock.
-SELECT greatest((SELECT checked_until FROM coverage), clock_timestamp() - $window::interval) AS since,
+SELECT greatest((SELECT checked_until FROM coverage WHERE checked_until <= clock_timestamp()),
+                clock_timestamp() - $window::interval) AS since,
        clock_timestamp() AS now;
 
 -- coverage.forgotten --
@@ -115,7 +116,9 @@ SELECT least($until::timestamptz, (
         SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
     ) e
 ))
-ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(coverage.checked_until, excluded.checked_until)
+ON CONFLICT (only_one) DO UPDATE SET checked_until =
+    CASE WHEN coverage.checked_until > clock_timestamp() THEN excluded.checked_until
+         ELSE greatest(coverage.checked_until, excluded.checked_until) END
 RETURNING checked_until;
 
 -- coverage.put_back --
@@ -615,7 +618,8 @@ VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds), $
 ON CONFLICT (name) DO UPDATE
     SET holder = excluded.holder, expires_at = excluded.expires_at, seconds = excluded.seconds
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
-       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * coalesce(lease.seconds, $seconds))
+       OR lease.expires_at > clock_timestamp()
+           + make_interval(secs => 2 * CASE WHEN lease.seconds <= 3600 THEN lease.seconds ELSE $seconds END)
 RETURNING holder;
 
 -- outbox.release --
@@ -1241,7 +1245,8 @@ SELECT topic_id FROM known UNION ALL SELECT topic_id FROM made;
 
 -- tracked_truth.until --
 -- Reads since when tracked events are not known to be true, not further back than a window, and the clock.
-SELECT greatest((SELECT checked_until FROM tracked_truth), clock_timestamp() - $window::interval) AS since,
+SELECT greatest((SELECT checked_until FROM tracked_truth WHERE checked_until <= clock_timestamp()),
+                clock_timestamp() - $window::interval) AS since,
        clock_timestamp() AS now;
 
 -- tracked_truth.tracked --
@@ -1261,7 +1266,9 @@ WHERE (SELECT true FROM events e
 -- tracked_truth.checked --
 -- Remembers that every event that was tracked before a moment is true.
 INSERT INTO tracked_truth (checked_until) VALUES ($until::timestamptz)
-ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(tracked_truth.checked_until, excluded.checked_until)
+ON CONFLICT (only_one) DO UPDATE SET checked_until =
+    CASE WHEN tracked_truth.checked_until > clock_timestamp() THEN excluded.checked_until
+         ELSE greatest(tracked_truth.checked_until, excluded.checked_until) END
 RETURNING checked_until;
 
 -- tracked_truth.events --

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
-from asyncpg import InterfaceError
+from asyncpg import InFailedSQLTransactionError, InterfaceError
 
 from orderflow_events._pauses import Backoff, pause
 from orderflow_events.database_errors import fault_of
@@ -76,13 +76,23 @@ async def transaction(connect: Connect, transient: Transient) -> AsyncIterator[C
                     began = True
                     yield connection
             except Exception as error:
-                if began and not connection.is_closed() and not transient(error):
+                if began and not connection.is_closed() and (_follows_a_swallowed(error) or not transient(error)):
                     own = error
                 raise
     except Exception as error:
         if error is own:
             raise
         raise Interruption(sentence(error)) from error
+
+
+def _follows_a_swallowed(error: BaseException) -> bool:
+    """In a transaction that has begun, this one says that the body went on after an error of an earlier statement."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InFailedSQLTransactionError):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 class Applier:

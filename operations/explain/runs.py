@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType, WorkflowExecutionStatus
+from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionPauseInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
@@ -22,6 +22,7 @@ from operations.explain.history import Told, tell
 from orderflow.domain.errors import Unavailable
 from orderflow.settings import Settings
 from orderflow.temporal.client import connect
+from orderflow.temporal.executions import ending
 from orderflow.temporal.names import INVENTORY_QUEUE, ORDER_STATUS, ORDERS_QUEUE, PAYMENTS_QUEUE
 from orderflow.temporal.runs import OrderRuns
 
@@ -30,10 +31,6 @@ RPC_TIMEOUT: Final = timedelta(seconds=4)
 EARLIER_RUNS: Final = 5
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-_OPEN: Final = (
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
-    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
-)
 _QUEUES: Final = {ORDERS_QUEUE: _WORKFLOWS, PAYMENTS_QUEUE: _ACTIVITIES, INVENTORY_QUEUE: _ACTIVITIES}
 
 
@@ -88,14 +85,15 @@ def run_of(description: DescribeWorkflowExecutionResponse, told: Told | None) ->
     """A run, from what Temporal describes and, where it was read, its history."""
     info = description.workflow_execution_info
     told = told or Told()
-    running = info.status in _OPEN
+    ended = ending(info)
+    running = ended is None
     attributes = info.search_attributes.indexed_fields
     status = attributes[ORDER_STATUS].data.decode().strip('"') if ORDER_STATUS in attributes else None
     return Run(
         state="running" if running else "closed",
         since=moment(info.start_time if running else info.close_time),
         status=status,
-        ended=None if running else WorkflowExecutionStatus.Name(info.status).rpartition("STATUS_")[2],
+        ended=ended,
         run_id=info.execution.run_id,
         steps=tuple(_steps(description.pending_activities, told)),
         task=_task(description, told) if running else None,

@@ -29,6 +29,7 @@ from orderflow.settings import Settings
 from orderflow.temporal.answering import answering
 from orderflow.temporal.client import connect, converter_of
 from orderflow.temporal.converter import DATA_CONVERTER
+from orderflow.temporal.executions import listed
 from orderflow.temporal.failures import BriefFailureConverter
 from orderflow.temporal.interceptor import StepInterceptor
 from orderflow.temporal.names import ORDER_WORKFLOW
@@ -219,8 +220,8 @@ async def of_query(client: Client, query: str) -> AsyncIterator[WorkflowHistory]
     batch: list[tuple[str, str]] = []
     async with answering():
         try:
-            async for execution in client.list_workflows(query):
-                batch.append((execution.id, execution.run_id))
+            async for info in listed(client, query):
+                batch.append((info.execution.workflow_id, info.execution.run_id))
                 if len(batch) == FETCH:
                     for history in await _fetched(client, batch):
                         yield history

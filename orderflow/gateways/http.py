@@ -72,6 +72,12 @@ class _Answer:
             raise senseless(self.operation, f"{field} is not 1 to 200 printable ASCII characters")
         return value
 
+    def agrees(self, **asked: str | int) -> None:
+        """Nothing that a 2xx says beside its id contradicts what it answers. Raises Unavailable."""
+        for field, value in asked.items():
+            if self.body.get(field, value) != value:
+                raise senseless(self.operation, f"{field} is not {value}")
+
     def refunded(self) -> bool:
         """What a void did. Raises Unavailable."""
         match self.body.get("status"):
@@ -108,6 +114,7 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
             secret=token,
         )
         if answer.status == 200:
+            answer.agrees(status="authorized", amount=amount, currency=currency)
             return Authorized(answer.id("authorization_id"))
         if answer.status == 402 and answer.code is not None:
             # Gateways have more words for a decline than we know, and get new ones.
@@ -122,6 +129,7 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         """See ``PaymentGateway.capture``."""
         answer = await self._call("capture", reference, idempotency_key, correlation_id)
         if answer.status == 200:
+            answer.agrees(status="captured")
             return Captured(answer.id("capture_id"))
         refused = answer.status == 402
         # The hold is gone, whoever let go of it: for the order that is a refusal, not a bug.
@@ -151,6 +159,7 @@ class HttpPaymentGateway(PaymentGateway, GatewayLedger):
         refund = await self._call("refund", reference, f"{idempotency_key}:refund", correlation_id)
         if refund.status != 200:
             raise _unexpected("refund", reference, refund)
+        refund.agrees(status="refunded")
         refund.id("refund_id")
         return Voided(refunded=True)
 

@@ -45,7 +45,9 @@ class StreamSettings(CommonSettings):
     relay_pacing_seconds: Seconds = Field(
         0.05, description="Least time between two rounds of the relay: batches under load."
     )
-    relay_lease_seconds: PositiveSeconds = Field(5.0, description="A relay that is silent this long loses the lead.")
+    relay_lease_seconds: float = Field(
+        5.0, gt=0, le=3600, description="A relay that is silent this long loses the lead."
+    )
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
         "order-tracking",

@@ -44,7 +44,7 @@ _MAKE_PRINCIPAL = Statement(
     """
     INSERT INTO principals (principal_id, name, kind, customer_id, scopes)
     VALUES (coalesce($principal_id::uuid, gen_random_uuid()), $name, 'api_key', $customer_id, $scopes::text[])
-    ON CONFLICT (name) DO NOTHING""",
+    ON CONFLICT (name) DO NOTHING RETURNING principal_id""",
 )
 
 # The principal's row is locked, so that two at once do not make three keys.
@@ -181,10 +181,10 @@ class Access:
 
     async def make_principal(
         self, name: str, scopes: frozenset[Scope], customer_id: str | None, *, principal_id: UUID | None = None
-    ) -> None:
-        """Make it, with an id of its own unless one is given. One that has this name keeps what it has."""
+    ) -> bool:
+        """Make it, with an id of its own unless one is given. False: one that has this name keeps what it has."""
         values = {"name": name, "customer_id": customer_id, "scopes": sorted(map(str, scopes))}
-        await self._database.all(_MAKE_PRINCIPAL, {**values, "principal_id": principal_id})
+        return await self._database.one(_MAKE_PRINCIPAL, {**values, "principal_id": principal_id}) is not None
 
     async def make_key(
         self, name: str, key: ApiKey, actor: Actor, *, expires_at: datetime, not_before: datetime | None = None

@@ -25,11 +25,13 @@ UNSEEN: Final = timedelta(minutes=5)
 #: So many events are told of each slice.
 MOST: Final = 500
 
+# A moment of the future is one of a clock that was ahead and was set back: nobody has compared what comes until then.
 _UNTIL = Statement(
     "coverage.until",
     "Reads how far every event is known to be published, not further back than a window, and the database's clock.",
     """
-SELECT greatest((SELECT checked_until FROM coverage), clock_timestamp() - $window::interval) AS since,
+SELECT greatest((SELECT checked_until FROM coverage WHERE checked_until <= clock_timestamp()),
+                clock_timestamp() - $window::interval) AS since,
        clock_timestamp() AS now""",
 )
 
@@ -55,7 +57,9 @@ SELECT least($until::timestamptz, (
         SELECT recorded_at FROM events e WHERE e.order_id = o.order_id AND e.version = o.version LIMIT 1
     ) e
 ))
-ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(coverage.checked_until, excluded.checked_until)
+ON CONFLICT (only_one) DO UPDATE SET checked_until =
+    CASE WHEN coverage.checked_until > clock_timestamp() THEN excluded.checked_until
+         ELSE greatest(coverage.checked_until, excluded.checked_until) END
 RETURNING checked_until""",
 )
 

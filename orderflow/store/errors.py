@@ -53,8 +53,10 @@ def database_errors(database: str) -> Iterator[None]:
         raise translated from error
 
 
-#: With these a pooler shows itself: a parameter that it does not know, and statements that it mixed up.
-_OF_A_POOLER: Final = frozenset({"08P01", "26000", "42P05"})
+#: With these a pooler shows itself: a parameter that it does not know, and statements or sessions that it mixed up.
+_OF_A_POOLER: Final = frozenset(
+    {"08P01", "24000", "25001", "25P01", "25P02", "26000", "34000", "3B001", "42P05", "55P02"}
+)
 
 
 def _translated(database: str, error: Exception) -> Exception | None:

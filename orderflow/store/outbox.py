@@ -16,6 +16,8 @@ from orderflow.store.statements import Statement
 #: So many orders that were parked within so many seconds are no orders' fault: nothing more is parked beside them.
 PARKED_AT_ONCE: Final = 5
 AT_ONCE_SECONDS: Final = 60
+#: The longest lease.
+MOST_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,19 @@ class Depth:
 
 
 # The database's clock decides: the relays' clocks need not agree. It may have stepped back: nobody is believed a lease
-# that ends later than twice its length from now. The length stands with the lease: relays may have different ones.
+# that ends later than twice its length from now. The length stands with the lease: relays may have different ones. One
+# that no setting allows is not believed either.
 _HOLD = Statement(
     "outbox.hold",
     "Takes the relay's lease, renews it, or leaves it to a holder whose time is not up.",
-    """
+    f"""
 INSERT INTO relay_lease AS lease (name, holder, expires_at, seconds)
 VALUES ('relay', $holder, clock_timestamp() + make_interval(secs => $seconds), $seconds)
 ON CONFLICT (name) DO UPDATE
     SET holder = excluded.holder, expires_at = excluded.expires_at, seconds = excluded.seconds
     WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
-       OR lease.expires_at > clock_timestamp() + make_interval(secs => 2 * coalesce(lease.seconds, $seconds))
+       OR lease.expires_at > clock_timestamp()
+           + make_interval(secs => 2 * CASE WHEN lease.seconds <= {MOST_SECONDS} THEN lease.seconds ELSE $seconds END)
 RETURNING holder""",
 )
 

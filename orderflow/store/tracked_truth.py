@@ -32,11 +32,13 @@ _PARTS: Final = {
     INVENTORY: ("inventory_status", "inventory_version", "inventory_reason"),
 }
 
+# A moment of the future is one of a clock that was ahead and was set back, as in ``coverage``.
 _UNTIL = Statement(
     "tracked_truth.until",
     "Reads since when tracked events are not known to be true, not further back than a window, and the clock.",
     """
-SELECT greatest((SELECT checked_until FROM tracked_truth), clock_timestamp() - $window::interval) AS since,
+SELECT greatest((SELECT checked_until FROM tracked_truth WHERE checked_until <= clock_timestamp()),
+                clock_timestamp() - $window::interval) AS since,
        clock_timestamp() AS now""",
 )
 
@@ -66,7 +68,9 @@ _CHECKED = Statement(
     "Remembers that every event that was tracked before a moment is true.",
     """
 INSERT INTO tracked_truth (checked_until) VALUES ($until::timestamptz)
-ON CONFLICT (only_one) DO UPDATE SET checked_until = greatest(tracked_truth.checked_until, excluded.checked_until)
+ON CONFLICT (only_one) DO UPDATE SET checked_until =
+    CASE WHEN tracked_truth.checked_until > clock_timestamp() THEN excluded.checked_until
+         ELSE greatest(tracked_truth.checked_until, excluded.checked_until) END
 RETURNING checked_until""",
 )
 

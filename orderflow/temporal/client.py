@@ -50,7 +50,7 @@ async def connect(settings: Settings, *, answer_within: timedelta | None = None)
         )
     except (RuntimeError, ValueError) as error:  # the SDK has no type of its own for it
         refused = re.search(r"Unauthenticated|PermissionDenied", str(error)) is not None
-        raise (AccessDenied if refused else Unavailable)("temporal", f"{_plain(error)} at {address}") from error
+        raise (AccessDenied if refused else Unavailable)("temporal", f"{plain(error)} at {address}") from error
     if isinstance(settings.temporal_api_key, FiledSecret):
         following = asyncio.create_task(_follow(weakref.ref(client), settings.temporal_api_key), name="temporal-key")
         _FOLLOWING.add(following)
@@ -77,11 +77,13 @@ def converter_of(settings: Settings) -> DataConverter:
         raise Unavailable("temporal", f"the payload keyring cannot be used: {error}") from error
 
 
-def _plain(error: Exception) -> str:
-    """What the SDK says when it finds no server, without the layers it came through."""
+def plain(error: BaseException) -> str:
+    """What the SDK says when it finds no server, or none that takes it, without the layers it came through."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     said = str(error).partition("\n")[0]
-    plain = re.search(r'message: "([^"]+)"', said)
-    return plain[1].lower() if plain else said[:200]
+    found = re.search(r'message: "([^"]+)"', said)
+    return found[1][0].lower() + found[1][1:].rstrip(".") if found else said[:200]
 
 
 def _interceptors() -> Sequence[ClientInterceptor]:

@@ -75,16 +75,16 @@ class SealingCodec(PayloadCodec, WithSerializationContext):
         here = self._for is None or about == self._for
         if not here and not _same_workflow(about, self._for or b""):
             return _not_opened(
-                "foreign", f"it was sealed for another place ({_short(about.decode('utf-8', 'replace'))})"
+                "foreign", f"it was sealed for another place ({short(about.decode('utf-8', 'replace'))})"
             )
         key = self._keyring.find(said)
         if key is None:
-            return _not_opened("unknown_key", f"it was sealed with key {_short(said)}, which this keyring lacks")
+            return _not_opened("unknown_key", f"it was sealed with key {short(said)}, which this keyring lacks")
         nonce, box = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             opened = Payload.FromString(key.decrypt(nonce, box, _bound(said, about)))
         except (InvalidTag, ValueError, DecodeError):
-            return _not_opened("damaged", f"it is damaged or forged (sealed with key {_short(said)})")
+            return _not_opened("damaged", f"it is damaged or forged (sealed with key {short(said)})")
         # Of another step of this run: no answer here, but a replay must find out which step was recorded.
         return _marked(opened, said.encode() if here else UNSEALED)
 
@@ -93,10 +93,10 @@ def why_not_opened(payload: Payload) -> str | None:
     """Why the content cannot be read, in words; None where it can."""
     encoding = payload.metadata.get("encoding")
     if encoding == NOT_OPENED:
-        return _short(payload.data.decode("utf-8", "replace"), 300)
+        return short(payload.data.decode("utf-8", "replace"), 300)
     if encoding == ENCODING:
         said = payload.metadata.get(KEY_ID, b"").decode("ascii", "replace")
-        return f"it was sealed with key {_short(said)}, and ORDERFLOW_PAYLOAD_KEYRING_FILE is not set here"
+        return f"it was sealed with key {short(said)}, and ORDERFLOW_PAYLOAD_KEYRING_FILE is not set here"
     return None
 
 
@@ -139,6 +139,6 @@ def _not_opened(reason: str, why: str) -> Payload:
     return Payload(metadata={"encoding": NOT_OPENED, OPENED_WITH: UNSEALED}, data=why.encode())
 
 
-def _short(said: str, most: int = 80) -> str:
+def short(said: str, most: int = 80) -> str:
     """As others wrote it, fit for a line."""
     return repr(said)[1:-1][:most]

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
     DescribeTaskQueueResponse,
@@ -24,18 +25,17 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
-from temporalio.client import WorkflowExecution as Execution
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
 )
+from temporalio.converter import decode_typed_search_attributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -44,6 +44,7 @@ from orderflow.domain.handovers import Handover
 from orderflow.domain.orders import OrderStatus
 from orderflow.temporal.answering import answering
 from orderflow.temporal.converter import NotReadable
+from orderflow.temporal.executions import ending, listed
 from orderflow.temporal.names import ORDER_STATUS, ORDER_WORKFLOW, ORDERS_QUEUE, order_of, workflow_id
 from orderflow.temporal.opening import opened
 
@@ -54,7 +55,9 @@ _QUERY_TIMEOUT: Final = timedelta(seconds=3)
 #: Beyond the client's own limit, so that its answer (which says more) comes first.
 _MARGIN: Final = timedelta(seconds=0.5)
 _STATUS: Final = SearchAttributeKey.for_keyword(ORDER_STATUS)
-_OPEN: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_OPEN: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus IN ('Running', 'Paused')"
+#: For a Temporal that cannot pause a workflow.
+_RUNNING: Final = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
 
 Connect = Callable[[], Awaitable[Client]]
 
@@ -170,12 +173,8 @@ class OrderRuns:
     async def look(self, order_id: UUID) -> RunFact:
         """The order's latest run, now."""
         async with self.answering() as client:
-            try:
-                return _fact(await self.handle(client, order_id).describe(rpc_timeout=self.timeout))
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return RunFact("missing")
-                raise
+            found = await self._described(client, order_id, retry=True)
+        return RunFact("missing") if found is None else _fact(found.workflow_execution_info)
 
     async def ask(self, order_id: UUID, run: RunFact) -> RunFact:
         """``run`` with what the workflow itself says; as it is when no worker answers for it."""
@@ -192,16 +191,21 @@ class OrderRuns:
     async def describe(self, order_id: UUID) -> DescribeWorkflowExecutionResponse | None:
         """All that Temporal says of the latest run, its pending steps too, opened; None: it knows none."""
         async with self.answering() as client:
-            request = DescribeWorkflowExecutionRequest(
-                namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id(order_id))
-            )
-            try:
-                found = await client.workflow_service.describe_workflow_execution(request, timeout=self.timeout)
-                return opened(found, client.data_converter)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                raise
+            found = await self._described(client, order_id)
+            return None if found is None else opened(found, client.data_converter)
+
+    async def _described(
+        self, client: Client, order_id: UUID, *, retry: bool = False
+    ) -> DescribeWorkflowExecutionResponse | None:
+        request = DescribeWorkflowExecutionRequest(
+            namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id(order_id))
+        )
+        try:
+            return await client.workflow_service.describe_workflow_execution(request, retry=retry, timeout=self.timeout)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
 
     async def history(self, order_id: UUID, run_id: str) -> list[HistoryEvent]:
         """A run's events, opened where our keyring opens them."""
@@ -213,12 +217,20 @@ class OrderRuns:
     # --- Asking about many ---
 
     async def running(self) -> dict[UUID, RunFact]:
-        """Every order whose workflow is open."""
-        found = {}
+        """Every order whose workflow is open, also where it is paused."""
         async with self.answering() as client:
-            async for execution in client.list_workflows(_OPEN, rpc_timeout=self.timeout):
-                if (order_id := order_of(execution.id)) is not None:
-                    found[order_id] = _fact(execution)
+            try:
+                return await self._listed(client, _OPEN)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                    raise
+            return await self._listed(client, _RUNNING)
+
+    async def _listed(self, client: Client, query: str) -> dict[UUID, RunFact]:
+        found = {}
+        async for info in listed(client, query, self.timeout):
+            if (order_id := order_of(info.execution.workflow_id)) is not None:
+                found[order_id] = _fact(info)
         return found
 
     async def task_queue(self, name: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
@@ -234,9 +246,8 @@ async def _never() -> Client:
     raise AssertionError("it was made with a client")
 
 
-def _fact(execution: Execution) -> RunFact:
-    status = execution.typed_search_attributes.get(_STATUS)
-    if execution.status == WorkflowExecutionStatus.RUNNING:
-        return RunFact("running", execution.start_time, status, run_id=execution.run_id)
-    ended = execution.status.name if execution.status else None
-    return RunFact("closed", execution.close_time, status, ended, execution.run_id)
+def _fact(info: WorkflowExecutionInfo) -> RunFact:
+    status, run_id = decode_typed_search_attributes(info.search_attributes).get(_STATUS), info.execution.run_id
+    if (ended := ending(info)) is None:
+        return RunFact("running", info.start_time.ToDatetime(UTC), status, run_id=run_id)
+    return RunFact("closed", info.close_time.ToDatetime(UTC), status, ended, run_id)

@@ -14,13 +14,15 @@ from orderflow.pauses import Backoff, pause
 from orderflow.settings import Settings
 from orderflow.telemetry.health import Health
 from orderflow.telemetry.readiness import OK, STARTING, STOPPING, PartKind, PartState
-from orderflow.temporal.client import connect
+from orderflow.temporal.client import connect, plain
 from orderflow.temporal.interceptor import StepInterceptor
 
 #: Half of them ask for tasks of runs that this worker does not hold: an order has three tasks, and its first is such
 #: a one. By default one poll of five asks for those: at 30 orders at once each twentieth waited for four seconds.
 WORKFLOW_POLLS: Final = 10
 FOR_NEW_RUNS: Final = 0.5
+#: The SDK calls nobody when a worker has begun.
+_BEGUN_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -66,17 +68,56 @@ async def serve_queue(
     part: str,
     make: Callable[[Client], Worker],
 ) -> None:
-    """Connect, however long Temporal is away, and work until ``stopping`` is set; then finish what runs."""
+    """Connect, however long Temporal is away, and work until ``stopping`` is set; then finish what runs.
+
+    Where Temporal does not let it work (its namespace is not there, a right was withdrawn), it waits and tries again.
+    """
     health.set(part, STARTING)
-    client = await _connected(settings, stopping, health, part)
-    if client is None:
-        return
-    async with make(client):
+    backoff = Backoff(0.2)
+
+    def working() -> None:
+        backoff.reset()
         health.set(part, OK)
         log.info("worker_started", worker=part)
-        await stopping.wait()
-        health.set(part, STOPPING)
+
+    # With a client each: a worker that was refused stays the one of its queue for its client, which takes no other.
+    while (client := await _connected(settings, stopping, health, part)) is not None:
+        worker = make(client)
+        try:
+            await _work(worker, stopping, working, lambda: health.set(part, STOPPING))
+        except RuntimeError as error:  # the SDK has no type of its own for it
+            if not stopping.is_set():
+                health.set(part, PartState(PartKind.WAITING, f"Temporal: {plain(error)}"))
+            log.warning("worker_refused", worker=part, namespace=settings.temporal_namespace, error=plain(error))
+            await pause(backoff.next(), stopping)
     log.info("worker_stopped", worker=part)
+
+
+async def _work(
+    worker: Worker, stopping: asyncio.Event, working: Callable[[], None], ending: Callable[[], None]
+) -> None:
+    """Work until ``stopping`` is set, then finish what runs. Raises RuntimeError where Temporal does not let it.
+
+    Not ``async with worker``: that says nothing of when Temporal has let it begin, and ends who waits by cancelling.
+    """
+    running, told = asyncio.create_task(worker.run()), asyncio.create_task(stopping.wait())
+    try:
+        while not worker.is_running and not running.done() and not told.done():
+            await asyncio.wait({running, told}, timeout=_BEGUN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if worker.is_running:
+            working()
+        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        if stopping.is_set():
+            ending()
+        if worker.is_running:
+            await worker.shutdown()
+        else:
+            running.cancel()  # it still asks whether it may begin
+        await asyncio.wait({running})
+    if not running.cancelled():
+        running.result()
 
 
 async def _connected(settings: Settings, stopping: asyncio.Event, health: Health, part: str) -> Client | None:

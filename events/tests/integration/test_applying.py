@@ -5,7 +5,7 @@ Without Kafka: what a member reads is made by hand, and the database is the real
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -604,3 +604,19 @@ async def test_of_a_record_of_many_headers_the_first_are_kept_and_it_is_no_event
         f"EnvelopeError: it has {len(many)} headers, more than {MOST_HEADERS} "
         f"(the first {MOST_HEADERS} of its {len(many)} headers are kept)"
     )
+
+
+async def test_an_effect_that_goes_on_after_an_error_of_its_own_is_at_fault_and_not_a_pooler(billing: Billing) -> None:
+    order, other = uuid4(), uuid4()
+
+    async def swallows(connection: Connection, envelope: Envelope) -> None:
+        if envelope.order_id == order:
+            with suppress(asyncpg.DivisionByZeroError):
+                await connection.execute("SELECT 1 / 0")
+        await billing.bill(connection, envelope)
+
+    letters = await billing.apply(billing.event(order, 1), billing.event(other, 1), effect=each(swallows))
+    assert letters is not None
+    [letter] = letters
+    assert (letter.subject, letter.kind, letter.attempts) == (str(order), "failed", 3)
+    assert await billing.effects(other) == [1]

@@ -1,22 +1,22 @@
 """``orderflow keys`` and ``login``: making, showing, replacing and ending keys, as an operator does."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest_asyncio
 
 from orderflow.security import api_keys
 from support.keys import KEY
-from support.stack import PostgresServer
+from support.stack import Databases
 from support.terminal import Terminal
+from support.waiting import until
 
 
 @pytest_asyncio.fixture
-async def terminal(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Terminal]:
-    databases = await postgres.fresh_databases()
-    yield Terminal(tmp_path, orders_database_url=databases.orders, deployment="shop")
-    await postgres.drop(databases)
+async def terminal(databases: Databases, tmp_path: Path) -> Terminal:
+    return Terminal(tmp_path, orders_database_url=databases.orders, deployment="shop")
 
 
 async def listed(terminal: Terminal) -> dict[str, list[dict[str, object]]]:
@@ -134,3 +134,29 @@ async def test_a_key_is_kept_in_a_profile_and_sent_to_its_api_alone(terminal: Te
         (tmp_path / "wrong").chmod(0o600)
         wrong = await terminal.run("login", "prod", "--api", url, "--key-file", str(tmp_path / "wrong"))
         assert (wrong.code, why in wrong.err) == (2, True)
+
+
+async def test_of_two_who_make_a_principal_at_once_one_gets_no_key_for_the_others(
+    terminal: Terminal, databases: Databases
+) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    try:
+        transaction = admin.transaction()
+        await transaction.start()
+        await admin.execute("INSERT INTO principals (name, kind, scopes) VALUES ('bob', 'api_key', '{operate}')")
+        second = asyncio.create_task(terminal.run("keys", "create", "bob", "--role", "merchant"))
+
+        async def waits() -> bool:
+            waiting = await admin.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid IS NOT NULL"
+            )
+            return bool(waiting)
+
+        await until(waits, seconds=30, every=0.05)
+        await transaction.commit()
+        said = await second
+        assert (said.code, "there is a principal 'bob' already" in said.err, said.out) == (1, True, "")
+        query = "SELECT count(*) FROM api_keys JOIN principals USING (principal_id) WHERE name = 'bob'"
+        assert await admin.fetchval(query) == 0
+    finally:
+        await admin.close()

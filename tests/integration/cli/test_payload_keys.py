@@ -1,14 +1,20 @@
 """`orderflow payload-keys`, and the codec server's refusal to be open to others."""
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
+import httpx
 
+from api.codec import CodecServer
 from cli.codec import gate
-from orderflow.domain.access import Scope
+from orderflow.domain.access import Principal, Scope
 from orderflow.security import api_keys
+from orderflow.security.keyring import Keyring, ensure_keyring
 from orderflow.settings import Settings
+from orderflow.temporal.codec import SealingCodec
 from support.issuer import an_issuer
 from support.keys import KEY_TEXT, PRINCIPAL
 from support.stack import Databases
@@ -90,6 +96,26 @@ async def test_the_codec_server_takes_access_tokens_and_writes_down_whose(databa
             await audit(reader.actor, ["order-1|look"])
             assert (await audited(databases))[-1] == (kind, reader.id, "payloads.decoded", "order-1|look")
         assert await authenticate(issuer.token(scope="operate", exp=1)) is None
+
+
+async def test_what_a_stranger_says_of_a_place_keeps_nobody_from_reading_the_rest(
+    databases: Databases, tmp_path: Path
+) -> None:
+    ensure_keyring(tmp_path / "ring")
+    authenticate, audit = gate(Settings(_env_file=None, **databases.settings))
+
+    async def operator(bearer: str) -> Principal | None:
+        assert authenticate is not None
+        reader = await authenticate(bearer)
+        return reader and replace(reader, scopes=frozenset({Scope.OPERATE}))
+
+    app = CodecServer(SealingCodec(Keyring(tmp_path / "ring")), "http://127.0.0.1:8233", operator, audit).app()
+    metadata = {"encoding": "anNvbi9wbGFpbg==", "encryption-context": base64.b64encode(b"x\x00").decode()}
+    asked = {"payloads": [{"metadata": metadata, "data": "MQ=="}]}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8096") as client:
+        answer = await client.post("/decode", json=asked, headers={"Authorization": f"Bearer {KEY_TEXT}"})
+    assert (answer.status_code, answer.json()["payloads"][0]["data"]) == (200, "MQ==")
+    assert await audited(databases) == [("api_key", PRINCIPAL.id, "payloads.decoded", "x\\x00")]
 
 
 async def audited(databases: Databases) -> list[tuple[str, ...]]:

@@ -252,6 +252,40 @@ async def test_an_answer_that_says_nothing_is_unavailable(answer: bytes, referen
             await gateway.void(reference, "v")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"status": "declined"}, {"status": None}, {"status": "authorized", "amount": 1}, {"currency": "XXX"}],
+    ids=["status", "null", "amount", "currency"],
+)
+async def test_a_200_that_contradicts_what_it_answers_is_no_authorization(
+    said: dict[str, object], reference: UUID
+) -> None:
+    answer = http("200 OK", json.dumps({"authorization_id": "auth_1", **said}).encode())
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to authorize makes no sense"):
+            await authorize(HttpPaymentGateway(ours), reference)
+
+
+async def test_a_200_that_contradicts_what_it_answers_is_no_capture(reference: UUID) -> None:
+    answer = http("200 OK", b'{"capture_id": "cap_1", "status": "failed"}')
+    async with canned(answer) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to capture makes no sense: status is not captured"):
+            await HttpPaymentGateway(ours).capture(reference, "c")
+
+
+async def test_a_200_that_contradicts_what_it_answers_is_no_refund(reference: UUID) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await a_request(reader)
+        writer.write(http("409 Conflict", b'{"code": "already_captured"}'))
+        await a_request(reader)
+        writer.write(http("200 OK", b'{"refund_id": "ref_1", "status": "failed"}'))
+        await writer.drain()
+
+    async with serving(serve) as url, GatewayClient(url, 2) as ours:
+        with pytest.raises(Unavailable, match="the answer to refund makes no sense: status is not refunded"):
+            await HttpPaymentGateway(ours).void(reference, "v")
+
+
 @pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long:"], ids=["body", "head"])
 async def test_the_time_out_bounds_the_whole_call(beginning: bytes, reference: UUID) -> None:
     """Each read of a trickling answer is quick enough; all of them together never end."""
@@ -261,7 +295,7 @@ async def test_the_time_out_bounds_the_whole_call(beginning: bytes, reference: U
                 await authorize(HttpPaymentGateway(ours), reference)
 
 
-LONG = b'{"authorization_id": "auth_1", "capture_id": "cap_1", "status": "voided", "more": "%s"}'
+LONG = b'{"authorization_id": "auth_1", "capture_id": "cap_1", "status": "authorized", "more": "%s"}'
 
 
 def chunked(body: bytes) -> bytes:

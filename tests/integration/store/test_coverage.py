@@ -116,3 +116,17 @@ async def test_the_events_of_an_hour_are_looked_up_one_by_one_whatever_the_table
     assert '"Seq Scan"' not in plan.replace('"Relation Name": "outbox"', ""), plan
     pages = top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"]
     assert pages < 5 * 3600, "three or four of an index for each event of the hour"
+
+
+async def test_a_mark_of_a_clock_that_was_set_back_hides_nothing(
+    database: Database, admin: "asyncpg.Connection[Any]"
+) -> None:
+    now = await admin.fetchval("SELECT clock_timestamp()")
+    await coverage.checked(database, now + timedelta(hours=2))
+    order = await events(admin, 1)
+    await delete(admin, order, 1)
+    assert await found(database) == {order: (1,)}
+    await coverage.checked(database, now)
+    assert await admin.fetchval("SELECT checked_until FROM coverage") == now - coverage.UNSEEN
+    await coverage.checked(database, now - DAY)
+    assert await admin.fetchval("SELECT checked_until FROM coverage") == now - coverage.UNSEEN, "never backwards"

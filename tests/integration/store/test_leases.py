@@ -1,10 +1,13 @@
 """The relay's lease: one holder, by the database's clock, for at most twice its length."""
 
+import asyncpg
 import pytest
 
+from orderflow.domain.errors import Rejection
 from orderflow.store import outbox, outbox_status
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
+from support.stack import Databases
 
 SECONDS = 5.0
 _END = Statement(
@@ -54,3 +57,32 @@ async def test_a_relay_with_a_shorter_setting_leaves_the_lead_to_who_has_a_longe
     assert not await outbox.hold_lease(orders_db, "short", SECONDS)
     await _ends_in(orders_db, 21 * SECONDS)
     assert await outbox.hold_lease(orders_db, "short", SECONDS)
+
+
+#: What no setting allows. NaN is above every number.
+LENGTHS = [1e9, 1e300, float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_a_length_that_no_setting_allows_is_refused(orders_db: Database, length: float) -> None:
+    assert await outbox.hold_lease(orders_db, "one", SECONDS)
+    lie = Statement("test.lie", "Makes the lease long.", "UPDATE relay_lease SET seconds = $seconds")
+    with pytest.raises(Rejection):
+        await orders_db.all(lie, {"seconds": length})
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_a_length_that_no_setting_allows_is_not_believed(
+    databases: Databases, orders_db: Database, length: float
+) -> None:
+    assert await outbox.hold_lease(orders_db, "liar", SECONDS)
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    try:
+        await admin.execute("ALTER TABLE relay_lease DROP CONSTRAINT relay_lease_is_short")
+        await admin.execute(
+            "UPDATE relay_lease SET seconds = $1, expires_at = clock_timestamp() + interval '20 years'", length
+        )
+    finally:
+        await admin.close()
+    assert await outbox.hold_lease(orders_db, "heir", SECONDS)
+    assert not await outbox.hold_lease(orders_db, "liar", SECONDS)

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from temporalio.converter import ActivitySerializationContext
 
-from api.codec import MOST_PAYLOADS, CodecServer
+from api.codec import MOST_OF_A_PLACE, MOST_PAYLOADS, MOST_PLACES, CodecServer
 from orderflow.domain.access import Actor, Principal, Scope
 from orderflow.domain.errors import Unavailable
 from orderflow.security.keyring import Keyring, create_key, ensure_keyring
@@ -219,3 +219,22 @@ async def test_without_authentication_it_answers_to_this_machines_names_only(rin
         assert audited[0][0] == Actor(type="unauthenticated", id="anybody")
     async with _client(ring, audited, guarded=False, url="http://evil.example:8096") as rebound:
         assert (await rebound.post("/decode", json=body)).status_code == 421
+
+
+def a_strangers(place: bytes) -> dict[str, Any]:
+    metadata = {"encoding": b"json/plain", "encryption-context": place}
+    return {"metadata": {name: base64.b64encode(value).decode() for name, value in metadata.items()}, "data": "MQ=="}
+
+
+async def test_what_strangers_say_of_a_place_is_cut_and_hides_nothing_that_was_read(
+    codec: httpx.AsyncClient, ring: Keyring, audited: Audited
+) -> None:
+    many = [a_strangers(b"\x00\x1b[2J %04d" % n + b"x" * 100_000) for n in range(50)]
+    answer = await codec.post("/decode", json={"payloads": [*many, await sealed(ring)]}, headers=BEARER)
+    assert said(answer) == [1] * 50 + [VALUE]
+    [(_, places)] = audited
+    assert f"order-{ORDER}|authorize_payment" in places
+    assert len(places) == MOST_PLACES + 1
+    assert max(len(place) for place in places) == MOST_OF_A_PLACE
+    assert all(place.isprintable() for place in places)
+    assert any(place.startswith("\\x00\\x1b[2J 0000x") for place in places)
