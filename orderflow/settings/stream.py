@@ -6,7 +6,7 @@ from pydantic import Field, FilePath, PositiveInt, model_validator
 
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Brokers, PositiveSeconds, PositiveWholeHours, Seconds, Secret
+from orderflow.settings.kinds import Brokers, PositiveWholeHours, Seconds, Secret
 from orderflow_events.names import dead_letter_topic
 
 
@@ -46,7 +46,7 @@ class StreamSettings(CommonSettings):
         0.05, description="Least time between two rounds of the relay: batches under load."
     )
     relay_lease_seconds: float = Field(
-        5.0, gt=0, le=3600, description="A relay that is silent this long loses the lead."
+        5.0, gt=0, le=3600, allow_inf_nan=False, description="A relay that is silent this long loses the lead."
     )
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
