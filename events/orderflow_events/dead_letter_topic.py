@@ -17,7 +17,8 @@ A record is the original's key, value and headers, and these headers:
 An error that says no to the record has it shortened, and passed in the end. One that says nothing clear (Kafka's
 "unknown", and whatever else is neither an outage nor a refusal) is the record's own if a record with nothing of it but
 its coordinates goes through in its place; that one then stands there, and the original counts as passed. If that does
-not go through either, the topic or the broker is at fault, and is waited for like an outage.
+not go through either, the topic is at fault: it cannot be made, say, or nobody may write there. It has half a minute to
+get well; then copies count as passed until one goes through again. Only an outage is waited for however long it takes.
 
 What is no event belongs to no order: such letters go together, ahead of the others, and one by one where that fails.
 
@@ -28,8 +29,9 @@ more.
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -67,6 +69,9 @@ _FORMS: Final = (
 
 #: How often a letter meets an error that says nothing clear before it is looked at whether it is its own.
 MOST_UNCLEAR: Final = 3
+
+#: So long the topic itself may say no before copies are passed: their rows are there, and a redrive reads those.
+REFUSING_SECONDS: Final = 30.0
 
 #: From so many on, what is no event is sent together.
 _TOGETHER: Final = 2
@@ -115,11 +120,14 @@ class DeadLetterTopic:
         self._on_state = on_state
         self._on_passed = on_passed
         self._producer: AIOKafkaProducer | None = None
+        #: Since when the topic has said no to all that came; None: it has not.
+        self._refusing_since: float | None = None
 
     async def send(self, letters: Sequence[DeadLetter], stopping: asyncio.Event) -> bool:
         """Send ``letters`` in their order, as often as it takes. False: ``stopping`` was set before they were there.
 
-        One that Kafka refuses is shortened, and passed if nothing helps.
+        One that Kafka refuses is shortened, and passed if nothing helps; all are where the topic itself has refused for
+        long enough.
         """
         backoff = Backoff()
         failed = False
@@ -132,6 +140,9 @@ class DeadLetterTopic:
             except Exception as error:
                 failed = True
                 unclear += not _is_outage(error)
+                if self._refuses(error):
+                    self._pass(left, error)
+                    break
                 problem = f"cannot send to {self._topic}: {sentence(error)}"
                 self._on_state(ConsumerState(StateKind.FAILING, problem))
                 log.warning("%d dead letters are sent to %s again", len(left), self._topic, exc_info=error)
@@ -139,11 +150,24 @@ class DeadLetterTopic:
                 if await pause(backoff.next(), stopping):
                     return False
             else:
-                unclear = 0
+                unclear, self._refusing_since = 0, None
                 left.popleft()  # one after the other: an order's records keep their order whatever fails
         if failed:
             self._on_state(OK)
         return True
+
+    def _refuses(self, error: Exception) -> bool:
+        """Whether the topic has said no for so long that nobody else is to wait for it."""
+        if _is_outage(error):
+            self._refusing_since = None
+        elif self._refusing_since is None:
+            self._refusing_since = time.monotonic()
+        return self._refusing_since is not None and time.monotonic() - self._refusing_since >= REFUSING_SECONDS
+
+    def _pass(self, letters: Iterable[DeadLetter], error: Exception) -> None:
+        log.error("%s takes nothing, its copies are passed", self._topic, exc_info=error)
+        for letter in letters:
+            self._on_passed(_without_copy(letter, sentence(error)))
 
     async def aclose(self) -> None:
         """Let go of the connection; ``send`` makes a new one."""
@@ -212,7 +236,7 @@ class DeadLetterTopic:
                 return
         if not clear:
             await self._send_coordinates(letter)
-        self._on_passed(Passed(letter.topic, letter.partition, letter.offset, letter.subject, "copy", refusal))
+        self._on_passed(_without_copy(letter, refusal))
 
     async def _send_coordinates(self, letter: DeadLetter) -> None:
         """A record with nothing in it that came from elsewhere. Whatever it raises says no to the topic."""
@@ -249,6 +273,10 @@ class DeadLetterTopic:
                     raise RuntimeError(f"it is not there and cannot be created: {for_code(code).__name__} {message}")
         finally:
             await admin.close()
+
+
+def _without_copy(letter: DeadLetter, why: str) -> Passed:
+    return Passed(letter.topic, letter.partition, letter.offset, letter.subject, "copy", why)
 
 
 def _value(key: bytes | None, value: bytes | None) -> bytes | None:

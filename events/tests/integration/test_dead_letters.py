@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from orderflow_events import dead_letter_topic
 from orderflow_events.consumer import IdempotentConsumer, Pruning
+from orderflow_events.dead_letters import Passed
 from orderflow_events.envelope import decode
 from orderflow_events.inbox import TABLES_SQL
 from orderflow_events.redrive import dead_letters, redrive
@@ -109,14 +111,16 @@ async def test_a_member_that_dies_between_the_topic_and_its_offset_commit_repeat
     assert len(await dead_letters(lab.pool.acquire, lab.settings.tracking_group)) == 2
 
 
-async def test_a_dead_letter_topic_that_cannot_be_made_holds_the_offsets_and_is_said(
+async def test_a_dead_letter_topic_that_cannot_be_made_is_said_and_holds_nobody_for_long(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dead_letter_topic, "REFUSING_SECONDS", 1.0)
     states: list[ConsumerState] = []
-    order = uuid4()
+    passed: list[Passed] = []
+    order, other = uuid4(), uuid4()
     group = lab.settings.tracking_group
     await lab.send(order, 1)
-    consumer = lab.consumer(effect=Poison((order, 1)), retries=QUICK, on_state=states.append)
+    consumer = lab.consumer(effect=Poison((order, 1)), retries=QUICK, on_state=states.append, on_passed=passed.append)
     monkeypatch.setattr(consumer._dead_letters, "_topic", "g" * 250)  # longer than Kafka takes
     async with running(consumer):
 
@@ -124,6 +128,10 @@ async def test_a_dead_letter_topic_that_cannot_be_made_holds_the_offsets_and_is_
             return states[-1:] != [] and states[-1].detail.startswith("cannot send to ")
 
         await until(said, seconds=40)
+        await lab.send(other, 1)
+        await applied(lab, other, [1], seconds=40)
+    assert [(one.subject, one.missing) for one in passed] == [(str(order), "copy")]
+    assert "it is not there and cannot be created" in passed[0].reason
     assert [letter.subject for letter in await dead_letters(lab.pool.acquire, group)] == [str(order)]
 
 
