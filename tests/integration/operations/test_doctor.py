@@ -160,7 +160,10 @@ async def test_a_lease_that_ends_too_late_is_named_while_no_relay_takes_it_over(
     databases: Databases, tmp_path: Path
 ) -> None:
     async with Database("orders", databases.orders) as database:
-        assert await outbox.hold_lease(database, "relay-of-a-test", 7200.0)
+        assert await outbox.hold_lease(database, "relay-of-a-test", 5.0)
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    await admin.execute("UPDATE relay_lease SET expires_at = clock_timestamp() + interval '2 hours'")
+    await admin.close()
     line = (await examined(tmp_path, orders_database_url=databases.orders))["orders relay"]
     assert not line["ok"]
     assert line["detail"].startswith("the lease of relay-of ends in ")
