@@ -42,14 +42,14 @@ def batches(fault: int, dice: random.Random, order_id: UUID | None) -> Iterator[
 
     def junk(key: bytes | None, value: bytes | None, *headers: tuple[bytes, bytes], codec: str | None = None) -> Batch:
         marks = [mark("junk") for _ in range(3 if codec else 1)]
-        records: list[Foreign] = [(key, value, [*headers, (_MARK_HEADER, one)]) for one in marks]
+        records: list[Foreign] = [(key, value, [(_MARK_HEADER, one), *headers]) for one in marks]
         return Batch(tuple(one.decode() for one in marks), batch(*records, codec=codec))
 
     def event(source: str, subject: UUID) -> Batch:
         one, version = mark("event"), dice.randrange(1, 2**31)
         record = a_record(subject, version, source=source)
         headers = [(name.encode(), value) for name, value in record.headers]
-        return Batch((one.decode(),), batch((record.key, record.value, [*headers, (_MARK_HEADER, one)])))
+        return Batch((one.decode(),), batch((record.key, record.value, [(_MARK_HEADER, one), *headers])))
 
     def forged(value: bytes | None, **changes: bytes) -> Batch:
         """Headers as ours, of an order of ours; the rest is wrong."""
