@@ -27,6 +27,7 @@ ANSWER_SECONDS: Final = 15.0
 MOST_BYTES: Final = 16 * 1024 * 1024
 #: Every answer of the API has it; what has not comes from something else, whatever it says.
 CORRELATION_ID: Final = "X-Correlation-ID"
+_BUSY: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 CONNECT_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -48,6 +49,10 @@ class Refused(Exception):
 
 class Unreachable(Exception):
     """No answer, or one that no OrderFlow gives. The request may or may not have arrived."""
+
+
+class Busy(Unreachable):
+    """A 502, 503 or 504 of what stands before the API, as while it is restarted: worth another try."""
 
 
 class NoUrl(Exception):
@@ -180,8 +185,8 @@ class ApiClient:
             except Refused as error:
                 if not error.unavailable or time.monotonic() + pause > deadline:
                     raise
-            except Unreachable:
-                if not self._answered or time.monotonic() + pause > deadline:
+            except Unreachable as error:
+                if not (self._answered or isinstance(error, Busy)) or time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
 
@@ -228,7 +233,8 @@ class ApiClient:
         except (ValueError, RecursionError):
             data = None
         if not ours or not isinstance(data, dict):
-            raise Unreachable(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")
+            raised = Busy if response.status_code in _BUSY else Unreachable
+            raise raised(f"what answers at {self._shown} is not OrderFlow's API (HTTP {response.status_code})")
         if not response.is_success:
             raise Refused(response.status_code, data)
         return Reply(response.status_code, data, response.headers.get("idempotent-replayed") == "true")

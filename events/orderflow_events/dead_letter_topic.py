@@ -40,7 +40,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     CorruptRecordException,
+    InvalidReplicationFactorError,
     InvalidTimestampError,
+    KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -140,13 +142,13 @@ class DeadLetterTopic:
             except Exception as error:
                 failed = True
                 unclear += not _is_outage(error)
+                await self.aclose()  # after an error an idempotent producer may have burnt a sequence number
                 if self._refuses(error):
                     self._pass(left, error)
                     break
                 problem = f"cannot send to {self._topic}: {sentence(error)}"
                 self._on_state(ConsumerState(StateKind.FAILING, problem))
                 log.warning("%d dead letters are sent to %s again", len(left), self._topic, exc_info=error)
-                await self.aclose()  # after an error an idempotent producer may have burnt a sequence number
                 if await pause(backoff.next(), stopping):
                     return False
             else:
@@ -203,6 +205,7 @@ class DeadLetterTopic:
                     if isinstance(outcome, Exception):
                         problem = outcome
                     else:
+                        self._refusing_since = None
                         arrived.add(letter_id)
         except Exception as error:
             problem = error
@@ -265,12 +268,17 @@ class DeadLetterTopic:
             if self._topic in await admin.list_topics():
                 return
             [source] = await admin.describe_topics([self._source])
-            partitions = source["partitions"]
+            if not (partitions := source["partitions"]):
+                raise KafkaConnectionError(f"nobody says how wide {self._source} is")
             made = NewTopic(self._topic, len(partitions), len(partitions[0]["replicas"]))
             response = await admin.create_topics([made])
             for _, code, *message in response.topic_errors:
-                if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise RuntimeError(f"it is not there and cannot be created: {for_code(code).__name__} {message}")
+                kind = for_code(code)
+                if code and kind is not TopicAlreadyExistsError:
+                    # Of replicas there are not enough while brokers are down.
+                    is_outage = kind.retriable or kind is InvalidReplicationFactorError
+                    why = f"it is not there and cannot be created: {kind.__name__} {message}"
+                    raise (KafkaConnectionError if is_outage else RuntimeError)(why)
         finally:
             await admin.close()
 

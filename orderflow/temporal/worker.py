@@ -1,6 +1,7 @@
 """What the workers of the three task queues share: connecting, options, serving until told to stop."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -21,6 +22,8 @@ from orderflow.temporal.interceptor import StepInterceptor
 #: a one. By default one poll of five asks for those: at 30 orders at once each twentieth waited for four seconds.
 WORKFLOW_POLLS: Final = 10
 FOR_NEW_RUNS: Final = 0.5
+#: A worker that has worked for so long was let in: what ends it later is news, and tried again at once.
+SOUND_SECONDS: Final = 60.0
 #: The SDK calls nobody when a worker has begun.
 _BEGUN_SECONDS: Final = 0.02
 
@@ -74,21 +77,25 @@ async def serve_queue(
     """
     health.set(part, STARTING)
     backoff = Backoff(0.2)
+    began: float | None = None
 
     def working() -> None:
-        backoff.reset()
+        nonlocal began
+        began = time.monotonic()
         health.set(part, OK)
         log.info("worker_started", worker=part)
 
     # With a client each: a worker that was refused stays the one of its queue for its client, which takes no other.
     while (client := await _connected(settings, stopping, health, part)) is not None:
-        worker = make(client)
+        worker, began = make(client), None
         try:
             await _work(worker, stopping, working, lambda: health.set(part, STOPPING))
         except RuntimeError as error:  # the SDK has no type of its own for it
             if not stopping.is_set():
                 health.set(part, PartState(PartKind.WAITING, f"Temporal: {plain(error)}"))
             log.warning("worker_refused", worker=part, namespace=settings.temporal_namespace, error=plain(error))
+            if began is not None and time.monotonic() - began > SOUND_SECONDS:
+                backoff.reset()
             await pause(backoff.next(), stopping)
     log.info("worker_stopped", worker=part)
 

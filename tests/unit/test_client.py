@@ -147,3 +147,13 @@ async def test_json_of_something_else_is_no_answer(status: int, document: dict[s
     async with ApiClient("http://api", transport=httpx.MockTransport(lambda _: answer)) as client:
         with pytest.raises(Unreachable, match=rf"what answers at http://api is not OrderFlow's API \(HTTP {status}\)"):
             await client.get("/orders")
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_what_stands_before_an_api_that_is_restarted_is_asked_again(status: int) -> None:
+    answers = iter(
+        [httpx.Response(status, json={"message": "no upstream"}), httpx.Response(200, json={}, headers=OURS)]
+    )
+    transport = httpx.MockTransport(lambda _: next(answers))
+    async with ApiClient("http://api", patience_seconds=10.0, transport=transport) as client:
+        assert (await client.get("/orders")).data == {}
