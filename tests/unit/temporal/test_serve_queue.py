@@ -14,15 +14,22 @@ from orderflow.temporal.worker import serve_queue
 
 
 class MayNotPoll:
-    """It is let in, and its first poll is refused."""
+    """It is let in, and its first poll is refused, once somebody has seen that it runs."""
 
-    is_running = False
+    def __init__(self) -> None:
+        self._runs = False
+        self._seen = asyncio.Event()
+
+    @property
+    def is_running(self) -> bool:
+        if self._runs:
+            self._seen.set()
+        return self._runs
 
     async def run(self) -> None:
-        self.is_running = True
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        self.is_running = False
+        self._runs = True
+        await self._seen.wait()
+        self._runs = False
         raise RuntimeError('status: PermissionDenied, message: "Not allowed."')
 
     async def shutdown(self) -> None:
