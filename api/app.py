@@ -166,7 +166,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
         instrument_api(app)
     identities: Identities = Nobody() if settings.api_authentication == "off" else Bearers(ApiKeys(access), tokens)
-    shares = Shares(max(1, settings.database_pool_size // 4))
+    shares = Shares(max(1, settings.database_pool_size // 8))
     setattr(app.state, GATE, Gate(identities, limits, shares))
     app.state.stop_waiting = waiter.stop
     app.openapi = lambda: _openapi(app, needs)  # type: ignore[method-assign]

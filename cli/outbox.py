@@ -31,6 +31,8 @@ app = typer.Typer(help="What is not on Kafka yet: look, send again, unpark.", no
 #: More than this is sent again only when it is said twice.
 MANY: Final = 1000
 STATUS_SECONDS: Final = 5.0
+#: By why a partition stands still.
+_LOST: Final = {"lost": "Kafka lost records", "made_anew": "The topic was made anew, and lacks them"}
 
 
 @app.command()
@@ -44,7 +46,7 @@ def status(as_json: AsJson = False) -> None:
     statuses = [one for one in found.values() if not isinstance(one, Exception)]
     if len(statuses) < len(found):
         raise typer.Exit(UNREACHABLE)
-    if any(one.parked or one.stopped for one in statuses):
+    if any(one.parked or one.stopped or (one.depth.entries and not one.publishes) for one in statuses):
         raise typer.Exit(REFUSED)
 
 
@@ -111,6 +113,12 @@ def _print_troubles(service: str, one: "Status") -> None:
 
     if one.leader is None:
         out.print(f"{service}: no relay publishes: start one (`orderflow worker relay`)")
+    elif not one.publishes:
+        out.print(
+            f"{service}: an event that could go out has waited for {duration(one.unpublished_for)}, and the lease is "
+            "held: `orderflow doctor` says of Kafka, the topic and the lease what is wrong, else the relay's readiness",
+            soft_wrap=True,
+        )
     if one.refuses_many:
         out.print(
             f"{service}: so many orders were parked within a minute that it is not their fault: no more are parked, "
@@ -131,7 +139,7 @@ def _print_troubles(service: str, one: "Status") -> None:
             f"{service}: partition {stop.partition} stands still since {stop.stopped_at:%Y-%m-%d %H:%M:%SZ}, "
             f"{waiting(stop.waiting_orders, 'order')}: at offset {stop.offset}, where "
             f"{service}/{stop.order_id}/{stop.version} was acknowledged, is {short(stop.found, 500)}\n"
-            f"  Kafka lost records: `orderflow outbox republish --partition {stop.partition}`",
+            f"  {_LOST[stop.cause]}: `orderflow outbox republish --partition {stop.partition}`",
             soft_wrap=True,
         )
 

@@ -1412,8 +1412,10 @@ WHERE order_id = $order_id AND version IS NULL ORDER BY recorded_at;
 -- trail.relay --
 -- Reads whether the relay works, and whether it parked the order or lets it wait.
 SELECT clock_timestamp() AS now, p.version AS parked_version, p.error AS parked_error, p.parked_at,
-       l.expires_at AS led_until, s.partition AS stopped_partition, s.stopped_at,
-       s.cause AS stopped_cause
+       -- One that ends later than any leader makes it is of a clock that was ahead: nobody leads.
+       CASE WHEN l.seconds IS NULL OR l.expires_at <= clock_timestamp() + make_interval(secs => 2 * l.seconds)
+            THEN l.expires_at END AS led_until,
+       s.partition AS stopped_partition, s.stopped_at, s.cause AS stopped_cause
 FROM (SELECT $order_id::uuid AS order_id) k
 LEFT JOIN parked_orders p USING (order_id)
 LEFT JOIN waiting_orders w USING (order_id)

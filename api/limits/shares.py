@@ -1,9 +1,9 @@
 """A principal's share of this process: however much it asks, others are served beside it.
 
-While another principal is about, few requests of one are worked on at once: a quarter as many as there are connections
+While another principal is about, few requests of one are worked on at once: an eighth as many as there are connections
 to a database. The others wait here, in the order in which they came, and not in the queues of the event loop and of the
-pool, where everybody would wait behind them. Alone it may have more. A request that
-waits for an outcome is not being worked on, and takes nobody's turn meanwhile.
+pool, where everybody would wait behind them. Alone it may have more. A request that waits for an outcome is not being
+worked on, and takes nobody's turn meanwhile.
 """
 
 import asyncio

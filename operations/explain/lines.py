@@ -8,6 +8,7 @@ from operations.explain.causes import Source
 from operations.explain.facts import Facts, StoryLine
 from operations.words import duration, times
 from orderflow.gateways.lookup import GatewayPayment
+from orderflow.store import truncation
 from orderflow.store.tracking import TrackedOrder
 from orderflow.store.trail import Recorded, Trail
 
@@ -61,7 +62,9 @@ def of_stream(service: Source, trail: Trail, tracked: Mapping[tuple[str, int], d
             waited = trail.relay.now - event.recorded_at
             what = f"{service} version {event.version} is not on Kafka yet, after {duration(waited)}"
             if trail.relay.stopped_partition is not None:
-                what += f": partition {trail.relay.stopped_partition}, where it belongs, has lost records"
+                anew = trail.relay.stopped_cause == truncation.Cause.MADE_ANEW
+                why = "lacks what was there before the topic was made anew" if anew else "has lost records"
+                what += f": partition {trail.relay.stopped_partition}, where it belongs, {why}"
             yield StoryLine(trail.relay.now, "kafka", what, waited > SLOW, f"{service} {event.version} waits")
     relay = trail.relay
     if relay.parked_at is not None:

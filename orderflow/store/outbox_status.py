@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from orderflow.store import outbox, truncation
@@ -9,6 +10,9 @@ from orderflow.store.database import Database
 from orderflow.store.outbox import Depth
 from orderflow.store.statements import Statement
 from orderflow.store.truncation import Stop
+
+#: An event that could go out goes within less, however busy the relay is.
+UNPUBLISHED: Final = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Status:
     leader: Leader | None
     parked: list[Parked]
     stopped: list[Stop]
+
+    @property
+    def publishes(self) -> bool:
+        """Whether somebody leads, and all goes out that can."""
+        return self.leader is not None and self.unpublished_for <= UNPUBLISHED
 
     @property
     def refuses_many(self) -> bool:

@@ -205,7 +205,9 @@ class Relay:
         if not self._publisher.stopped:
             return PartState(PartKind.OK, self._publisher.drift)
         numbers = ", ".join(map(str, sorted(self._publisher.stopped)))
-        lost = "Kafka lost what it had acknowledged there; `orderflow outbox republish`"
+        lost = (
+            "what was acknowledged there is gone (Kafka lost it, or the topic was made anew); `orderflow doctor` says"
+        )
         return PartState(PartKind.STOPPED, f"stopped partitions: {numbers}. {lost}")
 
     async def _record(self) -> None:

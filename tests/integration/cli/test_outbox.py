@@ -93,6 +93,20 @@ async def test_an_empty_outbox_that_nobody_publishes(desk: Desk) -> None:
     }
 
 
+async def test_what_could_go_out_and_does_not_needs_somebody(desk: Desk) -> None:
+    await insert_event(desk.orders, uuid4(), 1)
+    said = await desk.run("outbox", "status")
+    assert (said.code, "orders: no relay publishes: start one" in said.out) == (1, True)
+    owner = await asyncpg.connect(desk.databases.as_admin("orders"))
+    await owner.execute("SET session_replication_role = replica")
+    await owner.execute("UPDATE events SET recorded_at = recorded_at - interval '5 minutes'")
+    await owner.execute("INSERT INTO relay_lease VALUES ('relay', 'of-a-test', clock_timestamp() + interval '9 s', 9)")
+    await owner.close()
+    said = await desk.run("outbox", "status")
+    assert said.code == 1
+    assert "orders: an event that could go out has waited for 5 min" in said.out
+
+
 async def test_a_parked_order_is_shown_and_unparked(desk: Desk) -> None:
     order = uuid4()
     await insert_event(desk.orders, order, 1)

@@ -1,10 +1,12 @@
 """The relay's lease: one holder, by the database's clock, for at most twice its length."""
 
+from uuid import uuid4
+
 import asyncpg
 import pytest
 
 from orderflow.domain.errors import Rejection
-from orderflow.store import outbox, outbox_status
+from orderflow.store import outbox, outbox_status, trail
 from orderflow.store.database import Database
 from orderflow.store.statements import Statement
 from support.stack import Databases
@@ -50,6 +52,17 @@ async def test_a_lease_within_twice_its_length_is_its_holders(orders_db: Databas
     assert await outbox.hold_lease(orders_db, "one", SECONDS)
     await _ends_in(orders_db, 1.8 * SECONDS)
     assert not await outbox.hold_lease(orders_db, "two", SECONDS)
+
+
+async def test_nobody_leads_by_a_lease_that_ends_too_late(orders_db: Database) -> None:
+    async def is_led() -> bool:
+        relay = (await trail.trail(orders_db, uuid4())).relay
+        return relay.led_until is not None and relay.led_until > relay.now
+
+    assert await outbox.hold_lease(orders_db, "dead", SECONDS)
+    assert await is_led()
+    await _ends_in(orders_db, 7200)
+    assert not await is_led()
 
 
 async def test_a_relay_with_a_shorter_setting_leaves_the_lead_to_who_has_a_longer_one(orders_db: Database) -> None:

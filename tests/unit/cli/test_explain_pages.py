@@ -210,6 +210,8 @@ def test_an_event_behind_lost_records_says_so() -> None:
     relay = Relayed(NOW, None, None, None, NOW, 7, ago(20))
     [line] = of_stream("orders", Trail((recorded(2, waits=True),), (), relay), {})
     assert line.what.endswith("is not on Kafka yet, after 30 s: partition 7, where it belongs, has lost records")
+    [line] = of_stream("orders", Trail((recorded(2, waits=True),), (), replace(relay, stopped_cause="made_anew")), {})
+    assert line.what.endswith("partition 7, where it belongs, lacks what was there before the topic was made anew")
 
 
 def test_a_parked_order_is_told_once_instead_of_each_event_that_waits() -> None:
