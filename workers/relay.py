@@ -7,6 +7,7 @@ from datetime import timedelta
 from orderflow.postgres.databases import open_database
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.database import Database
+from orderflow.store.outbox_status import relay_name
 from orderflow.stream.clients import make_producer, make_reader
 from orderflow.stream.gauges import LeadGauges, OutboxGauges
 from orderflow.stream.publisher import Publisher
@@ -32,7 +33,7 @@ def make_comparison(service: str, database: Database, settings: Settings) -> Top
 
 def make_relay(service: Service, settings: Settings, report: Callable[[PartState], None]) -> tuple[Relay, Database]:
     """The relay of ``service``'s database, and that database, to be closed after it."""
-    database = open_database(settings, service, "relay", name=f"relay-{service}", pool_size=3)
+    database = open_database(settings, service, "relay", name=relay_name(service), pool_size=3)
     publisher = Publisher(
         f"/orderflow/{service}",
         settings.kafka_topic,

@@ -242,7 +242,10 @@ class Database:
         lost = asyncio.Event()
         with database_errors(self.name):
             connection = await asyncpg.connect(
-                self._direct_dsn or self._dsn, password=self._direct_password, timeout=self._command_timeout
+                self._direct_dsn or self._dsn,
+                password=self._direct_password,
+                timeout=self._command_timeout,
+                server_settings={"application_name": self.name},
             )
             try:
                 self._listening.add(lost)

@@ -62,7 +62,7 @@ _OF_A_POOLER: Final = frozenset(
 def _translated(database: str, error: Exception) -> Exception | None:
     """What to raise instead of ``error``; None: it is a bug."""
     fault = fault_of(error)
-    said = str(error) or type(error).__name__
+    said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
     match fault.verdict:
         case Verdict.RACE | Verdict.TAKEN:
             return LostRace(database, said)

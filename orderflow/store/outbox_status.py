@@ -95,6 +95,25 @@ SELECT coalesce((
 ), interval '0') AS unpublished_for""",
 )
 
+_RELAYS = Statement(
+    "outbox_status.relays",
+    "Counts the connections of relays, whether one of them leads or not.",
+    """
+SELECT count(*) AS connections FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = $name::text""",
+)
+
+
+def relay_name(service: str) -> str:
+    """What Postgres calls the connections of the relay of ``service`` (their application_name)."""
+    return f"relay-{service}"
+
+
+async def relay_connections(database: Database, service: str) -> int:
+    """How many connections the relays of ``service`` have to its database: a frozen one keeps its own."""
+    row = await database.one(_RELAYS, {"name": relay_name(service)})
+    return row["connections"] if row else 0
+
 
 async def unpublished_for(database: Database) -> timedelta:
     """How long the oldest event waits that the relay could publish; zero: there is none."""

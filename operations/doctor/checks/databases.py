@@ -10,13 +10,14 @@ from operations.doctor.check import Check, Checked, clock, now
 from operations.words import duration, one_or_many, waiting
 from orderflow.domain.errors import AccessDenied, Unavailable
 from orderflow.postgres.databases import open_database
+from orderflow.postgres.grants import GRANTS
 from orderflow.postgres.roles import ROLES, SERVICE_GROUP, group
 from orderflow.settings import SERVICES, Service, Settings
 from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database
 from orderflow.store.errors import lacks_a_table
 from orderflow.store.handovers import HandoverDepth, Handovers
-from orderflow.store.outbox_status import Status, status
+from orderflow.store.outbox_status import Status, relay_connections, relay_name, status
 from orderflow.store.statements import Statement
 from orderflow.store.truncation import Cause, Stop
 
@@ -30,7 +31,7 @@ UNPUBLISHED: Final = timedelta(seconds=20)
 
 #: So far back each event is compared with outbox and publications; reconciliation looks further.
 FORGOTTEN_WITHIN: Final = timedelta(hours=1)
-#: So many orders are named.
+#: So many orders, or privileges, are named.
 NAMED: Final = 3
 
 _SERVER = Statement(
@@ -55,6 +56,44 @@ SELECT quote_ident(rolname) AS name, (
            SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = logins.oid AND a.datname = current_database()
        ) AS connections
 FROM logins WHERE kind = $all AND ARRAY (SELECT kind::text FROM logins) @> $kinds ORDER BY rolname""",
+)
+#: Who belongs to no group of ours may well be read-only. What is set for this database counts before what is set for
+#: all; what is set for everybody is seen in our own connection.
+_READ_ONLY_LOGINS = Statement(
+    "databases.read_only_logins",
+    "Reads the logins of processes that write here, and whose new connections are read-only, by a setting of theirs.",
+    """
+SELECT name, database FROM (
+    SELECT DISTINCT ON (r.oid) quote_ident(r.rolname) AS name, quote_ident(d.datname) AS database,
+           split_part(entry, '=', 2) AS value
+    FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole CROSS JOIN unnest(s.setconfig) AS entry
+    LEFT JOIN pg_database d ON d.oid = s.setdatabase
+    WHERE (s.setdatabase = 0 OR d.datname = current_database())
+      AND split_part(entry, '=', 1) = 'default_transaction_read_only'
+      AND r.rolcanlogin AND NOT r.rolsuper AND has_database_privilege(r.oid, current_database(), 'CONNECT')
+      AND EXISTS (
+          SELECT FROM pg_roles g WHERE g.rolname = ANY ($groups::text[]) AND pg_has_role(r.oid, g.oid, 'USAGE')
+      )
+    ORDER BY r.oid, s.setdatabase DESC
+) s WHERE value::bool ORDER BY name""",
+)
+#: What is not there is the migrations' to say.
+_LACKING = Statement(
+    "databases.lacking",
+    "Reads which of the privileges that are wanted a group lacks; without an attribute they are the whole table's.",
+    """
+SELECT grantee, privilege || coalesce(' (' || quote_ident(attribute) || ')', '') || ' on ' || relation AS privilege
+FROM unnest($grantees::text[], $relations::text[], $privileges::text[], $attributes::text[])
+     AS wanted (grantee, relation, privilege, attribute)
+JOIN pg_roles g ON g.rolname = grantee
+JOIN pg_class c ON c.relname = relation AND c.relnamespace = 'public'::regnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = attribute
+WHERE NOT CASE
+    WHEN c.relkind = 'S' THEN has_sequence_privilege(g.oid, c.oid, privilege)
+    WHEN attribute IS NULL THEN has_table_privilege(g.oid, c.oid, privilege)
+    ELSE a.attnum IS NULL OR has_column_privilege(g.oid, c.oid, a.attnum, privilege)
+END
+ORDER BY grantee, relation, privilege, attribute""",
 )
 _APPLIED = Statement(
     "databases.applied", "Reads which migrations were applied.", "SELECT version FROM schema_migrations"
@@ -94,17 +133,30 @@ async def _look(settings: Settings, service: Service) -> Sequence[Checked]:
             clock(f"the {service} database", row["at"], asked, now()),
             await _migrations(settings.migrations_dir, service, database),
             *await _old_logins(settings, service, database),
+            *await _read_only_logins(service, database),
+            *await _lacking(service, database),
         ]
         try:
-            lines += _outbox(settings, service, await status(database))
+            found = await status(database)
+            relays = 0 if found.leader else await relay_connections(database, service)
+            lines += _outbox(settings, service, found, relays)
             lines += _forgotten(service, await forgotten(database, FORGOTTEN_WITHIN))
             if service == "orders":
                 lines.append(_handovers(await Handovers(database).depth()))
         except Unavailable as error:
-            if not lacks_a_table(error):
-                raise ConnectionError(error.detail) from error
-            lines.append(Checked(f"{service} outbox", False, error.detail, "apply the migrations: `orderflow setup`"))
+            lines.append(_unread(f"{service} outbox", error))
         return lines
+
+
+def _unread(about: str, error: Unavailable) -> Checked:
+    """What a database that has answered just now does not tell."""
+    if lacks_a_table(error):
+        return Checked(about, False, error.detail, "apply the migrations: `orderflow setup`")
+    fix = (
+        "unless it says why: the database is frozen, or somebody holds a lock: "
+        "`SELECT pid, relation::regclass, mode FROM pg_locks WHERE granted`"
+    )
+    return Checked(about, False, error.detail, fix)
 
 
 def _server(service: str, major: int, minor: int) -> Checked:
@@ -135,9 +187,7 @@ async def _migrations(folder: Path, service: Service, database: Database) -> Che
     try:
         applied = {row["version"] for row in await database.all(_APPLIED, {})}
     except Unavailable as error:
-        if not lacks_a_table(error):
-            raise ConnectionError(error.detail) from error
-        return Checked(about, False, error.detail, "apply them: `orderflow setup`")
+        return _unread(about, error)
     if missing := sorted(wanted[version] for version in wanted.keys() - applied):
         return Checked(about, False, f"not applied: {', '.join(missing)}", "apply them: `orderflow setup`")
     if unknown := sorted(applied - wanted.keys()):
@@ -163,6 +213,46 @@ async def _old_logins(settings: Settings, service: Service, database: Database) 
     return lines
 
 
+async def _read_only_logins(service: Service, database: Database) -> list[Checked]:
+    """A reader may be read-only."""
+    values = {"groups": [SERVICE_GROUP, *(group(role) for role in ROLES[service] if role != "reader")]}
+    lines = []
+    for row in await database.all(_READ_ONLY_LOGINS, values):
+        name, place = row["name"], f" IN DATABASE {row['database']}" if row["database"] else ""
+        said = f"is read-only by default (ALTER ROLE {name}{place} SET default_transaction_read_only): it cannot write"
+        fix = (
+            f"as the admin: `ALTER ROLE {name}{place} RESET default_transaction_read_only`; connections that are open "
+            "stay as they are until they are closed, as a process of ours does once it is refused a write"
+        )
+        lines.append(Checked(f"{service} role {name}", False, said, fix))
+    return lines
+
+
+async def _lacking(service: Service, database: Database) -> list[Checked]:
+    """A line for each group that may not do all that ``grants.py`` says."""
+    wanted = {
+        (grantee, relation, privilege, attribute)
+        for relation, line in GRANTS[service].items()
+        for role, privileges in line.items()
+        for privilege, attributes in re.findall(r"([A-Z]+)(?: \(([^)]+)\))?", privileges)
+        for attribute in ([name.strip('" ') for name in attributes.split(",")] if attributes else [None])
+        for grantee in (group(role), SERVICE_GROUP)
+    }
+    names = ("grantees", "relations", "privileges", "attributes")
+    lacking: dict[str, list[str]] = {}
+    for row in await database.all(_LACKING, dict(zip(names, zip(*wanted, strict=True), strict=True))):
+        lacking.setdefault(row["grantee"], []).append(row["privilege"])
+    return [
+        Checked(
+            f"{service} role {grantee}",
+            False,
+            f"lacks {', '.join(privileges[:NAMED])}{', …' if len(privileges) > NAMED else ''}",
+            "grant it again, as the admin: `orderflow setup`",
+        )
+        for grantee, privileges in lacking.items()
+    ]
+
+
 def _handovers(found: HandoverDepth) -> Checked:
     about = "handovers"
     if not found.pending:
@@ -176,8 +266,8 @@ def _handovers(found: HandoverDepth) -> Checked:
     return Checked(about, found.oldest_age <= LATE, said, fix)
 
 
-def _outbox(settings: Settings, service: str, found: Status) -> list[Checked]:
-    lines = [_relay(settings, service, found), _waiting(settings, service, found)]
+def _outbox(settings: Settings, service: str, found: Status, relays: int) -> list[Checked]:
+    lines = [_relay(settings, service, found, relays), _waiting(settings, service, found)]
     if found.refuses_many:
         lines.append(_refuses_many(service, found))
     lines += [
@@ -218,9 +308,22 @@ def _refuses_many(service: str, found: Status) -> Checked:
     return Checked(f"{service} parking", False, f"{said}; the last: {found.parked[-1].error}", fix)
 
 
-def _relay(settings: Settings, service: str, found: Status) -> Checked:
-    """Judged by what it publishes: who holds the lease may do nothing else."""
+def _relay(settings: Settings, service: str, found: Status, relays: int) -> Checked:
+    """Judged by what it publishes: who holds the lease may do nothing else.
+
+    ``relays``: how many connections they have while nobody leads.
+    """
     about = f"{service} relay"
+    if found.leader is None and relays:
+        said = (
+            "a relay is connected and does not renew its lease: it is frozen, or cannot write "
+            "(a lock, read-only, a privilege)"
+        )
+        fix = (
+            "see `orderflow status`, its /health/ready, and who blocks it: `pg_blocking_pids(pid)` of its connections "
+            f"in pg_stat_activity (application_name {relay_name(service)}); where it is frozen, start another"
+        )
+        return Checked(about, False, said, fix)
     if found.leader is None:
         return Checked(about, False, "nobody leads: nothing is published", "start one: `orderflow worker relay`")
     said = f"{found.leader.holder[:8]} leads"

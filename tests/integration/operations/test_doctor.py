@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import socket
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,22 +16,25 @@ import pytest
 
 from operations.doctor import check
 from operations.doctor.check import Check, Checked, clock, now, run_all
-from operations.doctor.checks.databases import _OLD_LOGINS
+from operations.doctor.checks.databases import _OLD_LOGINS, _READ_ONLY_LOGINS
 from orderflow.domain.access import EVERYONE
 from orderflow.postgres.roles import ROLES, SERVICE_GROUP, group
 from orderflow.security.sealing import make_keys
-from orderflow.store import outbox, truncation
+from orderflow.store import outbox, outbox_status, truncation
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
 from orderflow.store.orders import Orders
+from orderflow.store.outbox_status import relay_name
 from orderflow.store.truncation import Cause, Position
 from support.api import a_namespace
 from support.orders import an_order, command
 from support.paths import MIGRATIONS
 from support.read_only import read_only
+from support.relays import running_relay, settings_for
 from support.stack import Databases
 from support.terminal import Terminal
 from support.tokens import key_files, seal
+from support.waiting import until
 
 NOBODY = "127.0.0.1:9"
 NOWHERE = {
@@ -87,6 +91,28 @@ async def test_a_wrong_password_is_called_that(databases: Databases, tmp_path: P
     prepared = await terminal.run("setup")
     assert (prepared.code, "wrong user or password: password authentication failed" in prepared.err) == (1, True)
     assert not any(word in listed.err + prepared.err for word in ("does not answer", "S3cr3t"))
+
+
+async def test_a_database_that_takes_connections_and_is_silent_gives_no_answer_in_time(tmp_path: Path) -> None:
+    """As a frozen one does: the kernel takes them for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        found = await examined(tmp_path, orders_database_url=f"postgresql://x@127.0.0.1:{port}/x")
+    assert found["orders database"]["detail"] == "no answer in time"
+
+
+async def test_what_was_found_before_a_locked_table_is_still_said(databases: Databases, tmp_path: Path) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    try:
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+            found = await examined(tmp_path, **databases.settings)
+    finally:
+        await admin.close()
+    assert found["orders database"]["ok"]
+    assert found["orders migrations"]["ok"]
+    assert (found["orders outbox"]["ok"], found["orders outbox"]["detail"]) == (False, "no answer in time")
+    assert "somebody holds a lock" in found["orders outbox"]["fix"]
 
 
 async def test_a_migration_that_is_not_applied_is_named(databases: Databases, tmp_path: Path) -> None:
@@ -170,6 +196,50 @@ async def test_a_lease_that_ends_too_late_is_named_while_no_relay_takes_it_over(
     assert "the database's clock was ahead" in line["detail"]
 
 
+async def test_a_relay_that_is_connected_and_cannot_renew_its_lease_is_not_called_absent(
+    databases: Databases, tmp_path: Path
+) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+
+    async def nobody_leads() -> bool:
+        return not await admin.fetchval("SELECT EXISTS (SELECT FROM relay_lease WHERE expires_at > clock_timestamp())")
+
+    try:
+        async with running_relay(settings_for(databases, NOBODY)) as running:
+
+            async def leads() -> bool:
+                return running.relay.leads
+
+            await until(leads, seconds=30)
+            async with admin.transaction():
+                await admin.execute("SELECT FROM relay_lease FOR UPDATE")
+                await until(nobody_leads, seconds=30)
+                held = (await examined(tmp_path, **databases.settings))["orders relay"]
+        assert held["detail"].startswith("a relay is connected and does not renew its lease: it is frozen, or cannot")
+        assert "`pg_blocking_pids(pid)` of its connections" in held["fix"]
+        assert "(application_name relay-orders)" in held["fix"]
+        gone = (await examined(tmp_path, **databases.settings))["orders relay"]
+        assert gone["detail"] == "nobody leads: nothing is published"
+    finally:
+        await admin.close()
+
+
+async def test_a_relay_whose_login_is_read_only_is_seen_by_the_connection_that_it_listens_on(
+    databases: Databases,
+) -> None:
+    """It closes the others at each refusal."""
+    async with Database(relay_name("orders"), databases.url("orders", "relay")) as database:
+        listening = asyncio.create_task(database.listening(lambda: None))
+
+        async def seen() -> bool:
+            return await outbox_status.relay_connections(reader, "orders") == 1
+
+        async with Database("orders", databases.url("orders", "reader")) as reader:
+            await until(seen, seconds=30)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
 async def test_a_database_whose_connections_are_read_only_is_named_while_they_are(
     databases: Databases, tmp_path: Path
 ) -> None:
@@ -178,6 +248,76 @@ async def test_a_database_whose_connections_are_read_only_is_named_while_they_ar
         assert not found["orders database writes"]["ok"]
         assert "read-only (default_transaction_read_only is on)" in found["orders database writes"]["detail"]
     assert "orders database writes" not in await examined(tmp_path, orders_database_url=databases.orders)
+
+
+async def test_a_login_that_is_read_only_is_named_while_it_is(databases: Databases, tmp_path: Path) -> None:
+    name = databases.inventory.rpartition("/")[2].partition("?")[0]
+    admin = await asyncpg.connect(databases.as_admin("inventory"))
+    # Roles belong to the server, which other tests use too: a setting for one database is this test's own.
+    setting = f"ALTER ROLE inventory_worker IN DATABASE {name} {{}} default_transaction_read_only"
+    try:
+        assert "inventory role inventory_worker" not in await examined(tmp_path, **databases.settings)
+        await admin.execute(setting.format("SET") + " = 'YES'")
+        found = await examined(tmp_path, **databases.settings)
+        line = found["inventory role inventory_worker"]
+        assert (line["ok"], f"({setting.format('SET')})" in line["detail"]) == (False, True)
+        assert f"`{setting.format('RESET')}`" in line["fix"]
+        assert "inventory database writes" not in found, "the connections of others are not"
+        await admin.execute(setting.format("RESET"))
+        assert "inventory role inventory_worker" not in await examined(tmp_path, **databases.settings)
+    finally:
+        await admin.close()
+
+
+async def test_a_login_that_writes_nothing_here_may_be_read_only(databases: Databases) -> None:
+    admin = await asyncpg.connect(databases.as_admin("orders"))
+    database = await admin.fetchval("SELECT current_database()")
+    values = {"groups": [group("worker")]}
+
+    async def named() -> list[tuple[str, str | None]]:
+        rows = await admin.fetch(_READ_ONLY_LOGINS.sql, *_READ_ONLY_LOGINS.arguments(values))
+        return [(row["name"], row["database"]) for row in rows]
+
+    undo = admin.transaction()
+    await undo.start()
+    try:
+        for login, of in (
+            ("analyst", ""),
+            ("looks", "IN ROLE orderflow_reader"),
+            ("elsewhere", "IN ROLE orderflow_worker"),
+            ('"Writes here"', "IN ROLE orderflow_worker"),
+        ):
+            await admin.execute(f"CREATE ROLE {login} LOGIN {of}")
+            await admin.execute(f"ALTER ROLE {login} SET statement_timeout = '9s'")
+            await admin.execute(f"ALTER ROLE {login} SET default_transaction_read_only = on")
+        await admin.execute(f'GRANT CONNECT ON DATABASE {database} TO analyst, looks, "Writes here"')
+        assert await named() == [('"Writes here"', None)]
+        # What is set for the database counts before what is set for all.
+        await admin.execute(f'ALTER ROLE "Writes here" IN DATABASE {database} SET default_transaction_read_only = off')
+        assert await named() == []
+    finally:
+        await undo.rollback()
+        await admin.close()
+
+
+async def test_a_privilege_that_somebody_revoked_is_named(databases: Databases, tmp_path: Path) -> None:
+    assert not any(" role " in about for about in await examined(tmp_path, **databases.settings))
+    for service, revoked in (
+        ("inventory", "UPDATE ON stock FROM orderflow_worker"),
+        ("orders", "USAGE ON SEQUENCE handover_numbers FROM orderflow_api"),
+        ("orders", 'UPDATE ("offset") ON publications FROM orderflow_relay'),
+    ):
+        admin = await asyncpg.connect(databases.as_admin(service))
+        await admin.execute(f"REVOKE {revoked}")
+        await admin.close()
+    found = await examined(tmp_path, **databases.settings)
+    lines = {about: line["detail"] for about, line in found.items() if " role " in about}
+    assert lines == {
+        "inventory role orderflow_worker": "lacks UPDATE on stock",
+        "orders role orderflow_api": "lacks USAGE on handover_numbers",
+        "orders role orderflow_relay": 'lacks UPDATE ("offset") on publications',
+    }
+    assert "`orderflow setup`" in found["inventory role orderflow_worker"]["fix"]
 
 
 async def test_a_services_login_is_named_once_each_process_has_a_role_of_its_own(
