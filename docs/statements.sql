@@ -715,6 +715,11 @@ SELECT coalesce((
     JOIN events e USING (order_id, version)
 ), interval '0') AS unpublished_for;
 
+-- outbox_status.relays --
+-- Counts the connections of relays, whether one of them leads or not.
+SELECT count(*) AS connections FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = $name::text;
+
 
 -- orderflow/store/payments.py
 -- Payments: what the gateway said, one row an order.
