@@ -20,6 +20,7 @@ from operations.doctor.checks.databases import _OLD_LOGINS, _READ_ONLY_LOGINS
 from orderflow.domain.access import EVERYONE
 from orderflow.postgres.roles import ROLES, SERVICE_GROUP, group
 from orderflow.security.sealing import make_keys
+from orderflow.settings import Service
 from orderflow.store import outbox, outbox_status, truncation
 from orderflow.store.database import Database
 from orderflow.store.handovers import Handovers
@@ -302,11 +303,12 @@ async def test_a_login_that_writes_nothing_here_may_be_read_only(databases: Data
 
 async def test_a_privilege_that_somebody_revoked_is_named(databases: Databases, tmp_path: Path) -> None:
     assert not any(" role " in about for about in await examined(tmp_path, **databases.settings))
-    for service, revoked in (
+    rights: list[tuple[Service, str]] = [
         ("inventory", "UPDATE ON stock FROM orderflow_worker"),
         ("orders", "USAGE ON SEQUENCE handover_numbers FROM orderflow_api"),
         ("orders", 'UPDATE ("offset") ON publications FROM orderflow_relay'),
-    ):
+    ]
+    for service, revoked in rights:
         admin = await asyncpg.connect(databases.as_admin(service))
         await admin.execute(f"REVOKE {revoked}")
         await admin.close()
