@@ -11,7 +11,7 @@ from orderflow.store.outbox import Depth
 from orderflow.store.statements import Statement
 from orderflow.store.truncation import Stop
 
-#: An event that could go out goes within less, however busy the relay is.
+#: A relay publishes within a second, and its longest pause after a failure is 5 s.
 UNPUBLISHED: Final = timedelta(seconds=20)
 
 

@@ -17,7 +17,7 @@ from orderflow.store.coverage import Forgotten, forgotten
 from orderflow.store.database import Database
 from orderflow.store.errors import lacks_a_table
 from orderflow.store.handovers import HandoverDepth, Handovers
-from orderflow.store.outbox_status import Status, relay_connections, relay_name, status
+from orderflow.store.outbox_status import UNPUBLISHED, Status, relay_connections, relay_name, status
 from orderflow.store.statements import Statement
 from orderflow.store.truncation import Cause, Stop
 
@@ -26,8 +26,6 @@ OLDEST, NEWEST = 15, 18
 COMMAND_SECONDS: Final = 5.0
 #: A dispatcher's longest pause is half of it.
 LATE: Final = timedelta(seconds=60)
-#: A relay publishes within a second, and its longest pause after a failure is 5 s.
-UNPUBLISHED: Final = timedelta(seconds=20)
 
 #: So far back each event is compared with outbox and publications; reconciliation looks further.
 FORGOTTEN_WITHIN: Final = timedelta(hours=1)
