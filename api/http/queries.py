@@ -3,9 +3,10 @@
 Which of two values counts, proxies and frameworks do not agree on; and a parameter that nobody reads is a typo.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -16,13 +17,14 @@ from api.http.problems import field_name, invalid
 from orderflow.domain.errors import FieldProblem
 
 MOST_PARAMETERS: Final = 50
+#: By the function of a route, as routes themselves have no hash.
+_KNOWN: Final[WeakKeyDictionary[Callable[..., Any], frozenset[str]]] = WeakKeyDictionary()
 
 
 def judge_query(request: Request) -> None:
     """Of a route that knows who asks. Raises Rejection (422), which names each parameter and its rule."""
     if query := request.scope["query_string"]:
-        route: APIRoute = request.scope["route"]
-        refuse_odd(query, frozenset(_parameters(route.dependant)))
+        refuse_odd(query, _known(request.scope["route"]))
 
 
 def refuse_odd(query: bytes, known: frozenset[str]) -> None:
@@ -48,6 +50,14 @@ def refuse_odd(query: bytes, known: frozenset[str]) -> None:
             errors.append(FieldProblem(field=field, rule="repeated", message="Must be sent once."))
     if errors:
         raise invalid(*errors)
+
+
+def _known(route: APIRoute) -> frozenset[str]:
+    """What the route's query may have; looked up once for each route."""
+    found = _KNOWN.get(route.endpoint)
+    if found is None:
+        found = _KNOWN[route.endpoint] = frozenset(_parameters(route.dependant))
+    return found
 
 
 def _parameters(dependant: Dependant) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """The stream: Kafka, the relay that fills it, and the tracking that reads it."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, FilePath, PositiveInt, model_validator
 
 from orderflow.settings.certificates import check_client
 from orderflow.settings.common import CommonSettings
-from orderflow.settings.kinds import Brokers, PositiveWholeHours, Seconds, Secret
+from orderflow.settings.kinds import Brokers, PositiveSeconds, PositiveWholeHours, Seconds, Secret
 from orderflow_events.names import dead_letter_topic
 
 
@@ -45,8 +45,8 @@ class StreamSettings(CommonSettings):
     relay_pacing_seconds: Seconds = Field(
         0.05, description="Least time between two rounds of the relay: batches under load."
     )
-    relay_lease_seconds: float = Field(
-        5.0, gt=0, le=3600, allow_inf_nan=False, description="A relay that is silent this long loses the lead."
+    relay_lease_seconds: Annotated[PositiveSeconds, Field(le=3600)] = Field(
+        5.0, description="A relay that is silent this long loses the lead."
     )
     relay_batch_size: PositiveInt = Field(500, description="Outbox entries read at once.")
     tracking_group: str = Field(
